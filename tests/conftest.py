@@ -1,0 +1,46 @@
+"""Environment for the whole suite. Airflow reads its configuration on first import, so this comes before any."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+HOME = Path(tempfile.mkdtemp(prefix="threat-response-tests-"))
+
+os.environ.update(
+    {
+        "AIRFLOW_HOME": str(HOME),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "dags"),
+        "AIRFLOW__CORE__PLUGINS_FOLDER": str(ROOT / "plugins"),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__CORE__UNIT_TEST_MODE": "False",
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{HOME}/airflow.db",
+        "AIRFLOW__LOGGING__LOGGING_LEVEL": "INFO",
+        "THREAT_RESPONSE_HOME": str(HOME / "threat-response"),
+    }
+)
+for path in (ROOT, ROOT / "plugins", ROOT / "dags"):
+    if str(path) not in sys.path:
+        sys.path.insert(0, str(path))
+
+from tests.support import SimServer, start_simulators  # noqa: E402  (the paths above come first)
+
+
+@pytest.fixture(scope="session")
+def _simulators() -> Iterator[SimServer]:
+    server = start_simulators()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def sim(_simulators: SimServer) -> SimServer:
+    """All simulators on a real port, fresh for each test."""
+    _simulators.world.reset()
+    return _simulators
