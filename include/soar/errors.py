@@ -1,0 +1,88 @@
+"""The five errors, named by what happens next. ``wire.py`` makes them, ``VendorRetryPolicy`` turns them into retries.
+
+``str(error)`` is always safe to log: vendor, operation, status, request id and a short reason. No header, body,
+query string or URL ever gets in.
+"""
+
+from __future__ import annotations
+
+import re
+
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
+
+
+def one_line(text: object, limit: int = 300) -> str:
+    """``text`` on one printable line of at most ``limit`` characters, so that no input can forge a log line."""
+    line = _UNPRINTABLE.sub(" ", str(text)).strip()
+    return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+class VendorError(Exception):
+    """Base of the five. ``reason`` is shortened to one printable line."""
+
+    #: What the reader should do; part of the message.
+    next_step = ""
+
+    def __init__(
+        self,
+        vendor: str,
+        operation: str,
+        reason: str,
+        *,
+        status: int | None = None,
+        request_id: str | None = None,
+    ) -> None:
+        self.vendor = vendor
+        self.operation = operation
+        self.reason = one_line(reason)
+        self.status = status
+        self.request_id = one_line(request_id, 80) if request_id else None
+        super().__init__(vendor, operation, self.reason, status, self.request_id)
+
+    def __str__(self) -> str:
+        status = f" [HTTP {self.status}]" if self.status is not None else ""
+        request = f" (request {self.request_id})" if self.request_id else ""
+        return f"{self.vendor} {self.operation}: {self.reason}{status}{request}; {self.next_step}"
+
+
+class Unavailable(VendorError):
+    """Nothing wrong with us: time-out, refused connection, 5xx, an answer that ends early. Try again."""
+
+    next_step = "will be tried again"
+
+
+class RateLimited(VendorError):
+    """The vendor asked us to wait. ``retry_after`` is in seconds, None where the vendor named no time."""
+
+    next_step = "will be tried again when the vendor allows"
+
+    def __init__(
+        self,
+        vendor: str,
+        operation: str,
+        reason: str,
+        *,
+        retry_after: float | None = None,
+        status: int | None = 429,
+        request_id: str | None = None,
+    ) -> None:
+        super().__init__(vendor, operation, reason, status=status, request_id=request_id)
+        self.retry_after = retry_after
+
+
+class Unauthorized(VendorError):
+    """Wrong key, missing grant, skewed clock. A person must act; retrying would only lock the account."""
+
+    next_step = "a person must check the connection"
+
+
+class Rejected(VendorError):
+    """This item is wrong for this vendor. The other items go on."""
+
+    next_step = "this item is left out, the others go on"
+
+
+class Unexpected(VendorError):
+    """The answer is not what we know. Stop rather than guess."""
+
+    next_step = "stopped, since guessing could lose or misread data"

@@ -1,0 +1,455 @@
+"""What an incident says: its description, its comments, and the same as plain text. Pure: data in, HTML out.
+
+Everything foreign (a path, a user agent, a provider's summary) was written by an attacker or may have been, and is
+rendered to analysts. So HTML is only ever built by :func:`tag`: a plain ``str`` child is escaped there, and only an
+:class:`Html`, which nothing but this file makes, goes through as it is. Observables are shown defanged.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from html.parser import HTMLParser
+from urllib.parse import urlsplit
+
+from include.soar.model import (
+    Action,
+    ActionBatch,
+    CaseBatch,
+    Decision,
+    Finding,
+    Observable,
+    ObservableType,
+    Observed,
+    Outcome,
+    Refusal,
+    Relation,
+    Verdict,
+    digest,
+    house_id,
+)
+
+#: Longest cell, longest running text, and rows of one table: a comment must stay readable, and a vendor's limit on
+#: its length is not known.
+CELL = 300
+TEXT = 2000
+ROWS = 100
+
+#: C0 and C1 controls, surrogates, and the characters that turn or hide text (bidirectional overrides, zero width).
+_INVISIBLE = re.compile(
+    r"[\x00-\x1f\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff]+"
+)
+_SCHEMES = {"http": "hxxp", "https": "hxxps", "ftp": "fxp"}
+
+
+class Html(str):
+    """Markup that this file wrote."""
+
+    __slots__ = ()
+
+
+def clean(text: object, limit: int = CELL) -> str:
+    """Foreign text on one visible line of at most ``limit`` characters. Not escaped yet."""
+    line = " ".join(_INVISIBLE.sub(" ", str(text)).split())
+    return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def tag(name: str, *children: str, href: str | None = None) -> Html:
+    """An element. Children that are not :class:`Html` are foreign: cleaned and escaped, quotes too."""
+    inside = "".join(child if isinstance(child, Html) else html.escape(clean(child, TEXT)) for child in children)
+    attribute = f' href="{html.escape(href)}"' if href else ""
+    return Html(f"<{name}{attribute}>{inside}</{name}>")
+
+
+def link(text: str, url: str | None) -> Html:
+    """A link where ``url`` is plain http or https, else the text alone: a ``javascript:`` must never be clickable."""
+    if url and re.fullmatch(r"https?://[!-~]+", url) and _has_host(url):
+        return tag("a", text, href=url)
+    return tag("span", text)
+
+
+def _has_host(url: str) -> bool:
+    try:
+        return bool(urlsplit(url).hostname)
+    except ValueError:
+        return False
+
+
+def defang(observable: Observable) -> str:
+    """The value, so written that nothing makes it clickable: ``hxxps://evil[.]example/x``, ``203[.]0[.]113[.]10``."""
+    value = observable.value
+    if observable.type is ObservableType.FILE:
+        return value
+    if observable.type is ObservableType.URL:
+        scheme, separator, rest = value.partition("://")
+        value = f"{_SCHEMES.get(scheme.lower(), scheme)}{separator}{rest}"
+    return value.replace(".", "[.]")
+
+
+def when(instant: datetime | None) -> str:
+    return f"{instant:%Y-%m-%d %H:%M:%S} UTC" if instant else "-"
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Html:
+    rows = list(rows)
+    lines = [tag("tr", *(tag("th", name) for name in head))]
+    for row in rows[:ROWS]:
+        cells = (cell if isinstance(cell, Html) else clean(cell) for cell in row)
+        lines.append(tag("tr", *(tag("td", cell) for cell in cells)))
+    more = tag("p", f"and {len(rows) - ROWS} more") if len(rows) > ROWS else Html("")
+    return Html(tag("table", *lines) + more)
+
+
+def facts(pairs: Iterable[tuple[str, str]]) -> Html:
+    """A table of two columns, without the rows that have nothing to say."""
+    return tag("table", *(tag("tr", tag("th", name), tag("td", value)) for name, value in pairs if value))
+
+
+def _document(*parts: Html | None) -> str:
+    return "".join(part for part in parts if part)
+
+
+# --- references ---------------------------------------------------------------------------------------------
+# Short tokens in titles and texts, by which a repeated run finds what an earlier one wrote.
+
+MARKER = re.compile(r"\[(TR-[0-9a-f]{16})\]")
+STATE_REFERENCE = re.compile(r"\bTR-S-[0-9a-f]{16}\b")
+
+
+def marker(finding_uid: str) -> str:
+    """The mark of a finding's incident: ``TR-`` and 16 hexadecimal digits."""
+    return "TR-" + _short(house_id("incident", finding_uid))
+
+
+def relation_reference(older_id: str, newer_id: str) -> str:
+    """The mark of the comment on the older incident about the newer one."""
+    return "TR-R-" + _short(house_id("relation", older_id, newer_id))
+
+
+def _short(uid: str) -> str:
+    return uid.replace("-", "")[:16]
+
+
+def title(finding: Finding, source: str, mark: str, *, limit: int = 200) -> str:
+    """
+    ``[source] what happened [TR-…]``. Plain text; angle and square brackets of foreign text are exchanged, so that
+    it neither becomes markup in a careless view nor forges a mark.
+    """
+    foreign = clean(f"{source}: {finding.title}", limit).translate(str.maketrans("<>[]", "‹›()"))
+    suffix = f" [{mark}]"
+    return clean(foreign, limit - len(suffix)) + suffix
+
+
+def marker_in(title_text: str) -> str | None:
+    """The mark in an incident's title. The last one counts: ours comes after all foreign text."""
+    marks = MARKER.findall(title_text)
+    return marks[-1] if marks else None
+
+
+# --- selections ---------------------------------------------------------------------------------------------
+
+
+def observed_in(case: CaseBatch, finding: Finding) -> list[Observed]:
+    """What was seen in one finding, with the sightings of that finding only."""
+    chosen = []
+    for item in case.observed:
+        sightings = tuple(s for s in item.sightings if s.finding_uid == finding.uid)
+        if sightings:
+            chosen.append(item.model_copy(update={"sightings": sightings}))
+    return chosen
+
+
+def _verdict_words(verdict: Verdict | None) -> tuple[str, str]:
+    return (verdict.standing.value, str(verdict.confidence)) if verdict else ("not judged", "-")
+
+
+def _sources(verdict: Verdict | None) -> Html:
+    """One line a source, with the provider's own page where there is one."""
+    if verdict is None:
+        return Html("")
+    pages = {r.provider: r.reference for r in verdict.reputations}
+    lines = []
+    for reason in verdict.reasons:
+        provider, colon, words = reason.partition(": ")
+        if colon and pages.get(provider):
+            lines.append(tag("li", link(provider, pages[provider]), clean(f": {words}")))
+        else:
+            lines.append(tag("li", clean(reason)))
+    return tag("ul", *lines) if lines else Html("")
+
+
+def _findings_table(case: CaseBatch, decision: Decision, finding: Finding) -> Html:
+    """Every observable of the finding, worst first."""
+    verdicts = {v.observable.key: v for v in decision.verdicts}
+    order = {"malicious": 0, "suspicious": 1, "unknown": 2, "benign": 3, "not judged": 4}
+    rows = []
+    for item in observed_in(case, finding):
+        verdict = verdicts.get(item.observable.key)
+        standing, confidence = _verdict_words(verdict)
+        seen = ", ".join(sorted({f"{s.role.value} ({s.field})" for s in item.sightings}))
+        rows.append(
+            (
+                order[standing],
+                item.observable.key,
+                (defang(item.observable), item.observable.type.value, seen, standing, confidence, _sources(verdict)),
+            )
+        )
+    if not rows:
+        return tag("p", "No observable was found in this event.")
+    ordered = [cells for _, _, cells in sorted(rows, key=lambda row: row[:2])]
+    return table(("observable", "type", "seen as", "verdict", "confidence", "sources"), ordered)
+
+
+def _refusals_table(refusals: Sequence[Refusal]) -> Html:
+    return table(
+        ("observable", "layer", "entry", "reason"),
+        ((defang(r.observable), r.layer, r.entry, r.reason) for r in refusals),
+    )
+
+
+def refusals_of(decision: Decision, finding: Finding) -> list[Refusal]:
+    chosen = [r for r in decision.refusals if finding.uid in r.finding_uids]
+    return sorted(chosen, key=lambda r: (r.observable.key, r.layer, r.entry))
+
+
+def _heading(text: str) -> Html:
+    return tag("p", tag("b", text))
+
+
+# --- the incident's description -------------------------------------------------------------------------------
+
+
+def description(case: CaseBatch, decision: Decision, finding: Finding, *, source: str, mark: str) -> str:
+    """What happened, what was seen, what is thought of it. HTML, written once when the incident is opened."""
+    priority = next((p.reason for p in decision.priorities if p.finding_uid == finding.uid), "")
+    severity = finding.severity.value + (f", confidence {finding.confidence}" if finding.confidence is not None else "")
+    refusals = refusals_of(decision, finding)
+    acting = [i for i in decision.indicators if finding.uid in i.finding_uids]
+    return _document(
+        facts(
+            (
+                ("source", source),
+                ("event", link(clean(finding.vendor_id), finding.url)),
+                ("detected", when(finding.detected_at)),
+                ("severity", severity),
+                ("why an incident", priority),
+                ("category", clean(finding.category)),
+                ("target", clean(finding.target)),
+                ("tags", clean(", ".join(finding.tags))),
+                ("reference", mark),
+            )
+        ),
+        tag("p", finding.title),
+        tag("p", finding.description) if finding.description else None,
+        _heading("Observables"),
+        _findings_table(case, decision, finding),
+        _heading("To be acted on") if acting else None,
+        table(("observable", "until"), ((defang(i.observable), when(i.expires_at)) for i in acting))
+        if acting
+        else None,
+        _heading("Not acted on, and why") if refusals else None,
+        _refusals_table(refusals) if refusals else None,
+        _silent(decision),
+    )
+
+
+def _silent(decision: Decision) -> Html | None:
+    if not decision.silent_providers:
+        return None
+    return tag("p", "Gave no answer, which says nothing good or bad: " + ", ".join(decision.silent_providers))
+
+
+# --- the comment on an older, related incident ----------------------------------------------------------------
+
+
+def related_comment(
+    case: CaseBatch,
+    decision: Decision,
+    finding: Finding,
+    *,
+    incident: Html,
+    shared: Sequence[Observable],
+    reference: str,
+) -> str:
+    """
+    The new findings, for an older incident that shares indicators with them.
+
+    :param incident: a link to the new incident
+    """
+    return _document(
+        tag("p", Html("Seen again: "), incident, Html(" shares "), ", ".join(defang(o) for o in shared[:20])),
+        facts(
+            (
+                ("what", finding.title),
+                ("detected", when(finding.detected_at)),
+                ("severity", finding.severity.value),
+                ("target", clean(finding.target)),
+            )
+        ),
+        _findings_table(case, decision, finding),
+        tag("p", f"ref {reference}"),
+    )
+
+
+# --- the state report -----------------------------------------------------------------------------------------
+
+#: How bad an outcome is for the reader: what needs a person comes first.
+_OUTCOME_ORDER = {
+    outcome: place
+    for place, outcome in enumerate(
+        (
+            Outcome.FAILED,
+            Outcome.PENDING,
+            Outcome.BLOCKED,
+            Outcome.DETECT_ONLY,
+            Outcome.WATCHED,
+            Outcome.PROTECTED,
+            Outcome.EXPIRED,
+            Outcome.UNSUPPORTED,
+            Outcome.PLANNED,
+        )
+    )
+}
+
+
+def actions_of(case: CaseBatch, finding: Finding, batches: Iterable[ActionBatch]) -> list[Action]:
+    """What was done about one finding's observables."""
+    keys = {item.observable.key for item in observed_in(case, finding)}
+    chosen = [a for batch in batches for a in batch.actions if a.observable.key in keys]
+    return sorted(chosen, key=lambda a: (_OUTCOME_ORDER[a.outcome], a.control, a.verb.value, a.observable.key))
+
+
+def state_reference(case: CaseBatch, decision: Decision, finding: Finding, actions: Sequence[Action]) -> str:
+    """
+    The mark of a state report: a digest of what is true, not of who said it when. The same state gives the same
+    mark in every run; ``changed`` is not part of the state.
+    """
+    verdicts = {v.observable.key: v.standing.value for v in decision.verdicts}
+    state = {
+        "actions": sorted(
+            [
+                a.control,
+                a.verb.value,
+                a.observable.key,
+                a.outcome.value,
+                a.detail,
+                digest(a.proof),
+                a.expires_at.isoformat() if a.expires_at else "",
+            ]
+            for a in actions
+        ),
+        "verdicts": sorted(
+            [item.observable.key, verdicts.get(item.observable.key, "")] for item in observed_in(case, finding)
+        ),
+        "refusals": [[r.observable.key, r.layer, r.entry, r.reason] for r in refusals_of(decision, finding)],
+    }
+    return "TR-S-" + digest(state)[:16]
+
+
+def state_report(
+    case: CaseBatch,
+    decision: Decision,
+    finding: Finding,
+    *,
+    actions: Sequence[Action],
+    relations: Sequence[Relation],
+    skipped: Sequence[str],
+    run: str,
+    run_url: str | None,
+    at: datetime,
+    reference: str,
+) -> str:
+    """
+    What was found, what was done where with what proof and until when, what failed, what is pending, what was
+    refused and why, who was silent.
+
+    :param skipped: names of stages that did not take part
+    :param run: name of the Airflow run, for the link
+    """
+    refusals = refusals_of(decision, finding)
+    counts: Mapping[Outcome, int] = {o: sum(a.outcome is o for a in actions) for o in _OUTCOME_ORDER}
+    summary = ", ".join(f"{n} {o.value}" for o, n in counts.items() if n) or "nothing was acted on"
+    return _document(
+        tag("p", tag("b", f"Response: {summary}")),
+        tag("p", Html("As of "), when(at), Html(", by run "), link(clean(run), run_url)),
+        table(
+            ("control", "did", "observable", "outcome", "until", "proof", "detail"),
+            (
+                (
+                    a.control,
+                    a.verb.value,
+                    defang(a.observable),
+                    tag("b", a.outcome.value),
+                    when(a.expires_at),
+                    ", ".join(f"{name} {value}" for name, value in a.proof.items() if value is not None),
+                    a.detail,
+                )
+                for a in actions
+            ),
+        )
+        if actions
+        else None,
+        _heading("Refused, and why") if refusals else None,
+        _refusals_table(refusals) if refusals else None,
+        _heading("Related incidents") if relations else None,
+        table(
+            ("incident", "shares", "outcome", "detail"),
+            (
+                (
+                    r.related_readable_id or r.related_id,
+                    ", ".join(defang(o) for o in r.shared[:20]),
+                    r.outcome,
+                    r.detail,
+                )
+                for r in relations
+            ),
+        )
+        if relations
+        else None,
+        _heading("Found"),
+        _findings_table(case, decision, finding),
+        _silent(decision),
+        tag("p", "Stages that did not take part: " + ", ".join(skipped)) if skipped else None,
+        tag("p", f"ref {reference}"),
+    )
+
+
+# --- plain text -----------------------------------------------------------------------------------------------
+
+
+class _Text(HTMLParser):
+    """HTML as lines: a table row is one line, cells apart by `` | ``."""
+
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self.lines: list[str] = [""]
+        self._cells = 0
+
+    def handle_starttag(self, name: str, attrs: list[tuple[str, str | None]]) -> None:
+        if name in ("p", "tr", "table"):
+            self.lines.append("")
+            self._cells = 0
+        elif name in ("td", "th"):
+            self.lines[-1] += " | " if self._cells else ""
+            self._cells += 1
+        elif name == "li":
+            self.lines[-1] += "; " if self.lines[-1] and not self.lines[-1].endswith("| ") else ""
+        elif name == "a":
+            self._href = dict(attrs).get("href") or ""
+
+    def handle_endtag(self, name: str) -> None:
+        if name == "a" and getattr(self, "_href", ""):
+            self.lines[-1] += f" <{clean(self._href, TEXT)}>"
+
+    def handle_data(self, data: str) -> None:
+        self.lines[-1] += _INVISIBLE.sub(" ", data)
+
+
+def render_text(markup: str) -> str:
+    """A description or a comment as plain text, for logs and terminals. No control characters but the line ends."""
+    parser = _Text()
+    parser.feed(markup)
+    parser.close()
+    return "\n".join(line for line in (" ".join(line.split()) for line in parser.lines) if line)

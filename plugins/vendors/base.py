@@ -1,0 +1,252 @@
+"""What every vendor's hook stands on: connection -> HTTP -> typed answer, and error -> retry decision."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from typing import Any, ClassVar
+from urllib.parse import quote, urlsplit
+
+import requests
+from airflow.providers.http.hooks.http import HttpHook
+from airflow.sdk import Connection, RetryDecision, RetryPolicy
+from airflow.sdk.log import mask_secret
+from requests.auth import AuthBase
+
+from include.soar.errors import (
+    RateLimited,
+    Rejected,
+    Unauthorized,
+    Unavailable,
+    Unexpected,
+    VendorError,
+    one_line,
+)
+from include.soar.wire import Request, Response, failure
+
+#: A vendor may ask a task to wait this long at most; AbuseIPDB's spent day would otherwise park it for hours.
+LONGEST_WAIT = timedelta(minutes=15)
+
+
+class WriteInPlanMode(RuntimeError):
+    """A bug of ours: something tried to write while the run only plans. Refused at the HTTP boundary."""
+
+
+class VendorRetryPolicy(RetryPolicy):
+    """The one place where an error becomes a retry decision, for every task of every stage."""
+
+    def evaluate(self, exception: BaseException, try_number: int, max_tries: int, context: Any = None) -> RetryDecision:
+        if isinstance(exception, RateLimited) and exception.retry_after is not None:
+            # A second more than asked: a vendor that counts whole seconds would refuse us once more otherwise.
+            wait = min(timedelta(seconds=exception.retry_after + 1), LONGEST_WAIT)
+            return RetryDecision.retry(delay=wait, reason=str(exception))
+        if isinstance(exception, (Unauthorized, Rejected, Unexpected, WriteInPlanMode)):
+            return RetryDecision.fail(reason=str(exception))
+        return RetryDecision.default()
+
+
+def hide(*secrets: str | None) -> None:
+    """Mask secrets in everything that this process logs from now on, also in their percent-encoded form."""
+    for secret in secrets:
+        if secret:
+            mask_secret(secret)
+            if (encoded := quote(secret, safe="")) != secret:
+                mask_secret(encoded)
+
+
+class VendorHook(HttpHook):
+    """
+    Talk to one vendor.
+
+    The connection is read when it is first needed, never while a DAG file is parsed. A subclass names its
+    ``vendor`` and ``default_conn_name``, says how it proves who it is (``auth`` and ``headers``), which of the
+    connection's fields are secret (``secrets``), how *Test connection* asks (``ping``), and adds verbs built on
+    :meth:`send`.
+
+    :param conn_id: Airflow connection; its ``host`` is the vendor's base URL, e.g. ``https://api.example``
+    :param writes_allowed: False in plan mode: any request that writes is then refused here, whoever asks
+    """
+
+    vendor: ClassVar[str]
+    conn_name_attr = "conn_id"
+    #: Statuses that at this vendor mean something else than in general; see ``wire.failure``.
+    rejected_statuses: ClassVar[tuple[int, ...]] = ()
+    unavailable_statuses: ClassVar[tuple[int, ...]] = ()
+
+    def __init__(self, conn_id: str | None = None, *, writes_allowed: bool = True) -> None:
+        self.conn_id = conn_id or self.default_conn_name
+        super().__init__(http_conn_id=self.conn_id)
+        self.writes_allowed = writes_allowed
+
+    # --- what a subclass says -----------------------------------------------------------------------------
+
+    def secrets(self, connection: Connection) -> Iterable[str | None]:
+        """Every value of the connection that must never be seen."""
+        return [connection.password]
+
+    def auth(self, connection: Connection) -> AuthBase | None:
+        """How a request is signed; called once a session. A signature that expires belongs in the AuthBase."""
+        return None
+
+    def headers(self, connection: Connection) -> dict[str, str]:
+        """Headers of every request."""
+        return {}
+
+    def ping(self) -> str:
+        """One cheap call that proves host, key and grant; a line for the person who pressed *Test connection*."""
+        raise NotImplementedError
+
+    # --- what a subclass gets -----------------------------------------------------------------------------
+
+    @cached_property
+    def connection(self) -> Connection:
+        connection = self.get_connection(self.conn_id)
+        hide(*self.secrets(connection))
+        return connection
+
+    def extra(self, name: str, default: Any = None) -> Any:
+        """A field of the connection's extra; an empty text counts as absent, since the UI's form sends it."""
+        value = self.connection.extra_dejson.get(name)
+        return default if value in (None, "") else value
+
+    def required(self, name: str) -> str:
+        """
+        A field of the connection that must be there: ``login``, ``password`` or an extra.
+
+        :raises Unauthorized: naming the field
+        """
+        value = getattr(self.connection, name) if name in ("login", "password", "host") else self.extra(name)
+        if value in (None, ""):
+            raise Unauthorized(self.vendor, "connection", f"connection {self.conn_id!r} has no {name}")
+        return str(value)
+
+    @cached_property
+    def url(self) -> str:
+        """Scheme, host and port, without a trailing slash."""
+        self._set_base_url(self.connection)
+        base = self.base_url.rstrip("/")
+        if not (self.connection.host or "").startswith(("http://", "https://")) and not self.connection.schema:
+            base = "https://" + base.removeprefix("http://")
+        if not urlsplit(base).hostname:
+            raise Unauthorized(self.vendor, "connection", f"connection {self.conn_id!r} has no host")
+        # The default port is not part of a Host header; a signed one would differ from what the vendor sees.
+        return base.removesuffix(":443") if base.startswith("https://") else base.removesuffix(":80")
+
+    @cached_property
+    def session(self) -> requests.Session:
+        session = requests.Session()
+        # No proxy credentials or .netrc of the worker's environment may answer for the connection.
+        session.trust_env = False
+        session.verify = self.extra("verify", True)
+        if ca := self.extra("ca_bundle"):
+            session.verify = ca
+        if proxy := self.extra("proxy"):
+            session.proxies = {"http": proxy, "https": proxy}
+        session.auth = self.auth(self.connection)
+        session.headers.update(self.headers(self.connection))
+        self._configure_session_from_mount_adapters(session)
+        return session
+
+    def send(self, request: Request) -> Response:
+        """
+        One request, one answer with a 2xx status.
+
+        :raises WriteInPlanMode: the request writes and this run only plans
+        :raises Unavailable, RateLimited, Unauthorized, Rejected, Unexpected: see ``include/soar/errors.py``
+        """
+        response = self.exchange(request)
+        error = failure(
+            self.vendor,
+            request.operation,
+            response,
+            datetime.now(UTC),
+            rejected=self.rejected_statuses,
+            unavailable=self.unavailable_statuses,
+        )
+        if error is not None:
+            raise error
+        return response
+
+    def exchange(self, request: Request) -> Response:
+        """As :meth:`send`, but gives the answer back whatever its status."""
+        if request.writes and not self.writes_allowed:
+            raise WriteInPlanMode(f"{self.vendor} {request.operation} writes, and this run only plans")
+        session, url = self.session, self.url + request.path
+        try:
+            answer = session.request(
+                request.method,
+                url,
+                params=list(request.params),
+                json=request.json,
+                data=request.form,
+                headers=dict(request.headers),
+                timeout=request.timeout_seconds,
+                # A redirect would carry our credentials to wherever the answer says.
+                allow_redirects=False,
+            )
+            body = answer.content
+        # `from None`: the texts of these exceptions hold the whole URL, and with it a signature.
+        except requests.exceptions.SSLError:
+            raise Unauthorized(self.vendor, request.operation, "TLS: the host's certificate is not trusted") from None
+        except requests.exceptions.Timeout:
+            raise Unavailable(
+                self.vendor, request.operation, f"no answer within {request.timeout_seconds:g} s"
+            ) from None
+        except requests.exceptions.ConnectionError as error:
+            raise Unavailable(self.vendor, request.operation, _connection_problem(error)) from None
+        except requests.exceptions.RequestException as error:
+            raise Unavailable(self.vendor, request.operation, type(error).__name__) from None
+        return Response(answer.status_code, {k.lower(): v for k, v in answer.headers.items()}, body)
+
+    def test_connection(self) -> tuple[bool, str]:
+        """For Airflow's *Test connection*: whether it works, and if not, which of the usual causes it is."""
+        try:
+            message = self.ping()
+        except VendorError as error:
+            message = f"{_cause(error)}: {error}"
+            self.log.error("Test of connection %s failed. %s", self.conn_id, message)
+            return False, message
+        except Exception as error:
+            # Airflow shows this text to the person: the kind of the error only, since its text may hold anything.
+            message = f"Could not even ask: {type(error).__name__}"
+            self.log.exception("Test of connection %s failed", self.conn_id)
+            return False, message
+        message = one_line(f"{self.vendor}: {message}")
+        self.log.info("Test of connection %s passed. %s", self.conn_id, message)
+        return True, message
+
+
+def _connection_problem(error: requests.exceptions.ConnectionError) -> str:
+    text = str(error)
+    for sign, words in (
+        ("NameResolutionError", "the host's name is not known"),
+        ("Name or service not known", "the host's name is not known"),
+        ("Connection refused", "the host refuses the connection"),
+        ("RemoteDisconnected", "the host closed the connection without an answer"),
+        ("Connection aborted", "the connection was cut"),
+        ("IncompleteRead", "the answer was cut"),
+    ):
+        if sign in text:
+            return words
+    return "no connection"
+
+
+def _cause(error: VendorError) -> str:
+    """The usual cause behind an error, in the words a person looks for."""
+    reason = error.reason.lower()
+    if "timestamp" in reason or "clock" in reason or "expired" in reason:
+        return "Clock skew (this machine's time differs from the vendor's), or an expired signature"
+    if isinstance(error, Unauthorized):
+        if "certificate" in reason:
+            return "Wrong host, or a certificate that this machine does not trust"
+        if "has no" in reason:
+            return "Incomplete connection"
+        return "Missing grant: the key is known but may not do this" if error.status == 403 else "Wrong key"
+    if isinstance(error, Unavailable):
+        return "Wrong host, or the vendor is down"
+    if isinstance(error, RateLimited):
+        return "The key works, but its quota is used up"
+    if isinstance(error, Unexpected) or error.status == 404:
+        return "Wrong host: what answers there is not this vendor's API"
+    return "The vendor refused"
