@@ -52,7 +52,7 @@ def main(arguments: list[str] | None = None) -> None:
     # uvicorn stops on SIGTERM and then raises it again, for whoever handled it before: that is us, with status 0.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sys.exit(0))
-    uvicorn.run(app, host=options.host, port=options.port, log_level="warning", timeout_graceful_shutdown=2)
+    uvicorn.run(app, host=options.host, port=options.port, log_level="warning", http="h11", timeout_graceful_shutdown=2)
 
 
 def _is_loopback(host: str) -> bool:

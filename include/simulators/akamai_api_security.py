@@ -20,7 +20,9 @@ and from the vendor-written Neosec integration in demisto/content (``Packs/Neose
 * ``PATCH /v4/organizations/{tenant}/alerts/{id}`` ``{"status": "Open"|"Closed"}``
 
 Seed: ``{"incidents": [...], "findings": [...], "alerts": [...]}``, raw records in the vendor's shape, each with an
-``id``; a record may carry ``_available_at`` (ISO 8601): nobody sees it earlier. A record with a known id replaces it.
+``id``; a record may carry ``_available_at`` (ISO 8601): nobody sees it earlier. A record with a known id is that one's
+next state, and takes its place from its ``_available_at`` on (an incident grows while the attack goes on); what a
+PATCH has set meanwhile stays.
 
 Knobs: ``client_id``, ``client_secret``, ``token_seconds`` (life of an access token by the simulated clock),
 ``token_status`` (the real service answers 200 or 201), ``user_token`` (a user's own token, accepted too),
@@ -179,7 +181,8 @@ class AkamaiApiSecuritySimulator(Simulator):
                 self._on(method, prefix + "{rest:path}", self._nothing)
 
     def clear(self) -> None:
-        self.records: dict[str, dict[str, Record]] = {"incidents": {}, "findings": {}, "alerts": {}}
+        #: kind -> id -> its states, in the order of seeding
+        self.records: dict[str, dict[str, list[Record]]] = {"incidents": {}, "findings": {}, "alerts": {}}
         self._tokens: dict[str, float] = {}
         self._window_start = -math.inf
         self._window_used = 0
@@ -187,10 +190,10 @@ class AkamaiApiSecuritySimulator(Simulator):
     def seed(self, data: dict[str, Any]) -> None:
         for kind, records in data.items():
             for record in records:
-                self.records[kind][record["id"]] = dict(record)
+                self.records[kind].setdefault(record["id"], []).append(dict(record))
 
     def snapshot(self) -> dict[str, Any]:
-        return {kind: [self._shown(r) for r in records.values()] for kind, records in self.records.items()}
+        return {kind: [self._shown(r) for r in self._visible(kind)] for kind in self.records}
 
     def error(self, status: int, detail: str | None = None) -> Response:
         """INFERRED: NestJS's shape, but for a 400's ``message``."""
@@ -246,18 +249,23 @@ class AkamaiApiSecuritySimulator(Simulator):
         return {k: v for k, v in record.items() if not k.startswith("_")}
 
     def _visible(self, kind: str) -> list[Record]:
+        """The latest state of each record that is available by now."""
         now = self.clock.now()
-        return [
-            record
-            for record in self.records[kind].values()
-            if "_available_at" not in record or parse_instant(record["_available_at"]) <= now
-        ]
+        states = (
+            [s for s in states if "_available_at" not in s or parse_instant(s["_available_at"]) <= now]
+            for states in self.records[kind].values()
+        )
+        return [available[-1] for available in states if available]
 
     def _find(self, kind: str, record_id: str) -> Record:
         for record in self._visible(kind):
             if record["id"] == record_id:
                 return record
         raise Refused(404, f"{kind.removesuffix('s').capitalize()} {record_id} not found")
+
+    def _set(self, kind: str, record: Record, name: str, value: Any) -> None:
+        for state in self.records[kind][record["id"]]:
+            state[name] = value
 
     @staticmethod
     def _json(request: Request, body: bytes, allowed: tuple[str, ...]) -> dict[str, Any]:
@@ -386,7 +394,7 @@ class AkamaiApiSecuritySimulator(Simulator):
         if status not in self.knobs["statuses"]:
             allowed = ", ".join(self.knobs["statuses"])
             raise Refused(400, f"status must be one of the following values: {allowed}")
-        incident["status"] = status
+        self._set("incidents", incident, "status", status)
         self._touch(incident)
         return JSONResponse(self._shown(incident))
 
@@ -396,7 +404,7 @@ class AkamaiApiSecuritySimulator(Simulator):
         tags = self._json(request, body, ("tagIds",)).get("tagIds")
         if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
             raise Refused(400, "each value in tagIds must be a string")
-        finding["tagsIds"] = tags
+        self._set("findings", finding, "tagsIds", tags)
         self._touch(finding)
         return JSONResponse(self._shown(finding))
 
@@ -463,5 +471,5 @@ class AkamaiApiSecuritySimulator(Simulator):
         status = self._json(request, body, ("status",)).get("status")
         if status not in ("Open", "Closed"):
             raise Refused(400, "status must be Open or Closed")
-        alert["status"] = status
+        self._set("alerts", alert, "status", status)
         return JSONResponse(self._shown(alert))

@@ -45,6 +45,9 @@ Send = Callable[[Message], Awaitable[None]]
 #: Never shown by the call log: they are what a client proves its identity with.
 SECRET_QUERY = frozenset({"signature", "accessid", "key", "apikey", "token"})
 
+#: Requests whose body is a credential: the log keeps the fact, not the body.
+CREDENTIAL_PATHS = frozenset({"/oauth2/token", "/oauth2/revoke", "/auth/token", "/services/auth/login"})
+
 FAULT_KINDS = frozenset(
     {
         "status",
@@ -362,7 +365,7 @@ class World:
             content = json.loads(content) if content else None
         except ValueError:
             pass
-        if product == "crowdstrike_falcon" and scope["path"].startswith("/oauth2") or scope["path"] == "/auth/token":
+        if scope["path"] in CREDENTIAL_PATHS:
             content = "(credentials)"
         call = {
             "seq": len(self.calls) + 1,

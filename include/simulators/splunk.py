@@ -31,6 +31,7 @@ import re
 import secrets
 from collections.abc import Awaitable, Callable
 from typing import Any
+from urllib.parse import parse_qsl
 from xml.sax.saxutils import escape, quoteattr
 
 from fastapi import HTTPException, Request
@@ -522,7 +523,9 @@ def _arguments(request: Request, *names: str) -> dict[str, str]:
 
 
 async def _form(request: Request, names: set[str], prefixes: tuple[str, ...] = ()) -> dict[str, str]:
-    form = {k: str(v) for k, v in (await request.form()).items()} | dict(request.query_params)
+    # splunklib sends its forms without a Content-Type, and splunkd takes them.
+    body = (await request.body()).decode("utf-8", "replace")
+    form = dict(parse_qsl(body, keep_blank_values=True)) | dict(request.query_params)
     for name in form:
         if name not in names and not name.startswith(prefixes or "\0"):
             raise Refused(400, UNKNOWN_ARGUMENT.format(name))

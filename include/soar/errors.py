@@ -7,8 +7,10 @@ query string or URL ever gets in.
 from __future__ import annotations
 
 import re
+from typing import Any
 
-_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
+#: Controls, line ends, marks that turn the reading direction, and halves of characters that no log file can hold.
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]+")
 
 
 def one_line(text: object, limit: int = 300) -> str:
@@ -39,10 +41,20 @@ class VendorError(Exception):
         self.request_id = one_line(request_id, 80) if request_id else None
         super().__init__(vendor, operation, self.reason, status, self.request_id)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The default would call the class with five positional arguments, which it does not take.
+        return _restored, (type(self), self.args, self.__dict__)
+
     def __str__(self) -> str:
         status = f" [HTTP {self.status}]" if self.status is not None else ""
         request = f" (request {self.request_id})" if self.request_id else ""
         return f"{self.vendor} {self.operation}: {self.reason}{status}{request}; {self.next_step}"
+
+
+def _restored(kind: type[VendorError], args: tuple[Any, ...], facts: dict[str, Any]) -> VendorError:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(facts)
+    return error
 
 
 class Unavailable(VendorError):

@@ -12,19 +12,30 @@ import json
 import uuid
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
 #: Version of the JSON between tasks. A reader refuses another version rather than guessing.
-SCHEMA_VERSION = 1
+SchemaVersion = Literal[1]
+SCHEMA_VERSION: SchemaVersion = 1
 
 #: STIX 2.1 section 2.9: the namespace of deterministic ids of cyber observables.
 STIX_NAMESPACE = uuid.UUID("00abedb4-aa42-466c-9c01-fed23315a9b7")
 #: Ours, for ids of things that STIX does not define (incident markers, comments).
 HOUSE_NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "https://github.com/api-threat-response")
 
-Instant = Annotated[AwareDatetime, AfterValidator(lambda value: value.astimezone(UTC))]
+
+def _plain_utc(value: datetime) -> datetime:
+    """
+    A datetime of the standard library, in UTC. Airflow gives pendulum's, which with ``datetime.UTC`` as its zone
+    loses the zone when a timedelta is added (pendulum 3.3).
+    """
+    utc = value.astimezone(UTC)
+    return datetime(utc.year, utc.month, utc.day, utc.hour, utc.minute, utc.second, utc.microsecond, tzinfo=UTC)
+
+
+Instant = Annotated[AwareDatetime, AfterValidator(_plain_utc)]
 
 
 class Frozen(BaseModel):
@@ -111,10 +122,16 @@ class Observable(Frozen):
     @model_validator(mode="after")
     def _canonical(self) -> Observable:
         if self.is_address:
-            if str(ipaddress.ip_address(self.value)) != self.value:
+            address = ipaddress.ip_address(self.value)
+            version = 4 if self.type is ObservableType.IPV4 else 6
+            if str(address) != self.value or address.version != version or "%" in self.value:
                 raise ValueError("address is not in canonical form")
-        elif self.type is ObservableType.FILE and len(self.value) not in HASH_BY_LENGTH:
-            raise ValueError("not an MD5, SHA-1, SHA-256 or SHA-512")
+        elif self.type is ObservableType.DOMAIN and self.value != self.value.lower().strip("."):
+            raise ValueError("domain is not in canonical form")
+        elif self.type is ObservableType.FILE and not (
+            len(self.value) in HASH_BY_LENGTH and set(self.value) <= set("0123456789abcdef")
+        ):
+            raise ValueError("not an MD5, SHA-1, SHA-256 or SHA-512 in lower case")
         return self
 
 
@@ -190,7 +207,7 @@ class Window(Frozen):
 class FetchBatch(Frozen):
     """Stage 1's answer: every finding of one source's window, once."""
 
-    schema_version: int = SCHEMA_VERSION
+    schema_version: SchemaVersion = SCHEMA_VERSION
     source: str
     window: Window
     pages: int
@@ -228,7 +245,7 @@ class Observed(Frozen):
 class CaseBatch(Frozen):
     """Stage 2's answer: the findings of all sources, and what was seen in them."""
 
-    schema_version: int = SCHEMA_VERSION
+    schema_version: SchemaVersion = SCHEMA_VERSION
     window: Window
     findings: tuple[Finding, ...]
     observed: tuple[Observed, ...]
@@ -275,7 +292,7 @@ class Reputation(Frozen):
 class ReputationBatch(Frozen):
     """Stage 3's answer, one per provider."""
 
-    schema_version: int = SCHEMA_VERSION
+    schema_version: SchemaVersion = SCHEMA_VERSION
     provider: str
     reputations: tuple[Reputation, ...]
 
@@ -331,7 +348,7 @@ class Priority(Frozen):
 class Decision(Frozen):
     """The verdicts, what to do about them, and by which policy."""
 
-    schema_version: int = SCHEMA_VERSION
+    schema_version: SchemaVersion = SCHEMA_VERSION
     policy_digest: str
     priorities: tuple[Priority, ...]
     verdicts: tuple[Verdict, ...]
@@ -369,7 +386,7 @@ class IncidentRef(Frozen):
 class IncidentBatch(Frozen):
     """Stage 4's answer."""
 
-    schema_version: int = SCHEMA_VERSION
+    schema_version: SchemaVersion = SCHEMA_VERSION
     incidents: tuple[IncidentRef, ...]
 
 
@@ -385,7 +402,7 @@ class Relation(Frozen):
 
 
 class RelationBatch(Frozen):
-    schema_version: int = SCHEMA_VERSION
+    schema_version: SchemaVersion = SCHEMA_VERSION
     relations: tuple[Relation, ...]
 
 
@@ -434,6 +451,6 @@ class Action(Frozen):
 class ActionBatch(Frozen):
     """Stages 6, 7 and 8."""
 
-    schema_version: int = SCHEMA_VERSION
+    schema_version: SchemaVersion = SCHEMA_VERSION
     control: str
     actions: tuple[Action, ...]

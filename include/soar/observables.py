@@ -1,14 +1,14 @@
 """Text and findings -> observables. Pure, linear, no network: the public-suffix list is the one inside tldextract.
 
-Plain and correct; what is not clearly an indicator is left out. Every pattern has bounded repetition and no
-nested quantifier, so no input can stall it.
+Plain and correct; what is not clearly an indicator is left out. Every pattern is bounded, or possessive behind a
+literal, and has no nested quantifier, so no input can stall it.
 """
 
 from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from urllib.parse import urlsplit
 
@@ -21,28 +21,42 @@ _SUFFIXES = tldextract.TLDExtract(suffix_list_urls=(), cache_dir=None, fallback_
 
 #: RFC 6761 names that documentation and the demo use; not on the public-suffix list.
 _DOCUMENTATION_TLDS = frozenset({"example"})
-#: Top-level domains that in evidence are far more often a file's ending or a property than a host's name.
+#: Top-level domains that in prose are far more often a file's ending than a host's name. Only a bare name in the
+#: middle of a text is doubted: a field that holds nothing else, a URL's host or a list's entry is what it says.
 _FILE_LIKE_TLDS = frozenset({"zip", "mov", "py", "sh", "pl", "rs", "ps", "md", "so", "java", "app", "cab"})
 
 _ZERO_WIDTH = re.compile("[\u200b-\u200f\u2060\u00ad\ufeff]")
 _DEFANGED = (
     (re.compile(r"h(?:xx|\*\*|XX)p(s?)(?=\[?:)", re.I), r"http\1"),
-    (re.compile(r"\[:\]|\[:/+\]|\[://\]"), ":"),
+    (re.compile(r"\[(:/{0,2}|/{1,2})\]"), r"\1"),
     (re.compile(r"[\[({]\s?(?:\.|dot)\s?[\])}]", re.I), "."),
     (re.compile(r"[\[({]\s?(?:@|at)\s?[\])}]", re.I), "@"),
     (re.compile(r"\\\."), "."),
 )
 
-_URL = re.compile(r"\b(?:https?|ftp)://[^\s<>\"'`\x00-\x20\\^|{}]{3,2048}", re.I)
+# Without an upper bound: a URL that is cut would be another URL. One that is too long is left out, its host is not.
+_URL = re.compile(r"\b(?:https?|ftp)://[^\s<>\"'`\x00-\x20\\^|{}]{3,}+", re.I)
 _EMAIL = re.compile(r"(?<![\w.+%-])[A-Za-z0-9][A-Za-z0-9._%+-]{0,63}@[A-Za-z0-9][A-Za-z0-9.-]{1,252}[A-Za-z]\b")
-_IPV4 = re.compile(r"(?<![\w.-])(?:\d{1,3}\.){3}\d{1,3}(?![\w-]|\.\d)")
-_IPV6 = re.compile(r"(?<![\w:.])[0-9A-Fa-f:]{0,39}:[0-9A-Fa-f:.]{1,39}(?:%[\w.-]{1,16})?(?![\w:])")
+# Not what goes on as a name: 7.113.0.203.in-addr.arpa holds another address's digits, backwards.
+_IPV4 = re.compile(r"(?<![\w.-])(?:\d{1,3}\.){3}\d{1,3}(?![\w-]|\.\w)")
+# A label in front (src:2001:db8::1) has a letter that is no hexadecimal digit.
+_IPV6 = re.compile(
+    r"(?<![\w:.])(?:[A-Za-z_]{0,15}[G-Zg-z_][A-Za-z_]{0,15}:)?"
+    r"([0-9A-Fa-f:]{0,39}:[0-9A-Fa-f:.]{1,39}(?:%[\w.-]{1,16})?)(?![\w:])"
+)
+# 126 labels before the last are the most that a name's 253 characters hold: a name is never cut.
 _DOMAIN = re.compile(
-    r"(?<![\w@./=-])(?:[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9])?\.){1,20}[A-Za-z][A-Za-z0-9-]{1,62}\.?(?![\w@(-])"
+    r"(?<![\w@./-])(?:[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9])?\.){1,126}[A-Za-z][A-Za-z0-9-]{1,62}\.?(?![\w@(-])"
 )
 _HASH = re.compile(r"(?<![0-9A-Za-z])[0-9A-Fa-f]{32,128}(?![0-9A-Za-z])")
 _VERSION_BEFORE = re.compile(r"(?:version|ver|release|build|rev|v)[\s:=/.]{0,2}$", re.I)
+#: Chrome/120.0.0.0 is a browser. (outside/203.0.113.5, as firewalls write it, is an address.)
+_PRODUCT_BEFORE = re.compile(r"[A-Za-z]/$")
+Parser = Callable[[str], Observable | None]
+
+_BLANK = re.compile(r"[\s\x00-\x20\x7f]")
 _TRAILING = ".,;:!?'\"*_~"
+_BRACKETS = {")": "(", "]": "[", "}": "{"}
 
 
 def refang(text: str) -> str:
@@ -85,7 +99,7 @@ def parse_domain(text: str) -> Observable | None:
     last = name.rsplit(".", 1)[-1]
     if last not in _DOCUMENTATION_TLDS:
         parts = _SUFFIXES(name)
-        if not parts.suffix or not parts.domain or last in _FILE_LIKE_TLDS:
+        if not parts.suffix or not parts.domain:
             return None
     elif "." not in name:
         return None
@@ -102,6 +116,8 @@ def parse_hash(text: str) -> Observable | None:
 
 def parse_url(text: str) -> Observable | None:
     """An absolute http, https or ftp URL with a real host: scheme and host lower-case, the rest as it is."""
+    if _BLANK.search(text):  # urlsplit would quietly take it out, and the URL would be another
+        return None
     try:
         parts = urlsplit(text)
         host, port = parts.hostname, parts.port
@@ -122,14 +138,31 @@ def parse_url(text: str) -> Observable | None:
 
 def _trim(url: str) -> str:
     """A URL found in prose, without the punctuation that belongs to the sentence."""
-    while url:
-        if url[-1] in _TRAILING:
-            url = url[:-1]
-        elif (url[-1] in ")]}") and url.count(url[-1]) > url.count({")": "(", "]": "[", "}": "{"}[url[-1]]):
-            url = url[:-1]
-        else:
+    surplus = {closing: url.count(closing) - url.count(opening) for closing, opening in _BRACKETS.items()}
+    end = len(url)
+    while end:
+        last = url[end - 1]
+        if surplus.get(last, 0) > 0:
+            surplus[last] -= 1
+        elif last not in _TRAILING:
             break
-    return url
+        end -= 1
+    return url[:end]
+
+
+def _parse_host(url: str) -> Observable | None:
+    try:
+        host = urlsplit(url).hostname or ""
+    except ValueError:
+        return None
+    return parse_address(host) or parse_domain(host)
+
+
+def _parse_email(text: str) -> Observable | None:
+    local, _, domain = text.rpartition("@")
+    if parse_domain(domain) is None:
+        return None
+    return Observable(type=ObservableType.EMAIL, value=f"{local}@{domain.lower()}")
 
 
 def extract_text(text: str) -> list[Observable]:
@@ -140,37 +173,44 @@ def extract_text(text: str) -> list[Observable]:
     not).
     """
     text = refang(text)
-    found: list[tuple[int, Observable]] = []
+    # By parser and written form: what is written again is not parsed again.
+    found: dict[tuple[Parser, str], tuple[int, Observable] | None] = {}
     taken: list[tuple[int, int]] = []
 
-    def add(start: int, end: int, observable: Observable | None) -> bool:
-        if observable is not None:
-            found.append((start, observable))
-            taken.append((start, end))
-        return observable is not None
+    def add(start: int, written: str, parse: Parser) -> bool:
+        key = (parse, written)
+        if key not in found:
+            observable = parse(written)
+            found[key] = (start, observable) if observable is not None else None
+        if found[key] is None:
+            return False
+        taken.append((start, start + len(written)))
+        return True
 
     for match in _URL.finditer(text):
         url = _trim(match.group())
-        if add(match.start(), match.start() + len(url), parse_url(url)):
-            host = urlsplit(url).hostname or ""
-            add(match.start(), match.start() + len(url), parse_address(host) or parse_domain(host))
+        add(match.start(), url, parse_url)
+        add(match.start(), url, _parse_host)
     for match in _free(_EMAIL, text, taken):
-        local, _, domain = match.group().rpartition("@")
-        if parse_domain(domain):
-            value = f"{local}@{domain.lower()}"
-            add(match.start(), match.end(), Observable(type=ObservableType.EMAIL, value=value))
+        add(match.start(), match.group(), _parse_email)
+    for match in _free(_IPV6, text, taken):  # before IPv4: ::ffff:192.0.2.1 is one address
+        written = match.group(1).rstrip(".")
+        if written.count(":") >= 2 and written.strip(":"):
+            # "2001:db8::1: connection reset"
+            add(match.start(1), written, parse_address) or add(match.start(1), written.removesuffix(":"), parse_address)
     for match in _free(_IPV4, text, taken):
-        if not _VERSION_BEFORE.search(text[max(0, match.start() - 12) : match.start()]):
-            add(match.start(), match.end(), parse_address(match.group()))
-    for match in _free(_IPV6, text, taken):
-        if match.group().count(":") >= 2:
-            add(match.start(), match.end(), parse_address(match.group().rstrip(".")))
+        before = text[max(0, match.start() - 12) : match.start()]
+        product = match.group().endswith(".0") and _PRODUCT_BEFORE.search(before)
+        if not product and not _VERSION_BEFORE.search(before):
+            add(match.start(), match.group(), parse_address)
     for match in _free(_HASH, text, taken):
-        add(match.start(), match.end(), parse_hash(match.group()))
+        add(match.start(), match.group(), parse_hash)
     for match in _free(_DOMAIN, text, taken):
-        add(match.start(), match.end(), parse_domain(match.group()))
-    found.sort(key=lambda pair: pair[0])
-    return list(dict.fromkeys(observable for _, observable in found))
+        name = match.group()
+        if name == text.strip() or name.rstrip(".").rsplit(".", 1)[-1].lower() not in _FILE_LIKE_TLDS:
+            add(match.start(), name, parse_domain)
+    in_order = sorted((first for first in found.values() if first), key=lambda first: first[0])
+    return list(dict.fromkeys(observable for _, observable in in_order))
 
 
 def _free(pattern: re.Pattern[str], text: str, taken: list[tuple[int, int]]) -> Iterator[re.Match[str]]:
@@ -178,10 +218,11 @@ def _free(pattern: re.Pattern[str], text: str, taken: list[tuple[int, int]]) -> 
     spans = sorted(taken)
     place, reach = 0, -1
     for match in pattern.finditer(text):
-        while place < len(spans) and spans[place][0] <= match.start():
+        start = match.start(pattern.groups)
+        while place < len(spans) and spans[place][0] <= start:
             reach = max(reach, spans[place][1])
             place += 1
-        if match.start() >= reach:
+        if start >= reach:
             yield match
 
 

@@ -6,6 +6,7 @@ The only place that knows thresholds. Pure: policy and data in, decision out; th
 from __future__ import annotations
 
 import ipaddress
+import re
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -36,6 +37,8 @@ from include.soar.model import (
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+_NAME = re.compile(r"[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*")
 
 
 class PolicyError(ValueError):
@@ -94,7 +97,17 @@ class Protected(Section):
     @field_validator("domains")
     @classmethod
     def _are_domains(cls, domains: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(domain.lower().strip(".") for domain in domains)
+        return tuple(_protected_name(domain) for domain in domains)
+
+
+def _protected_name(text: str) -> str:
+    """A name as observables spell it. What could never match is an error: it would protect nothing, silently."""
+    name = text.strip().lower().removeprefix("*.").strip(".")
+    if not name.isascii():
+        name = name.encode("idna").decode()
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"{text!r} is not a domain name")
+    return name
 
 
 class NeverBlock(Section):
@@ -136,7 +149,7 @@ def load_policy(paths: Sequence[Path]) -> Policy:
     for path in paths:
         try:
             layer = yaml.safe_load(path.read_text("utf-8"))
-        except (OSError, yaml.YAMLError) as error:
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
             raise PolicyError(f"{path}: {error}") from None
         if not isinstance(layer, dict):
             raise PolicyError(f"{path}: is not a mapping")
@@ -175,6 +188,7 @@ SPECIAL_PURPOSE: dict[str, str] = {
     "198.18.0.0/15": "benchmarking",
     "224.0.0.0/4": "multicast",
     "240.0.0.0/4": "reserved and broadcast",
+    "64:ff9b:1::/48": "translation inside one network",
     "::/128": "unspecified",
     "::1/128": "loopback",
     "100::/64": "discard-only",
@@ -419,7 +433,7 @@ def decide(
         Priority(
             finding_uid=f.uid,
             high=f.severity.rank >= floor.rank,
-            reason=f"severity {f.severity.value} is {'at least' if f.severity.rank >= floor.rank else 'below'} {floor.value}",
+            reason=f"severity {f.severity.value} is {_compared(f.severity, floor)} {floor.value}",
         )
         for f in findings
     )
@@ -462,6 +476,10 @@ def decide(
     )
 
 
+def _compared(severity: Severity, floor: Severity) -> str:
+    return "at least" if severity.rank >= floor.rank else "below"
+
+
 def _indicator(
     item: Observed,
     verdict: Verdict,
@@ -481,14 +499,17 @@ def _indicator(
     if hit := policy.gate.check(item.observable):
         return refuse(hit.layer, hit.entry, hit.reason)
     seen = [s for s in item.sightings if s.finding_uid in uids]
-    roles = sorted({s.role for s in seen} & policy.block.roles)
+    # From here on only what was seen in such a role counts: a claim neither adds weight nor prolongs a block.
+    acting = [s for s in seen if s.role in policy.block.roles]
+    roles = sorted({s.role for s in acting})
     if not roles:
         played = ", ".join(sorted({s.role.value for s in seen}))
         return refuse("role", played, f"only seen as {played}: block.roles allows {_listing(policy.block.roles)}")
     listing = [r for r in verdict.reputations if _lists(r, policy)]
     top = [r for r in listing if policy.sources[r.provider].top_grade]
-    worst = max((by_uid[uid].severity for uid in uids), key=lambda severity: severity.rank)
-    enough = len(listing) >= 2 or top or worst.rank >= policy.block.with_one_source_from_severity.rank
+    worst = max((by_uid[s.finding_uid].severity for s in acting), key=lambda severity: severity.rank)
+    voices = {r.provider for r in listing}
+    enough = len(voices) >= 2 or top or worst.rank >= policy.block.with_one_source_from_severity.rank
     if not enough:
         return refuse(
             "evidence", listing[0].provider, f"one source of ordinary grade and severity {worst.value} are not enough"
@@ -496,7 +517,7 @@ def _indicator(
     days = policy.block.days.get(item.observable.type)
     if days is None:
         return refuse("type", item.observable.type.value, f"block.days names no time for {item.observable.type.value}")
-    last_seen = max(s.seen_at for s in seen)
+    last_seen = max(s.seen_at for s in acting)
     expires_at = last_seen + timedelta(days=days)
     if expires_at <= now:
         return refuse(
@@ -509,7 +530,7 @@ def _indicator(
         confidence=verdict.confidence,
         reasons=verdict.reasons,
         roles=tuple(roles),
-        first_seen_at=min(s.seen_at for s in seen),
+        first_seen_at=min(s.seen_at for s in acting),
         last_seen_at=last_seen,
         # From the last sighting, not from now: a repeated run then asks for the very same block.
         expires_at=expires_at,
@@ -519,7 +540,8 @@ def _indicator(
 
 def _lists(reputation: Reputation, policy: Policy) -> bool:
     rule = policy.sources.get(reputation.provider)
-    return rule is not None and reputation.score is not None and reputation.score >= rule.malicious_from
+    listed = reputation.answer is Answer.LISTED and reputation.score is not None
+    return rule is not None and listed and (reputation.score or 0) >= rule.malicious_from
 
 
 def _listing(roles: Iterable[Role]) -> str:

@@ -41,6 +41,8 @@ ROWS = 100
 _INVISIBLE = re.compile(
     r"[\x00-\x1f\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff]+"
 )
+#: Plain web addresses. No quotes or angle brackets, and no backslash: browsers read it as a slash.
+_LINKABLE = re.compile(r"https?://[!#-&(-;=?-\[\]-_a-~]+")
 _SCHEMES = {"http": "hxxp", "https": "hxxps", "ftp": "fxp"}
 
 
@@ -65,7 +67,7 @@ def tag(name: str, *children: str, href: str | None = None) -> Html:
 
 def link(text: str, url: str | None) -> Html:
     """A link where ``url`` is plain http or https, else the text alone: a ``javascript:`` must never be clickable."""
-    if url and re.fullmatch(r"https?://[!-~]+", url) and _has_host(url):
+    if url and _LINKABLE.fullmatch(url) and _has_host(url):
         return tag("a", text, href=url)
     return tag("span", text)
 
@@ -134,7 +136,7 @@ def _short(uid: str) -> str:
 
 def title(finding: Finding, source: str, mark: str, *, limit: int = 200) -> str:
     """
-    ``[source] what happened [TR-…]``. Plain text; angle and square brackets of foreign text are exchanged, so that
+    ``source: what happened [TR-…]``. Plain text; angle and square brackets of foreign text are exchanged, so that
     it neither becomes markup in a careless view nor forges a mark.
     """
     foreign = clean(f"{source}: {finding.title}", limit).translate(str.maketrans("<>[]", "‹›()"))
@@ -426,6 +428,7 @@ class _Text(HTMLParser):
         super().__init__(convert_charrefs=True)
         self.lines: list[str] = [""]
         self._cells = 0
+        self._href = ""
 
     def handle_starttag(self, name: str, attrs: list[tuple[str, str | None]]) -> None:
         if name in ("p", "tr", "table"):
@@ -440,7 +443,7 @@ class _Text(HTMLParser):
             self._href = dict(attrs).get("href") or ""
 
     def handle_endtag(self, name: str) -> None:
-        if name == "a" and getattr(self, "_href", ""):
+        if name == "a" and self._href:
             self.lines[-1] += f" <{clean(self._href, TEXT)}>"
 
     def handle_data(self, data: str) -> None:

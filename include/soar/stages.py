@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
-
-import pandas as pd
 
 from include.soar import policy as policies
 from include.soar.model import (
@@ -57,6 +56,9 @@ def _distinct(findings: Sequence[Finding]) -> tuple[Finding, ...]:
     """Each finding once, by time and uid."""
     if not findings:
         return ()
+    # Imported here: it costs more than a second, and every task of the DAG imports this file.
+    import pandas as pd
+
     frame = pd.DataFrame(
         {
             "uid": [f.uid for f in findings],
@@ -70,7 +72,7 @@ def _distinct(findings: Sequence[Finding]) -> tuple[Finding, ...]:
 
 def decide(
     case: Mapping[str, Any],
-    answers: Sequence[Mapping[str, Any] | None],
+    answers: Mapping[str, Mapping[str, Any] | None],
     *,
     policy: policies.Policy,
     minimum_severity: Severity | None,
@@ -80,11 +82,11 @@ def decide(
     The end of stage 3: everything the providers said becomes verdicts and a plan.
 
     :param case: ``CaseBatch`` JSON
-    :param answers: ``ReputationBatch`` JSON per provider; None for one that was skipped or failed
+    :param answers: ``ReputationBatch`` JSON by provider; None for one that was skipped or failed
     :return: ``Decision`` JSON
     """
     batch = CaseBatch.model_validate(case)
-    said = [ReputationBatch.model_validate(answer) for answer in answers if answer is not None]
+    said = [ReputationBatch.model_validate(answer) for answer in answers.values() if answer is not None]
     by_observable: dict[str, list[Reputation]] = {}
     for reputation in (r for provider in said for r in provider.reputations):
         by_observable.setdefault(reputation.observable.key, []).append(reputation)
@@ -94,7 +96,10 @@ def decide(
         by_observable,
         policy,
         minimum_severity=minimum_severity,
-        silent_providers=[provider.provider for provider in said if _is_silent(provider)],
+        silent_providers=sorted(
+            {name for name, answer in answers.items() if answer is None}
+            | {provider.provider for provider in said if _is_silent(provider)}
+        ),
         now=now,
     ).to_json()
 
@@ -106,12 +111,12 @@ def _is_silent(batch: ReputationBatch) -> bool:
 
 def counts(case: Mapping[str, Any], decision: Mapping[str, Any]) -> dict[str, int]:
     """The run's numbers for its log: findings, high ones, observables, verdicts by standing, plan, refusals."""
-    standings = pd.Series([v["standing"] for v in decision["verdicts"]], dtype="object").value_counts()
+    standings = Counter(v["standing"] for v in decision["verdicts"])
     return {
         "findings": len(case["findings"]),
         "high_priority": sum(p["high"] for p in decision["priorities"]),
         "observables": len(case["observed"]),
-        **{f"verdict_{standing}": int(number) for standing, number in standings.items()},
+        **{f"verdict_{standing}": number for standing, number in sorted(standings.items())},
         "indicators": len(decision["indicators"]),
         "refused": len(decision["refusals"]),
         "rejected_records": len(case["rejected"]),

@@ -73,9 +73,13 @@ def resolve_window(
             start_at=interval_start, end_at=interval_end, chosen_by=f"the data interval of this {run_type} run"
         )
 
-    minutes = int(params.get("lookback_minutes") or 60)
+    given = params.get("lookback_minutes")
+    try:
+        minutes = 60 if given in (None, "") else int(given)
+    except (TypeError, ValueError):
+        minutes = 0
     if minutes < 1:
-        raise WindowError(f"lookback_minutes: {minutes} is not at least 1")
+        raise WindowError(f"lookback_minutes: {given!r} is not a whole number of at least 1")
     # Whole minutes: two runs triggered within one minute then share a window instead of overlapping oddly.
     end = run_after.astimezone(UTC).replace(second=0, microsecond=0)
     return Window(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -67,6 +68,9 @@ class Response:
         return None
 
 
+_NUMBER = re.compile(r"[0-9]{1,15}(?:\.[0-9]{1,9})?")
+
+
 def retry_after_seconds(headers: Mapping[str, str], now: datetime) -> float | None:
     """
     How long a vendor asks us to wait, in seconds, never negative; None where it does not say.
@@ -75,21 +79,17 @@ def retry_after_seconds(headers: Mapping[str, str], now: datetime) -> float | No
     time) and CrowdStrike's ``X-RateLimit-RetryAfter`` (epoch seconds).
     """
     moment: datetime | None = None
-    if value := headers.get("retry-after"):
-        try:
-            return max(0.0, float(value))
-        except ValueError:
-            try:
-                moment = parsedate_to_datetime(value)
-            except ValueError:
-                moment = None
-    elif value := headers.get("x-ratelimit-retryafter"):
-        moment = datetime.fromtimestamp(float(value), UTC) if value.replace(".", "", 1).isdigit() else None
-    elif value := headers.get("x-ratelimit-next"):
-        try:
+    try:
+        if value := headers.get("retry-after"):
+            if _NUMBER.fullmatch(value.strip()):
+                return float(value)
+            moment = parsedate_to_datetime(value)
+        elif (value := headers.get("x-ratelimit-retryafter")) and _NUMBER.fullmatch(value.strip()):
+            moment = datetime.fromtimestamp(float(value), UTC)
+        elif value := headers.get("x-ratelimit-next"):
             moment = datetime.fromisoformat(value.replace("Z", "+00:00"))
-        except ValueError:
-            moment = None
+    except (ValueError, OverflowError, OSError):  # not a time, or one outside of what a clock can say
+        return None
     if moment is None:
         return None
     if moment.tzinfo is None:
@@ -101,7 +101,7 @@ def error_text(body: bytes) -> str:
     """The vendor's own words in an error body, whatever its shape; never more than a line. Not for decisions."""
     try:
         document = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return "answer is not JSON" if body else "empty answer"
     return _words(document) or "no reason given"
 
@@ -170,13 +170,21 @@ def load_json(vendor: str, operation: str, body: bytes) -> Any:
     """
     try:
         return json.loads(body)
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        text = body.decode("utf-8", "replace").strip()
-        starts_like_json = text[:1] in ("{", "[")
-        at_end = isinstance(error, UnicodeDecodeError) or "Unterminated" in error.msg or error.pos >= len(text) - 1
-        if starts_like_json and at_end:
+    except (ValueError, RecursionError) as error:  # also a number too long, or nested too deep, to be read
+        starts_like_json = body.lstrip()[:1] in (b"{", b"[")
+        if starts_like_json and _is_cut(error):
             raise Unavailable(vendor, operation, f"answer ends early, after {len(body)} bytes") from None
         raise Unexpected(vendor, operation, f"answer is not JSON ({len(body)} bytes)") from None
+
+
+def _is_cut(error: ValueError | RecursionError) -> bool:
+    """Whether JSON could not be read because it ends too early."""
+    if not isinstance(error, json.JSONDecodeError):
+        return isinstance(error, UnicodeDecodeError)
+    rest = error.doc[error.pos :].rstrip()
+    in_a_word = any(word.startswith(rest) for word in ("true", "false", "null", "e+", "e-"))
+    in_an_escape = "escape" in error.msg and len(rest) < len("\\u1234")
+    return "Unterminated" in error.msg or len(rest) <= 1 or in_a_word or in_an_escape
 
 
 def decode(vendor: str, operation: str, shape: type[Shape], body: bytes | Any) -> Shape:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Any, ClassVar
@@ -29,6 +30,16 @@ from include.soar.wire import Request, Response, failure
 LONGEST_WAIT = timedelta(minutes=15)
 
 
+#: What requests says about a connection that it cannot even send: asking again would not help.
+_NOT_SENDABLE = (
+    requests.exceptions.InvalidHeader,
+    requests.exceptions.InvalidProxyURL,
+    requests.exceptions.InvalidSchema,
+    requests.exceptions.InvalidURL,
+    requests.exceptions.MissingSchema,
+)
+
+
 class WriteInPlanMode(RuntimeError):
     """A bug of ours: something tried to write while the run only plans. Refused at the HTTP boundary."""
 
@@ -39,8 +50,8 @@ class VendorRetryPolicy(RetryPolicy):
     def evaluate(self, exception: BaseException, try_number: int, max_tries: int, context: Any = None) -> RetryDecision:
         if isinstance(exception, RateLimited) and exception.retry_after is not None:
             # A second more than asked: a vendor that counts whole seconds would refuse us once more otherwise.
-            wait = min(timedelta(seconds=exception.retry_after + 1), LONGEST_WAIT)
-            return RetryDecision.retry(delay=wait, reason=str(exception))
+            seconds = min(exception.retry_after + 1, LONGEST_WAIT.total_seconds())
+            return RetryDecision.retry(delay=timedelta(seconds=seconds), reason=str(exception))
         if isinstance(exception, (Unauthorized, Rejected, Unexpected, WriteInPlanMode)):
             return RetryDecision.fail(reason=str(exception))
         return RetryDecision.default()
@@ -145,6 +156,7 @@ class VendorHook(HttpHook):
             session.proxies = {"http": proxy, "https": proxy}
         session.auth = self.auth(self.connection)
         session.headers.update(self.headers(self.connection))
+        self._set_base_url(self.connection)  # the next line reads its scheme
         self._configure_session_from_mount_adapters(session)
         return session
 
@@ -155,11 +167,14 @@ class VendorHook(HttpHook):
         :raises WriteInPlanMode: the request writes and this run only plans
         :raises Unavailable, RateLimited, Unauthorized, Rejected, Unexpected: see ``include/soar/errors.py``
         """
-        response = self.exchange(request)
+        return self.accept(request, self.exchange(request))
+
+    def accept(self, request: Request, response: Response) -> Response:
+        """The answer, where its status is 2xx; raises as :meth:`send` does for any other."""
         error = failure(
             self.vendor,
             request.operation,
-            response,
+            replace(response, body=self._without_secrets(response.body)),
             datetime.now(UTC),
             rejected=self.rejected_statuses,
             unavailable=self.unavailable_statuses,
@@ -167,6 +182,13 @@ class VendorHook(HttpHook):
         if error is not None:
             raise error
         return response
+
+    def _without_secrets(self, body: bytes) -> bytes:
+        """An error's own words: some vendors repeat the key that they refuse."""
+        for secret in self.secrets(self.connection):
+            if secret and len(secret) > 4:
+                body = body.replace(secret.encode(), b"***")
+        return body
 
     def exchange(self, request: Request) -> Response:
         """As :meth:`send`, but gives the answer back whatever its status."""
@@ -187,6 +209,9 @@ class VendorHook(HttpHook):
             )
             body = answer.content
         # `from None`: the texts of these exceptions hold the whole URL, and with it a signature.
+        except (*_NOT_SENDABLE, UnicodeError):
+            problem = "host, key or another field has a character that HTTP cannot carry (a line end, say)"
+            raise Unauthorized(self.vendor, request.operation, problem) from None
         except requests.exceptions.SSLError:
             raise Unauthorized(self.vendor, request.operation, "TLS: the host's certificate is not trusted") from None
         except requests.exceptions.Timeout:
@@ -225,6 +250,7 @@ def _connection_problem(error: requests.exceptions.ConnectionError) -> str:
         ("Connection refused", "the host refuses the connection"),
         ("RemoteDisconnected", "the host closed the connection without an answer"),
         ("Connection aborted", "the connection was cut"),
+        ("Read timed out", "the answer stopped in the middle"),
         ("IncompleteRead", "the answer was cut"),
     ):
         if sign in text:

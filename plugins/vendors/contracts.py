@@ -232,6 +232,8 @@ class EnrichOperator(BaseOperator):
     provider: ClassVar[str]
     types: ClassVar[frozenset[ObservableType]]
     hook_class: ClassVar[type[VendorHook]]
+    #: False for a provider that costs nothing to ask (a local list): its answers are not stored.
+    stores_answers: ClassVar[bool] = True
 
     template_fields: Sequence[str] = ("case", "conn_id")
 
@@ -275,16 +277,17 @@ class EnrichOperator(BaseOperator):
                 answers.append(self._silence(observable, Answer.NOT_APPLICABLE, f"not sent out: {hit.reason}"))
             else:
                 to_ask.append(observable)
-        stored = ledger.reputations(self.provider, to_ask, now=now)
+        stored = ledger.reputations(self.provider, to_ask, now=now) if self.stores_answers else {}
         answers.extend(stored.values())
         fresh: list[Reputation] = []
         missing = [o for o in to_ask if o.key not in stored]
         if missing:
             try:
-                fresh = self.ask(self.hook_class(self.conn_id), missing)
+                said = {r.observable: r for r in self.ask(self.hook_class(self.conn_id), missing)}
+                fresh = [said.get(o) or self._silence(o, Answer.ERROR, "passed over by the provider") for o in missing]
             except VendorError as error:
                 fresh = self._silences(missing, error)
-        real = [r for r in fresh if r.answer in (Answer.LISTED, Answer.NOT_LISTED)]
+        real = [r for r in fresh if self.stores_answers and r.answer in (Answer.LISTED, Answer.NOT_LISTED)]
         hours = house.policy().reputation_hours
         life = {
             Answer.LISTED: timedelta(hours=hours.listed),
@@ -506,6 +509,7 @@ class ConfirmSensor(BaseSensorOperator):
         raise NotImplementedError
 
     def poke(self, context: Context) -> PokeReturnValue:
+        house.skip_if_absent(self.conn_id, f"control {self.control}")
         batch = ActionBatch.model_validate(self.actions)
         pending = [a for a in batch.actions if a.outcome is Outcome.PENDING]
         if not pending:

@@ -3,7 +3,8 @@
 Read when a task runs, never while a DAG file is parsed. Three environment variables, all optional:
 
 ``THREAT_RESPONSE_HOME``     folder for the SQLite ledger and the archive (default ``$AIRFLOW_HOME/threat-response``)
-``THREAT_RESPONSE_POLICY``   policy files, ``:``-separated, later ones laid over earlier (default ``include/config/policy.yaml``)
+``THREAT_RESPONSE_POLICY``   policy files, ``:``-separated, later ones laid over earlier ones
+                             (default ``include/config/policy.yaml``)
 ``THREAT_RESPONSE_ARCHIVE``  object-storage URL of the archive (default the folder ``archive`` in the home)
 """
 

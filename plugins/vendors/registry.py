@@ -1,14 +1,58 @@
 """Which vendor serves which stage: one line each. The DAG, the docs and the completeness test follow from here.
 
-Importing this file imports the vendors' operators, so that a DAG file needs nothing else.
+Task id -> operator. Every operator of a stage takes and gives the same things (``contracts.py``), so the DAG never
+names a vendor. A vendor whose connection is absent is skipped, so a line here obliges nobody.
 """
 
 from __future__ import annotations
 
-from vendors.abuseipdb.operators import AbuseIPDBEnrichOperator
-from vendors.contracts import EnrichOperator
+from typing import NamedTuple
 
-#: task id -> operator. Every operator of a stage takes and gives the same things.
+from airflow.sdk import BaseOperator
+
+from vendors.abuseipdb.operators import AbuseIPDBEnrichOperator
+from vendors.akamai_api_security.operators import AkamaiApiSecurityFetchOperator
+from vendors.akamai_client_lists.operators import AkamaiClientListsActiveSensor, AkamaiClientListsBlockOperator
+from vendors.akamai_sia.operators import AkamaiSiaFetchOperator
+from vendors.contracts import ConfirmSensor, ControlOperator, EnrichOperator, FetchOperator
+from vendors.crowdstrike_falcon.operators import CrowdStrikeFalconBlockOperator
+from vendors.cyware_respond.operators import (
+    CywareOpenIncidentsOperator,
+    CywareRelateOperator,
+    CywareUpdateIncidentsOperator,
+)
+from vendors.list_feed.operators import ListFeedEnrichOperator, ListFeedRefreshOperator
+from vendors.splunk.operators import SplunkWatchOperator
+
+
+class IncidentOperators(NamedTuple):
+    """The case-management product's three stages."""
+
+    open: type[BaseOperator]
+    relate: type[BaseOperator]
+    update: type[BaseOperator]
+
+
+#: Stage 1.
+FETCH: dict[str, type[FetchOperator]] = {
+    "akamai_api_security": AkamaiApiSecurityFetchOperator,
+    "akamai_sia": AkamaiSiaFetchOperator,
+}
+#: Stage 3.
 ENRICH: dict[str, type[EnrichOperator]] = {
     "abuseipdb": AbuseIPDBEnrichOperator,
+    "list_feed": ListFeedEnrichOperator,
 }
+#: Stage 3: what an enricher needs refreshed first.
+REFRESH: dict[str, type[BaseOperator]] = {"list_feed": ListFeedRefreshOperator}
+#: Stages 4, 5 and 9.
+INCIDENTS = IncidentOperators(CywareOpenIncidentsOperator, CywareRelateOperator, CywareUpdateIncidentsOperator)
+#: Stages 6 and 7, by place.
+BLOCK: dict[str, dict[str, type[ControlOperator]]] = {
+    "waf": {"akamai_client_lists": AkamaiClientListsBlockOperator},
+    "edr": {"crowdstrike_falcon": CrowdStrikeFalconBlockOperator},
+}
+#: A control whose write takes time to be in force: who waits for it.
+CONFIRM: dict[str, type[ConfirmSensor]] = {"akamai_client_lists": AkamaiClientListsActiveSensor}
+#: Stage 8.
+WATCH: dict[str, type[ControlOperator]] = {"splunk": SplunkWatchOperator}

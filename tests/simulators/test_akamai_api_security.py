@@ -283,6 +283,18 @@ def test_late_records(api: Api) -> None:
     assert "_available_at" not in str(api.query().json())
 
 
+def test_an_incident_grows(api: Api) -> None:
+    grown = incident(1, responseCodes=[401, 403, 200], lastUpdate="2026-03-01T13:00:00.000Z")
+    api.sim.seed(PRODUCT, {"incidents": [incident(1), {**grown, "_available_at": "2026-03-01T13:00:00Z"}]})
+    assert api.ok(INCIDENTS)["entities"] == [incident(1)]
+    assert api.ids(INCIDENTS, lastUpdateStartDate=NOW) == []
+    assert api.patch(INCIDENTS + "/inc-1", {"status": "resolved"}).status_code == 200
+    api.clock(now="2026-03-01T13:00:01Z")
+    assert api.ok(INCIDENTS, lastUpdateStartDate="2026-03-01T13:00:00Z")["entities"] == [
+        {**grown, "status": "resolved"}
+    ]
+
+
 # -- Noname lineage: single records --------------------------------------------------------------------------------
 
 

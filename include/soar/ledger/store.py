@@ -73,7 +73,9 @@ class Ledger:
         """Insert; on a conflict of primary keys overwrite every column but those in ``keep``."""
         dialect: Any = postgresql if self.engine.dialect.name == "postgresql" else sqlite
         keys = [column.name for column in inspect(table).primary_key]
-        for part in chunks(rows, 300):
+        # One row a key, the last: Postgres refuses to update a row twice in one statement.
+        distinct = {tuple(row[key] for key in keys): row for row in rows}
+        for part in chunks(list(distinct.values()), 300):
             statement = dialect.insert(table).values(list(part))
             changes = {c: statement.excluded[c] for c in part[0] if c not in keys and c not in keep}
             if changes:

@@ -33,6 +33,9 @@ class Table(DeclarativeBase):
     type_annotation_map = {datetime: UtcDateTime, dict[str, Any]: JSON}
 
 
+# ``run_id`` and ``claimed_by`` are ``dag/run``: Airflow allows 250 characters each.
+
+
 class WindowRow(Table):
     """One source's one window: what was read, from which pages."""
 
@@ -41,7 +44,7 @@ class WindowRow(Table):
     start_at: Mapped[datetime] = mapped_column(primary_key=True)
     end_at: Mapped[datetime] = mapped_column(primary_key=True)
     chosen_by: Mapped[str] = mapped_column(String(200))
-    run_id: Mapped[str] = mapped_column(String(250))
+    run_id: Mapped[str] = mapped_column(String(512))
     pages: Mapped[int] = mapped_column(Integer)
     records: Mapped[int] = mapped_column(Integer)
     findings: Mapped[int] = mapped_column(Integer)
@@ -85,7 +88,7 @@ class IncidentRow(Table):
     finding_uid: Mapped[str] = mapped_column(String(64))
     unique_id: Mapped[str | None] = mapped_column(String(64))
     readable_id: Mapped[str | None] = mapped_column(String(64))
-    claimed_by: Mapped[str | None] = mapped_column(String(250))
+    claimed_by: Mapped[str | None] = mapped_column(String(512))
     claimed_until: Mapped[datetime | None]
     updated_at: Mapped[datetime]
 
@@ -101,7 +104,7 @@ class ActionRow(Table):
     detail: Mapped[str] = mapped_column(Text)
     proof: Mapped[dict[str, Any]]
     expires_at: Mapped[datetime | None]
-    run_id: Mapped[str] = mapped_column(String(250))
+    run_id: Mapped[str] = mapped_column(String(512))
     updated_at: Mapped[datetime]
 
     __table_args__ = (Index("ix_actions_expires_at", "expires_at"),)

@@ -6,7 +6,9 @@ from datetime import datetime
 
 from pydantic import AwareDatetime, Field
 
+from include.soar.errors import Unexpected
 from include.soar.model import Answer, Observable, Reputation
+from include.soar.observables import parse_address
 from include.soar.wire import Request, Response, VendorShape, decode
 
 VENDOR = "abuseipdb"
@@ -20,10 +22,10 @@ REJECTED_STATUSES = (402, 422)
 
 class CheckData(VendorShape):
     ipAddress: str
-    abuseConfidenceScore: int = Field(ge=0, le=100)  # no default: a missing score is not a zero
+    # No default: a missing score is not a zero. Strict: true is not a one.
+    abuseConfidenceScore: int = Field(ge=0, le=100, strict=True)
     totalReports: int = Field(ge=0)
     numDistinctUsers: int = Field(ge=0)
-    isWhitelisted: bool | None = None  # the vendor's advice: do not act on it
     countryCode: str | None = None
     usageType: str | None = None
     isp: str | None = None
@@ -49,9 +51,14 @@ def parse_check(observable: Observable, response: Response, *, known_at: datetim
     """
     A ``check`` answer as a reputation: listed when the score is above zero.
 
-    Reports with a score of zero are normal (old, or outweighed), so they do not count as listed.
+    Reports with a score of zero are normal (old, or outweighed), so they do not count as listed. ``isWhitelisted``
+    is not read: the vendor's advice is to act on the score alone.
+
+    :raises Unexpected: also when the answer is about another address
     """
     data = decode(VENDOR, "check", CheckAnswer, response.body).data
+    if parse_address(data.ipAddress) != observable:
+        raise Unexpected(VENDOR, "check", "data.ipAddress is not the address that was asked about")
     facts = [
         f"{data.totalReports} reports by {data.numDistinctUsers} users",
         data.usageType,

@@ -39,7 +39,9 @@ class AbuseIPDBHook(VendorHook):
 
     def ping(self) -> str:
         # 127.0.0.1 costs one check, but proves the key; there is no free call that does.
-        response = self._check(Observable(type=ObservableType.IPV4, value="127.0.0.1"), 1)
+        loopback = Observable(type=ObservableType.IPV4, value="127.0.0.1")
+        response = self._check(loopback, 1)
+        api.parse_check(loopback, response, known_at=datetime.now(UTC))
         limit = response.headers.get("x-ratelimit-limit", "?")
         return f"the key works; {response.headers.get('x-ratelimit-remaining', '?')} of {limit} checks left today"
 

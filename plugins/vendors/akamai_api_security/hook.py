@@ -62,9 +62,9 @@ class AkamaiApiSecurityHook(VendorHook):
         return replace(request, headers={**request.headers, "Authorization": f"Bearer {self._token}"})
 
     def _new_token(self) -> str:
-        request = api.token_request(
-            self.required("login"), self.required("password"), path=str(self.extra("auth_path", api.AUTH_PATH))
-        )
+        # Below the host, always: text glued to the host's name would send the secret to somebody else.
+        path = "/" + str(self.extra("auth_path", api.AUTH_PATH)).lstrip("/")
+        request = api.token_request(self.required("login"), self.required("password"), path=path)
         response = super().exchange(request)
         error = failure(self.vendor, request.operation, response, datetime.now(UTC))
         if isinstance(error, Rejected) and error.status in (400, 422):

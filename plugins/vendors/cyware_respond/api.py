@@ -95,6 +95,12 @@ class Created(VendorShape):
     readable_id: str | None = None
 
 
+class Envelope(VendorShape):
+    results: list[Any]
+    count: int | None = None
+    total: int | None = None  # the sibling product's word for count
+
+
 class Comment(VendorShape):
     """``text`` is the whole record, to look for a reference in: which field holds a comment's text is inferred."""
 
@@ -127,12 +133,6 @@ def parse_page(operation: str, response: Response) -> Page:
 
     :raises Unexpected: it is none of these
     """
-
-    class Envelope(VendorShape):
-        results: list[Any]
-        count: int | None = None
-        total: int | None = None
-
     document = load_json(VENDOR, operation, response.body)
     if isinstance(document, list):
         return Page(document)
@@ -171,14 +171,22 @@ def parse_written(operation: str, response: Response) -> Any:
 
 def parse_iocs(document: Any, wanted: Iterable[Observable], contract: Contract) -> dict[str, str]:
     """The ids of those wanted that ``document`` names, by observable key, wherever in it the records stand."""
-    by_value = {canonical(o.type, o.value): o.key for o in wanted}
+    values = ((record.get(contract.ioc_value_key), record["unique_id"]) for _, record in _records(document, ""))
+    return match_values(((value, unique_id) for value, unique_id in values if isinstance(value, str)), wanted)
+
+
+def match_values(values: Iterable[tuple[str, str]], wanted: Iterable[Observable]) -> dict[str, str]:
+    """
+    Which of those wanted are among these (value, id) pairs: id by observable key. Case matters in a URL only, and an
+    address is compared as an address.
+    """
+    wanted = list(wanted)
+    urls = {o.value: o.key for o in wanted if o.type is ObservableType.URL}
+    others = {o.value.lower(): o.key for o in wanted if o.type is not ObservableType.URL}
     found: dict[str, str] = {}
-    for record in _records(document):
-        value = record.get(contract.ioc_value_key)
-        if isinstance(value, str):
-            for spelling in (value.lower(), value, _address(value)):
-                if key := by_value.get(spelling):
-                    found.setdefault(key, record["unique_id"])
+    for value, unique_id in values:
+        if key := urls.get(value) or others.get(_address(value.lower())):
+            found.setdefault(key, unique_id)
     return found
 
 
@@ -187,7 +195,7 @@ def parse_connected(response: Response, contract: Contract) -> list[Connected]:
     document = load_json(VENDOR, "connected", response.body)
     return [
         Connected(component, record["unique_id"], _text_or_none(record.get(contract.ioc_value_key)))
-        for component, record in _records_by_key(document, "")
+        for component, record in _records(document, "")
     ]
 
 
@@ -195,25 +203,16 @@ def _text_or_none(value: Any) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def _records(document: Any) -> Iterator[dict[str, Any]]:
-    return (record for _, record in _records_by_key(document, ""))
-
-
-def _records_by_key(document: Any, key: str) -> Iterator[tuple[str, dict[str, Any]]]:
+def _records(document: Any, key: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every object with a ``unique_id`` in a document of unknown shape, with the nearest key above it."""
     if isinstance(document, list):
         for item in document:
-            yield from _records_by_key(item, key)
+            yield from _records(item, key)
     elif isinstance(document, dict):
         if isinstance(document.get("unique_id"), str) and document["unique_id"]:
             yield key, document
-            return
         for name, value in document.items():
-            yield from _records_by_key(value, name)
-
-
-def canonical(kind: ObservableType, value: str) -> str:
-    """The spelling by which two IOC values are one: everything but a URL without case."""
-    return value if kind is ObservableType.URL else value.lower()
+            yield from _records(value, name)
 
 
 def _address(value: str) -> str:

@@ -62,7 +62,7 @@ class Contract(BaseModel):
     source_labels: dict[str, str] = {"akamai_api_security": "akamai-api-security", "akamai_sia": "akamai-sia"}  # [I]
     label_blocked: str = "blocked"  # [I]
     label_pending: str = "block-pending"  # [I]
-    phase: str = "Detection Analysis"  # [M]; empty: not sent
+    phase: str = "Detection Analysis"  # [M]; "-": not sent
     assigned_group: str = "SOC L1"  # [I]; tenant's
     extra_fields: dict[str, Any] = {}  # what else the tenant's form wants, sent as it is
 
@@ -90,7 +90,7 @@ class Contract(BaseModel):
     #: ``advanced`` links exactly the pair named (link_from incident is [I]), ``flat`` is the documented call.
     relate_call: Literal["advanced", "flat"] = "advanced"
 
-    #: [I] An incident's page. ``{host}``, ``{unique_id}`` and ``{readable_id}`` are filled in. Empty: no link.
+    #: [I] An incident's page. ``{host}``, ``{unique_id}`` and ``{readable_id}`` are filled in. "-": no link.
     portal_url: str = "{host}/cftr/incident/{unique_id}"
 
     def labels_of(self, source: str) -> list[str]:
@@ -115,6 +115,8 @@ def contract_of(extra: Mapping[str, Any]) -> Contract:
         value = extra.get(name)
         if value in (None, ""):
             continue
+        if value == "-":  # an empty text is what the form sends for "not filled in"
+            value = ""
         if isinstance(value, str) and not isinstance(field.default, str):
             try:
                 value = json.loads(value)

@@ -86,7 +86,7 @@ class CywareRespondHook(VendorHook):
     vendor = VENDOR
     conn_type = "cyware_respond"
     default_conn_name = "cyware_respond_default"
-    hook_name = "Cyware Respond"
+    hook_name = "Cyware Respond (CFTR)"
 
     @cached_property
     def contract(self) -> Contract:
@@ -106,7 +106,7 @@ class CywareRespondHook(VendorHook):
 
     @property
     def _bearer(self) -> bool:
-        chosen = self.extra("auth", "signature")
+        chosen = self.connection.extra_dejson.get("auth") or "signature"
         if chosen not in ("signature", "bearer"):
             raise Unauthorized(VENDOR, "connection", "extra auth is neither signature nor bearer")
         return bool(chosen == "bearer")
@@ -133,7 +133,11 @@ class CywareRespondHook(VendorHook):
         try:
             self.send(api.test_connectivity_request(self.contract))
         except Unauthorized as error:
-            raise self._skewed() or error from None
+            if error.status is None:  # the connection is not even complete
+                raise
+            # Without the status: this call needs no grant, so even a 403 is about the key.
+            wrong = Unauthorized(VENDOR, error.operation, f"{error.reason} (HTTP {error.status})")
+            raise self._skewed() or wrong from None
         # The first call proves the key, this one that its user may read incidents.
         self._page(api.INCIDENTS, "list_incidents", 1, ())
         return "the key works, and incidents can be read"
@@ -262,14 +266,14 @@ class CywareRespondHook(VendorHook):
         try:
             ids.update(self._bulk_create(observables))
         except Rejected:
-            ids.update(self._find_iocs(missing()))
+            ids.update(self.find_iocs(missing()))
             for observable in missing():
                 try:
                     ids.update(self._bulk_create([observable]))
                 except Rejected as error:
                     refused.append(error)
         if len(missing()) > len(refused):
-            ids.update(self._find_iocs(missing()))
+            ids.update(self.find_iocs(missing()))
         if len(missing()) > len(refused):
             raise Unexpected(VENDOR, "bulk_create_iocs", f"{len(missing())} values were accepted and are not listed")
         return ids, refused
@@ -278,7 +282,8 @@ class CywareRespondHook(VendorHook):
         answer = self._write(api.bulk_create_request(self.contract, observables))
         return api.parse_iocs(answer, observables, self.contract)
 
-    def _find_iocs(self, observables: Sequence[Observable]) -> dict[str, str]:
+    def find_iocs(self, observables: Sequence[Observable]) -> dict[str, str]:
+        """Ids of those values that are threat intel records, by observable key. Reads the whole list at worst."""
         found: dict[str, str] = {}
         if not observables:
             return found

@@ -17,7 +17,7 @@ def upgrade() -> None:
         sa.Column("start_at", instant, primary_key=True),
         sa.Column("end_at", instant, primary_key=True),
         sa.Column("chosen_by", sa.String(200), nullable=False),
-        sa.Column("run_id", sa.String(250), nullable=False),
+        sa.Column("run_id", sa.String(512), nullable=False),
         sa.Column("pages", sa.Integer, nullable=False),
         sa.Column("records", sa.Integer, nullable=False),
         sa.Column("findings", sa.Integer, nullable=False),
@@ -49,7 +49,7 @@ def upgrade() -> None:
         sa.Column("finding_uid", sa.String(64), nullable=False),
         sa.Column("unique_id", sa.String(64)),
         sa.Column("readable_id", sa.String(64)),
-        sa.Column("claimed_by", sa.String(250)),
+        sa.Column("claimed_by", sa.String(512)),
         sa.Column("claimed_until", instant),
         sa.Column("updated_at", instant, nullable=False),
     )
@@ -62,7 +62,7 @@ def upgrade() -> None:
         sa.Column("detail", sa.Text, nullable=False),
         sa.Column("proof", sa.JSON, nullable=False),
         sa.Column("expires_at", instant),
-        sa.Column("run_id", sa.String(250), nullable=False),
+        sa.Column("run_id", sa.String(512), nullable=False),
         sa.Column("updated_at", instant, nullable=False),
     )
     op.create_index("ix_actions_expires_at", "actions", ["expires_at"])

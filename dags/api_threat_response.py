@@ -1,0 +1,159 @@
+"""
+### API threat response
+
+Akamai events in, incidents and blocks out. The nine stages of the runbook, in its order:
+
+| # | Task | What it does |
+|---|---|---|
+| 1 | `fetch` | every finding of the window, once, from each Akamai source |
+| 2 | `extract` | addresses, domains, URLs, e-mail addresses and file hashes, with where each was seen |
+| 3 | `enrich` | what the reputation sources say; `enrich.decide` makes one verdict of it, and the plan |
+| 4 | `open_incidents` | one Cyware Respond incident per high-priority finding, ever |
+| 5 | `relate` | older incidents that share an indicator get the new findings and a relationship |
+| 6 | `block.waf` | attackers' addresses on the Akamai client list, until the environment says *active* |
+| 7 | `block.edr` | indicators on CrowdStrike Falcon: hashes prevented, addresses and domains detected |
+| 8 | `watch` | every indicator on the Splunk watchlist |
+| 9 | `update_incidents` | the incident tells what was done where, what failed and what is pending |
+
+An optional stage whose connection is absent is skipped. A stage that failed turns the run red, and the incident is
+updated all the same. **A backfill only plans its blocks** unless it is given `{"effects": "apply"}`: yesterday's
+address may be someone else's today.
+
+Runbook: `docs/runbook.md`. Vendors: `plugins/vendors/registry.py`. Thresholds: `include/config/policy.yaml`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pendulum
+from airflow.sdk import CronDataIntervalTimetable, Param, TaskGroup, TriggerRule, dag, get_current_context, task
+from vendors import house
+from vendors.base import VendorRetryPolicy
+from vendors.registry import BLOCK, CONFIRM, ENRICH, FETCH, INCIDENTS, REFRESH, WATCH
+
+from include.soar import stages
+
+PARAMS = {
+    "effects": Param(
+        "auto",
+        title="Effects",
+        enum=["auto", "apply", "plan"],
+        description_md="**apply** writes outside, **plan** only shows what it would do. "
+        "**auto** applies, except that a backfill only plans its blocks.",
+    ),
+    "minimum_severity": Param(
+        None,
+        title="Minimum severity",
+        type=["null", "string"],
+        enum=[None, "informational", "low", "medium", "high", "critical"],
+        description_md="A finding becomes an incident from here upwards. Empty: as the policy says.",
+    ),
+    "window_start": Param(
+        None, title="Window start", type=["null", "string"], format="date-time", section="Explicit window"
+    ),
+    "window_end": Param(
+        None, title="Window end", type=["null", "string"], format="date-time", section="Explicit window"
+    ),
+    "lookback_minutes": Param(
+        60,
+        title="Look-back in minutes",
+        type="integer",
+        minimum=1,
+        maximum=43200,
+        section="Explicit window",
+        description_md="Only for a run without a logical date and without an explicit window.",
+    ),
+}
+
+
+@dag(
+    # Not a cron string: that would give empty data intervals (docs/decisions/0003).
+    schedule=CronDataIntervalTimetable("0 * * * *", timezone="UTC"),
+    start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
+    catchup=False,
+    max_active_runs=1,
+    default_args={"retries": 4, "retry_policy": VendorRetryPolicy()},
+    params=PARAMS,
+    render_template_as_native_obj=True,
+    tags=["threat-response", "akamai", "cyware"],
+    doc_md=__doc__,
+)
+def api_threat_response() -> None:
+    with TaskGroup("fetch"):
+        batches = [read(task_id=source).output for source, read in FETCH.items()]
+
+    # A source that fails must not silence the other one; the run still turns red.
+    @task(trigger_rule=TriggerRule.ALL_DONE)
+    def extract(batches: list[Any]) -> dict[str, Any]:
+        return stages.extract(batches)
+
+    case = extract(batches)
+
+    with TaskGroup("enrich"):
+        answers = {}
+        for provider, ask in ENRICH.items():
+            more = {}
+            if provider in REFRESH:
+                more["lists"] = REFRESH[provider](task_id=f"refresh_{provider}").output
+            answers[provider] = ask(task_id=provider, case=case, **more).output
+
+        # A silent provider must not stop the response: with all of them silent every verdict is "unknown", and
+        # unknown is never blocked.
+        @task(trigger_rule=TriggerRule.ALL_DONE)
+        def decide(case: dict[str, Any], answers: dict[str, Any]) -> dict[str, Any]:
+            context = get_current_context()
+            if case is None:
+                raise ValueError("the extract stage gave nothing to decide on")
+            decision = stages.decide(
+                case,
+                answers,
+                policy=house.policy(),
+                minimum_severity=house.minimum_severity(context),
+                now=house.now(),
+            )
+            house.log.info("Decided: %s", stages.counts(case, decision))
+            return decision
+
+        decision = decide(case, answers)
+
+    incidents = INCIDENTS.open(task_id="open_incidents", case=case, decision=decision).output
+    relations = INCIDENTS.relate(task_id="relate", case=case, decision=decision, incidents=incidents).output
+
+    actions = {}
+    with TaskGroup("block"):
+        for place, controls in BLOCK.items():
+            with TaskGroup(place):
+                for control, deny in controls.items():
+                    done = deny(task_id=control, decision=decision, incidents=incidents).output
+                    if control in CONFIRM:
+                        confirm = CONFIRM[control](
+                            task_id=f"{control}_active", actions=done, trigger_rule=TriggerRule.ALL_DONE
+                        )
+                        done = confirm.output
+                    actions[control] = done
+    with TaskGroup("watch"):
+        for siem, add in WATCH.items():
+            actions[siem] = add(task_id=siem, decision=decision, incidents=incidents).output
+
+    updated = INCIDENTS.update(
+        task_id="update_incidents",
+        case=case,
+        decision=decision,
+        incidents=incidents,
+        relations=relations,
+        actions=actions,
+        trigger_rule=TriggerRule.ALL_DONE,
+    )
+
+    @task(trigger_rule=TriggerRule.ONE_FAILED, retries=0)
+    def fail_the_run() -> None:
+        """A stage that failed must not hide behind an update that succeeded."""
+        raise RuntimeError("a stage of this run failed: see its red task")
+
+    red = fail_the_run()
+    [*batches, *answers.values(), case, decision, incidents, relations, *actions.values()] >> red
+    updated >> red
+
+
+api_threat_response()

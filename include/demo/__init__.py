@@ -1,0 +1,1 @@
+"""``make demo``: a whole Airflow on loopback, run against the simulators. Nothing here is needed in production."""

@@ -1,0 +1,42 @@
+"""``python -m include.demo up | down | status``: what ``make demo`` and ``make demo-down`` run."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+from pathlib import Path
+
+from include.demo import processes, story
+from include.demo.house import ROOT, House, free_port, make_secrets
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m include.demo", description=__doc__)
+    parser.add_argument("command", choices=["up", "down"])
+    parser.add_argument("--home", type=Path, default=ROOT / ".demo", help="where everything of the demo lies")
+    parser.add_argument("--api-port", type=int, default=8080)
+    parser.add_argument("--sim-port", type=int, default=8081)
+    options = parser.parse_args()
+    home = options.home.resolve()
+    if options.command == "down":
+        ended = processes.stop(home)
+        print(f"Ended: {', '.join(ended)}" if ended else "Nothing of the demo was running")
+        return 0
+
+    processes.stop(home)
+    shutil.rmtree(home, ignore_errors=True)
+    house = House(home, free_port(options.api_port), free_port(options.sim_port))
+    house.save()
+    try:
+        return story.run(house, make_secrets())
+    except (processes.DemoError, story.DemoFailed) as error:
+        print(f"\nThe demo failed: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        processes.stop(home)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

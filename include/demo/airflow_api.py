@@ -1,0 +1,109 @@
+"""The few calls to Airflow's public REST API that the demo and the whole-Airflow tests need."""
+
+from __future__ import annotations
+
+import json
+import time
+from datetime import datetime
+from typing import Any
+
+import requests
+
+from include.demo.house import House
+
+DAG_ID = "api_threat_response"
+
+
+class Airflow:
+    """A signed-in client of one Airflow."""
+
+    def __init__(self, house: House) -> None:
+        self.house = house
+        self.session = requests.Session()
+        self.session.trust_env = False
+        password = json.loads(house.password_file.read_text())["admin"]
+        answer = self.session.post(
+            f"{house.ui}/auth/token", json={"username": "admin", "password": password}, timeout=30
+        )
+        answer.raise_for_status()
+        self.session.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
+
+    def call(self, method: str, path: str, **options: Any) -> Any:
+        answer = self.session.request(method, f"{self.house.ui}/api/v2{path}", timeout=60, **options)
+        if answer.status_code >= 400:
+            raise RuntimeError(f"{method} {path}: HTTP {answer.status_code}: {answer.text[:500]}")
+        return answer.json() if answer.content else None
+
+    def wait_for_dag(self, patience: float = 120) -> None:
+        deadline = time.monotonic() + patience
+        while True:
+            answer = self.session.get(f"{self.house.ui}/api/v2/dags/{DAG_ID}", timeout=30)
+            if answer.status_code == 200:
+                return
+            errors = self.call("GET", "/importErrors")["import_errors"]
+            if errors:
+                raise RuntimeError(f"the DAG cannot be read:\n{errors[0]['stack_trace'][-2000:]}")
+            if time.monotonic() > deadline:
+                raise RuntimeError("Airflow has not found the DAG")
+            time.sleep(0.5)
+
+    def unpause(self) -> None:
+        self.call("PATCH", f"/dags/{DAG_ID}", json={"is_paused": False})
+
+    def runs(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self.call(
+            "GET", f"/dags/{DAG_ID}/dagRuns", params={"limit": 100, "order_by": "run_after"}
+        )["dag_runs"]
+        return found
+
+    def trigger(self, *, conf: dict[str, Any], run_id: str | None = None) -> str:
+        body = {"logical_date": None, "conf": conf} | ({"dag_run_id": run_id} if run_id else {})
+        return str(self.call("POST", f"/dags/{DAG_ID}/dagRuns", json=body)["dag_run_id"])
+
+    def backfill(
+        self, start: datetime, end: datetime, *, conf: dict[str, Any], at_once: int, reprocess: str = "none"
+    ) -> int:
+        body = {
+            "dag_id": DAG_ID,
+            "from_date": start.isoformat(),
+            "to_date": end.isoformat(),
+            "dag_run_conf": conf,
+            "max_active_runs": at_once,
+            "reprocess_behavior": reprocess,
+            "run_backwards": False,
+            "run_on_latest_version": True,
+        }
+        deadline = time.monotonic() + 180
+        while True:
+            answer = self.session.post(f"{self.house.ui}/api/v2/backfills", json=body, timeout=60)
+            if answer.status_code in (200, 201):
+                return int(answer.json()["id"])
+            # 503: SQLite is busy; 409: Airflow closes an ended backfill only every 30 seconds.
+            if answer.status_code not in (409, 503) or time.monotonic() > deadline:
+                raise RuntimeError(f"the backfill was refused: HTTP {answer.status_code}: {answer.text[:500]}")
+            time.sleep(1)
+
+    def tasks(self, run_id: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self.call(
+            "GET", f"/dags/{DAG_ID}/dagRuns/{run_id}/taskInstances", params={"limit": 100}
+        )["task_instances"]
+        return found
+
+    def xcom(self, run_id: str, task_id: str) -> Any:
+        """A task's batch; None where the task gave none."""
+        path = f"/dags/{DAG_ID}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/return_value"
+        answer = self.session.get(f"{self.house.ui}/api/v2{path}", params={"deserialize": "true"}, timeout=60)
+        if answer.status_code == 404:
+            return None
+        answer.raise_for_status()
+        value = answer.json()["value"]
+        return json.loads(value) if isinstance(value, str) else value
+
+    def log(self, run_id: str, task_id: str, try_number: int = 1) -> str:
+        path = f"/dags/{DAG_ID}/dagRuns/{run_id}/taskInstances/{task_id}/logs/{try_number}"
+        content = self.call("GET", path, params={"full_content": "true"}, headers={"Accept": "application/json"})
+        return "\n".join(
+            f"{line.get('timestamp') or ''} {line.get('level', '')} {line.get('event', '')}"
+            for line in content["content"]
+            if isinstance(line, dict)
+        )

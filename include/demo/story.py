@@ -1,0 +1,202 @@
+"""The demo's course: one live run and a backfill of the day before it, with progress, ending in a summary."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import requests
+
+from include.demo import processes
+from include.demo.airflow_api import Airflow
+from include.demo.house import House
+from include.simulators.demo_feed import build_demo
+from include.soar.ledger import Ledger
+
+#: Stage -> the beginning of its tasks' ids, in the order of the runbook.
+STAGES = (
+    ("1 fetch", "fetch."),
+    ("2 extract", "extract"),
+    ("3 enrich", "enrich."),
+    ("4 open incidents", "open_incidents"),
+    ("5 relate", "relate"),
+    ("6 block on the WAF", "block.waf."),
+    ("7 block on the EDR", "block.edr."),
+    ("8 watch on the SIEM", "watch."),
+    ("9 update incidents", "update_incidents"),
+)
+ENDED = ("success", "failed")
+
+
+class DemoFailed(RuntimeError):
+    """A run did not end green."""
+
+
+def run(house: House, known: dict[str, dict[str, str]]) -> int:
+    started_at = time.monotonic()
+
+    def tell(text: str) -> None:
+        print(f"[{time.monotonic() - started_at:5.0f} s] {text}", flush=True)
+
+    day_end = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+    day_start = day_end - timedelta(hours=24)
+    tell(f"A demo day of Akamai events: {day_start:%Y-%m-%d %H:%M} to {day_end:%Y-%m-%d %H:%M} UTC")
+    processes.start(house, known, day_end=day_end.isoformat(), tell=tell)
+    airflow = Airflow(house)
+    airflow.wait_for_dag()
+    tell(f"Airflow is up: {house.ui}")
+
+    # Unpausing starts the scheduled run of the latest complete hour: that is the live run.
+    airflow.unpause()
+    tell("Live run: the hour that has just ended, by the schedule")
+    live = _wait_for_live(airflow, tell)
+    tell("Backfill: the 23 hours before, asked to apply its blocks (by default a backfill only plans them)")
+    airflow.backfill(
+        day_start,
+        day_end - timedelta(hours=2),
+        conf={"effects": "apply"},
+        at_once=4,
+    )
+    _wait_for_all(airflow, 24, tell)
+    failed = [r for r in airflow.runs() if r["state"] != "success"]
+    print(summary(house, airflow, live, build_demo(day_end)["_truth"], time.monotonic() - started_at))
+    if failed:
+        raise DemoFailed("; ".join(f"{r['dag_run_id']} is {r['state']}" for r in failed))
+    return 0
+
+
+def _wait_for_live(airflow: Airflow, tell: Callable[[str], None], patience: float = 600) -> str:
+    deadline = time.monotonic() + patience
+    told: set[str] = set()
+    while time.monotonic() < deadline:
+        runs = airflow.runs()
+        if runs:
+            run_id = str(runs[-1]["dag_run_id"])
+            tasks = airflow.tasks(run_id)
+            for name, beginning in STAGES:
+                states = [t["state"] for t in tasks if t["task_id"].startswith(beginning)]
+                if name not in told and states and all(s in (*ENDED, "skipped", "upstream_failed") for s in states):
+                    told.add(name)
+                    tell(f"  stage {name}: {', '.join(f'{n} {s}' for s, n in Counter(states).items())}")
+                elif "up_for_reschedule" in states and f"{name} waits" not in told:
+                    told.add(f"{name} waits")
+                    tell(f"  stage {name}: waits until Akamai's events of the hour are complete (3 minutes after it)")
+            if runs[-1]["state"] in ENDED:
+                tell(f"  run {run_id}: {runs[-1]['state']}")
+                return run_id
+        time.sleep(1)
+    raise DemoFailed("the live run has not ended")
+
+
+def _wait_for_all(airflow: Airflow, expected: int, tell: Callable[[str], None], patience: float = 1500) -> None:
+    deadline = time.monotonic() + patience
+    last = -1
+    while time.monotonic() < deadline:
+        runs = airflow.runs()
+        ended = sum(r["state"] in ENDED for r in runs)
+        if ended != last and ended % 3 == 0:
+            tell(f"  {max(0, ended - 1)} of {expected - 1} windows done")
+        last = ended
+        if ended >= expected and ended == len(runs):
+            return
+        time.sleep(2)
+    raise DemoFailed(f"only {last} of {expected} runs have ended")
+
+
+def state(house: House, product: str) -> dict[str, Any]:
+    answer = requests.get(f"{house.simulators}/_sim/{product}/state", timeout=60)
+    answer.raise_for_status()
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+def summary(house: House, airflow: Airflow, live: str, truth: dict[str, Any], seconds: float) -> str:
+    """What a person wants to know at the end, from the ledger, the runs' batches and the vendors' own state."""
+    ledger = Ledger(f"sqlite:///{house.home / 'threat-response' / 'ledger.db'}")
+    windows, actions = ledger.windows(), ledger.actions()
+    lines = ["", "=" * 96, f"What Airflow did in {seconds:.0f} s", "=" * 96, "", "Events"]
+    for source in sorted({w.source for w in windows}):
+        mine = [w for w in windows if w.source == source]
+        lines.append(
+            f"  {source:<22} {sum(w.findings for w in mine):>4} findings in {len(mine)} windows, "
+            f"{len({r for w in mine for r in [w.start_at]})} hours; "
+            f"{_rejected(airflow, source)} not readable and kept aside"
+        )
+    observables: set[str] = set()
+    refusals: dict[str, str] = {}
+    high = 0
+    skipped: set[str] = set()
+    for dag_run in airflow.runs():
+        run_id = dag_run["dag_run_id"]
+        case, decision = airflow.xcom(run_id, "extract"), airflow.xcom(run_id, "enrich.decide")
+        observables |= {f"{o['observable']['type']}:{o['observable']['value']}" for o in case["observed"]}
+        high += sum(p["high"] for p in decision["priorities"])
+        refusals |= {r["observable"]["value"]: f"{r['layer']}: {r['reason']}" for r in decision["refusals"]}
+        skipped |= {t["task_id"] for t in airflow.tasks(run_id) if t["state"] == "skipped"} - {"fail_the_run"}
+    respond = state(house, "cyware_respond")
+    ours = [i for i in respond["incidents"] if "[TR-" in i["title"]]
+    lines += [
+        "",
+        f"Observables              {len(observables)} distinct",
+        f"Incidents                {len(ours)} opened for {high} high-priority findings "
+        f"({len(respond['incidents']) - len(ours)} stood there before)",
+        f"Relationships            {_relationships(respond)} between incidents",
+        "",
+        "Indicators               state at the vendor, by control",
+    ]
+    for control in sorted({a.control for a in actions}):
+        states = Counter(a.outcome for a in actions if a.control == control)
+        lines.append(f"  {control:<22} {', '.join(f'{n} {s}' for s, n in sorted(states.items()))}")
+    lines += ["", f"Refused by the gate      {len(refusals)}"]
+    lines += [f"  {value:<34} {why}"[:150] for value, why in sorted(refusals.items())[:12]]
+    lines.append(f"Skipped stages           {', '.join(sorted(skipped)) or 'none: every connection is there'}")
+    lines += ["", *_against_truth(house, truth)]
+    password = house.password_file
+    lines += [
+        "",
+        f"UI                       {house.ui}/dags/api_threat_response/runs/{live}",
+        f"Sign in                  admin, password in {_short(password)}",
+        f"Simulators               {house.simulators}/_sim/calls",
+        "End it                   make demo-down",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _short(path: Any) -> str:
+    return str(path).replace(f"{processes.ROOT}/", "")
+
+
+def _rejected(airflow: Airflow, source: str) -> int:
+    kept: set[str] = set()
+    for dag_run in airflow.runs():
+        batch = airflow.xcom(dag_run["dag_run_id"], f"fetch.{source}") or {"rejected": []}
+        kept |= {r["record"] for r in batch["rejected"]}
+    return len(kept)
+
+
+def _relationships(respond: dict[str, Any]) -> int:
+    return sum(all(side[0] == "incident" for side in link["pair"]) for link in respond["links"])
+
+
+def _against_truth(house: House, truth: dict[str, Any]) -> list[str]:
+    """What stands at the enforcement points, against what the demo's author meant to be blocked."""
+    lists, falcon = state(house, "akamai_client_lists"), state(house, "crowdstrike_falcon")
+    acted = {item["value"] for entry in lists["lists"] for item in entry["items"] if "threat-response" in item["tags"]}
+    acted |= {i["value"] for i in falcon["indicators"] if not i.get("deleted")}
+    expected = {v for v, t in truth["observables"].items() if t["block_expected"]}
+    wrong = sorted(v for v in acted if truth["observables"].get(v, {}).get("label") in ("protected", "benign"))
+    return [
+        "Against the demo's answer sheet",
+        f"  {len(expected & acted)} of {len(expected)} values that should be acted on are",
+        f"  {len(wrong)} protected or harmless values were acted on{': ' + ', '.join(wrong) if wrong else ''}",
+        *[f"  missing: {value}" for value in sorted(expected - acted)[:10]],
+    ]
+
+
+if __name__ == "__main__":
+    sys.exit("run python -m include.demo")

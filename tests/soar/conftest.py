@@ -1,0 +1,10 @@
+"""Property tests here are the same on every run and have no clock: a busy machine must not make them fail."""
+
+from __future__ import annotations
+
+from hypothesis import settings
+
+settings.register_profile("house", deadline=None, derandomize=True, database=None)
+#: ``pytest --hypothesis-profile=explore`` looks further than the suite does.
+settings.register_profile("explore", deadline=None, max_examples=3000)
+settings.load_profile("house")

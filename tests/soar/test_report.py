@@ -1,0 +1,350 @@
+"""What an incident says: whatever an event holds, only tags that we wrote, and only safe links."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from include.soar import report
+from include.soar.model import (
+    Action,
+    ActionBatch,
+    Answer,
+    CaseBatch,
+    Decision,
+    Finding,
+    Observable,
+    ObservableType,
+    Observed,
+    Outcome,
+    Priority,
+    Refusal,
+    Relation,
+    Reputation,
+    Role,
+    Severity,
+    Sighting,
+    Standing,
+    Verb,
+    Verdict,
+    Window,
+)
+
+NOW = datetime(2026, 1, 18, 7, 38, 50, tzinfo=UTC)
+ADDRESS = Observable(type=ObservableType.IPV4, value="203.0.113.10")
+
+
+class Tags(HTMLParser):
+    """Every tag with its attributes' names, and every link."""
+
+    def __init__(self, markup: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.seen: Counter[str] = Counter()
+        self.open: list[str] = []
+        self.links: list[str] = []
+        self.feed(markup)
+        self.close()
+
+    def handle_starttag(self, name: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen[f"{name} {' '.join(key for key, _ in attrs)}"] += 1
+        self.links += [value or "" for key, value in attrs if key == "href"]
+        self.open.append(name)
+
+    def handle_endtag(self, name: str) -> None:
+        assert self.open.pop() == name
+
+    def handle_comment(self, data: str) -> None:
+        self.seen[f"comment {data}"] += 1
+
+    def handle_decl(self, decl: str) -> None:
+        self.seen[f"declaration {decl}"] += 1
+
+    def handle_pi(self, data: str) -> None:
+        self.seen[f"instruction {data}"] += 1
+
+    def unknown_decl(self, data: str) -> None:
+        self.seen[f"declaration {data}"] += 1
+
+
+def world(text: str, value: str, url: str | None) -> tuple[CaseBatch, Decision, Finding]:
+    """A case in which every free text is ``text``, one observable is ``value``, and every URL is ``url``."""
+    finding = Finding(
+        uid="f-1",
+        source="akamai_api_security",
+        vendor_id=text,
+        title=text,
+        category=text,
+        description=text,
+        severity=Severity.HIGH,
+        confidence=80,
+        detected_at=NOW,
+        url=url,
+        target=text,
+        tags=(text,),
+    )
+    observables = (ADDRESS, Observable(type=ObservableType.URL, value=value))
+    sighting = Sighting(finding_uid="f-1", field=text, role=Role.ATTACKER, seen_at=NOW)
+    verdicts = []
+    for observable in observables:
+        reputation = Reputation(
+            observable=observable, provider="abuseipdb", answer=Answer.LISTED, score=90, reference=url, known_at=NOW
+        )
+        verdicts.append(
+            Verdict(
+                observable=observable,
+                standing=Standing.MALICIOUS,
+                confidence=72,
+                reasons=(f"abuseipdb: {text}", text.replace(":", "")),
+                reputations=(reputation,),
+            )
+        )
+    batch = CaseBatch(
+        window=Window(start_at=NOW, end_at=NOW, chosen_by="test"),
+        findings=(finding,),
+        observed=tuple(Observed(observable=o, sightings=(sighting,)) for o in observables),
+    )
+    decision = Decision(
+        policy_digest="0",
+        priorities=(Priority(finding_uid="f-1", high=True, reason=text),),
+        verdicts=tuple(verdicts),
+        indicators=(),
+        refusals=tuple(
+            Refusal(observable=o, layer="own", entry=text, reason=text, finding_uids=("f-1",)) for o in observables
+        ),
+        silent_providers=(text,),
+    )
+    return batch, decision, finding
+
+
+def documents(text: str, value: str, url: str | None) -> list[str]:
+    batch, decision, finding = world(text, value, url)
+    action = Action(
+        control="waf",
+        verb=Verb.DENY,
+        observable=Observable(type=ObservableType.URL, value=value),
+        outcome=Outcome.BLOCKED,
+        detail=text,
+        proof={text: text},
+    )
+    relation = Relation(
+        incident_id="a", related_id="b", related_readable_id=text, shared=(ADDRESS,), outcome="related", detail=text
+    )
+    return [
+        report.description(batch, decision, finding, source=text, mark="TR-x"),
+        report.related_comment(
+            batch, decision, finding, incident=report.link(text, url), shared=[ADDRESS], reference="TR-R-x"
+        ),
+        report.state_report(
+            batch,
+            decision,
+            finding,
+            actions=[action],
+            relations=[relation],
+            skipped=[text],
+            run=text,
+            run_url=url,
+            at=NOW,
+            reference="TR-S-x",
+        ),
+    ]
+
+
+HOSTILE = st.one_of(
+    st.text(min_size=1, max_size=60),
+    st.text(alphabet="<>\"'&/=!-?[]`;:#x script", min_size=1, max_size=80),
+    st.sampled_from(
+        [
+            "<script>alert(1)</script>",
+            "</td></tr></table><img src=x onerror=alert(1)>",
+            "--><!--",
+            "<!DOCTYPE html>",
+            "<?php ?>",
+            "<![CDATA[x]]>",
+            '" onmouseover="alert(1)',
+            "&lt;script&gt;",
+            "&#60;script&#62;",
+            "\x00<\x00script>",
+            "<\u202escript>",
+        ]
+    ),
+)
+
+
+def visible(text: str) -> bool:
+    """Whether anything of it remains: a field without a word has no row."""
+    return bool(report.clean(text)) and bool(report.clean(text.replace(":", "")))
+
+
+@settings(max_examples=150, deadline=None)
+@given(text=HOSTILE.filter(visible), value=HOSTILE)
+def test_no_input_makes_a_tag_that_we_did_not_write(text: str, value: str) -> None:
+    for hostile, plain in zip(documents(text, value, None), documents("x", "v", None), strict=True):
+        tags = Tags(hostile)
+        assert tags.seen == Tags(plain).seen
+        assert tags.open == []
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    url=st.one_of(
+        HOSTILE,
+        st.builds(
+            lambda scheme, rest: scheme + rest,
+            st.sampled_from(["http://", "https://", "javascript:", "data:", "//", "HTTPS://"]),
+            HOSTILE,
+        ),
+    )
+)
+def test_only_a_plain_web_address_becomes_a_link(url: str) -> None:
+    for document in documents("x", "v", url):
+        tags = Tags(document)
+        assert set(tags.seen) <= {f"{name} " for name in ("p", "b", "table", "tr", "th", "td", "ul", "li", "span")} | {
+            "a href"
+        }
+        for link in tags.links:
+            assert link == url
+            assert link.startswith(("http://", "https://"))
+            assert not set(link) & set(" \t\n\r\x00\"<>`\\'")
+
+
+@settings(max_examples=150, deadline=None)
+@given(text=HOSTILE, value=HOSTILE)
+def test_nothing_invisible_gets_in_and_text_has_no_controls(text: str, value: str) -> None:
+    for document in documents(text, value, None):
+        assert not [c for c in document if unicodedata.category(c) in ("Cc", "Cs")]
+        shown = report.render_text(document)
+        assert not [c for c in shown.replace("\n", "") if unicodedata.category(c) in ("Cc", "Cs")]
+
+
+@settings(max_examples=150, deadline=None)
+@given(text=HOSTILE)
+def test_a_title_holds_one_mark_and_no_bracket_of_others(text: str) -> None:
+    _, _, finding = world(text, "v", None)
+    title = report.title(finding, text, report.marker("f-1"))
+    assert len(title) <= 200
+    assert title.count("[") == title.count("]") == 1
+    assert not set(title) & set("<>")
+    assert report.marker_in(title) == report.marker("f-1")
+
+
+def test_a_forged_mark_in_front_does_not_count() -> None:
+    assert report.marker_in("x [TR-0000000000000000] y [TR-1111111111111111]") == "TR-1111111111111111"
+    assert report.marker_in("TR-0000000000000000") is None
+
+
+def test_a_surrogate_cannot_break_the_encoding() -> None:
+    assert report.clean("a\ud800b") == "a b"
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "shown"),
+    [
+        (ObservableType.IPV4, "203.0.113.10", "203[.]0[.]113[.]10"),
+        (ObservableType.IPV6, "2001:db8::1", "2001:db8::1"),
+        (ObservableType.DOMAIN, "evil.example", "evil[.]example"),
+        (ObservableType.URL, "https://evil.example/a.b?c=d", "hxxps://evil[.]example/a[.]b?c=d"),
+        (ObservableType.URL, "HTTP://203.0.113.10:8080/", "hxxp://203[.]0[.]113[.]10:8080/"),
+        (ObservableType.EMAIL, "a@evil.example", "a@evil[.]example"),
+        (ObservableType.FILE, "a" * 64, "a" * 64),
+    ],
+)
+def test_observables_are_defanged(kind: ObservableType, value: str, shown: str) -> None:
+    assert report.defang(Observable(type=kind, value=value)) == shown
+
+
+def test_no_observable_stands_in_a_report_as_it_is() -> None:
+    for document in documents("x", "https://evil.example/a", None):
+        assert "203.0.113.10" not in document
+        assert "https://evil" not in document
+
+
+def test_long_texts_and_tables_are_cut() -> None:
+    batch, decision, finding = world("x" * 50_000, "https://evil.example/" + "y" * 4000, None)
+    many = tuple(
+        Observed(
+            observable=Observable(type=ObservableType.DOMAIN, value=f"d{n}.example"),
+            sightings=batch.observed[0].sightings,
+        )
+        for n in range(1000)
+    )
+    document = report.description(
+        batch.model_copy(update={"observed": many}), decision, finding, source="s", mark="TR-x"
+    )
+    assert "and 900 more" in document
+    assert len(document) < 120_000
+
+
+def test_the_plain_text_reads_like_the_page() -> None:
+    text = report.render_text(documents("many logins", "https://evil.example/a", "https://console.example/e/1")[0])
+    lines = text.splitlines()
+    assert "source | many logins" in lines
+    assert "event | many logins <https://console.example/e/1>" in lines
+    assert "observable | type | seen as | verdict | confidence | sources" in lines
+    [row] = [line for line in lines if line.startswith("203[.]0[.]113[.]10 | ipv4-addr")]
+    assert row.endswith("malicious | 72 | abuseipdb <https://console.example/e/1>: many logins; many logins")
+
+
+# --- marks --------------------------------------------------------------------------------------------------
+
+
+def test_marks_are_stable_and_distinct() -> None:
+    assert report.marker("f-1") == report.marker("f-1") != report.marker("f-2")
+    assert report.relation_reference("a", "b") != report.relation_reference("b", "a")
+    assert report.MARKER.fullmatch(f"[{report.marker('f-1')}]")
+
+
+def state(*, changes: dict[str, Any] | None = None, standing: Standing = Standing.MALICIOUS) -> str:
+    batch, decision, finding = world("x", "v", None)
+    verdicts = tuple(v.model_copy(update={"standing": standing}) for v in decision.verdicts)
+    action = Action(
+        control="waf",
+        verb=Verb.DENY,
+        observable=ADDRESS,
+        outcome=Outcome.BLOCKED,
+        detail="on the list",
+        expires_at=NOW,
+        proof={"version": 1},
+    ).model_copy(update=changes or {})
+    actions = report.actions_of(batch, finding, [ActionBatch(control="waf", actions=(action,))])
+    return report.state_reference(batch, decision.model_copy(update={"verdicts": verdicts}), finding, actions)
+
+
+def test_the_same_state_has_the_same_mark_whoever_made_it() -> None:
+    assert report.STATE_REFERENCE.fullmatch(state())
+    assert state(changes={"changed": True}) == state()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"outcome": Outcome.PENDING},
+        {"detail": "in another list"},
+        {"proof": {"version": 2}},
+        {"expires_at": NOW + timedelta(days=1)},
+    ],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_another_state_has_another_mark(changes: dict[str, Any]) -> None:
+    assert state(changes=changes) != state()
+
+
+def test_another_verdict_is_another_state() -> None:
+    assert state(standing=Standing.SUSPICIOUS) != state()
+
+
+def test_actions_about_other_findings_are_not_told() -> None:
+    batch, _, finding = world("x", "v", None)
+    stranger = Action(
+        control="waf",
+        verb=Verb.DENY,
+        observable=Observable(type=ObservableType.IPV4, value="203.0.113.99"),
+        outcome=Outcome.BLOCKED,
+    )
+    assert report.actions_of(batch, finding, [ActionBatch(control="waf", actions=(stranger,))]) == []

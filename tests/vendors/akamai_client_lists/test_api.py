@@ -1,0 +1,165 @@
+"""Client Lists' requests and answers, on sample files."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from vendors.akamai_client_lists import api
+
+from include.soar.errors import Unauthorized, Unexpected
+from include.soar.wire import Response
+from tests.vendors.controls import indicator
+
+SAMPLES = Path(__file__).parent / "samples"
+NOW = datetime(2026, 11, 1, tzinfo=UTC)
+
+
+def sample(name: str, **changes: Any) -> Response:
+    document = json.loads((SAMPLES / name).read_bytes()) | changes
+    return Response(200, {}, json.dumps(document).encode())
+
+
+def the_list(**changes: Any) -> api.ClientList:
+    return api.parse_list(sample("list.json", **changes), items=True)
+
+
+def holding(client_list: api.ClientList, address: str, now: datetime = NOW) -> tuple[str | None, bool]:
+    item, ours = api.Holdings(client_list.items or ()).holding(ipaddress.ip_address(address), now)
+    return item and item.value, ours
+
+
+def test_items_are_read_as_they_are() -> None:
+    ours, network, by_hand = the_list().items or ()
+    assert ours.expirationDate == datetime(2026, 12, 26, 1, 32, 8, 375000, tzinfo=UTC)
+    assert (ours.ours, network.ours, by_hand.ours) == (True, False, False)
+    assert network.expirationDate is None
+    assert by_hand.expirationDate == datetime(2026, 12, 25, 23, 59, 19, 700000, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("changes", [{"itemsCount": 4}, {"items": []}, {"items": None}])
+def test_a_list_that_came_short_is_an_error(changes: dict[str, Any]) -> None:
+    with pytest.raises(Unexpected, match="items came"):
+        the_list(**changes)
+
+
+@pytest.mark.parametrize("missing", ["version", "type", "itemsCount"])
+def test_what_must_be_there_has_no_default(missing: str) -> None:
+    document = json.loads((SAMPLES / "list.json").read_bytes())
+    del document[missing]
+    with pytest.raises(Unexpected, match=missing):
+        api.parse_list(Response(200, {}, json.dumps(document).encode()), items=True)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [({"type": "GEO"}, "type GEO"), ({"deprecated": True}, "deprecated"), ({"readOnly": True}, "read-only")],
+)
+def test_a_list_that_cannot_hold_blocks_is_refused(changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(Unauthorized, match=words):
+        api.usable(the_list(**changes))
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("203.0.113.7", ("203.0.113.7", True)),
+        ("198.51.100.200", ("198.51.100.9/24", False)),  # a network with host bits
+        ("2001:db8::7", ("2001:DB8:0:0::7", False)),  # another spelling of the same address
+        ("203.0.113.8", (None, False)),
+        ("2001:db8::8", (None, False)),
+    ],
+)
+def test_addresses_are_compared_not_texts(address: str, expected: tuple[str | None, bool]) -> None:
+    assert holding(the_list(), address) == expected
+
+
+def test_a_covering_network_whose_time_is_over_covers_nothing() -> None:
+    item = {"value": "203.0.112.0/20", "expirationDate": "2026-10-01T00:00:00.000+00:00"}
+    short = the_list(items=[item], itemsCount=1)
+    assert holding(short, "203.0.113.7") == (None, False)
+    assert holding(short, "203.0.113.7", NOW - timedelta(days=60)) == ("203.0.112.0/20", False)
+
+
+def test_an_item_in_force_stays_so_while_others_change_the_list() -> None:
+    state = api.state_of(the_list(), api.parse_environment(sample("environment.json")), "PRODUCTION")
+    assert (state.latest, state.active, state.pending) == (76, 75, None)
+    ours, network, by_hand = the_list().items or ()
+    assert [state.enforces_item(i) for i in (ours, network, by_hand)] == [False, True, True]
+    changed = by_hand.model_copy(update={"productionStatus": "MODIFIED"})
+    assert not state.enforces_item(changed)
+
+
+@pytest.mark.parametrize("status", ["INACTIVE", "DEACTIVATED", "FAILED", "PENDING_DEACTIVATION", "SOMETHING_NEW"])
+def test_other_states_enforce_nothing(status: str) -> None:
+    environment = api.parse_environment(sample("environment.json", activationStatus=status))
+    assert api.state_of(the_list(), environment, "PRODUCTION").active is None
+
+
+def test_the_networks_are_kept_apart() -> None:
+    environment = api.parse_environment(sample("environment.json", activationStatus="MODIFIED"))
+    assert api.state_of(the_list(), environment, "STAGING").active is None
+
+
+def test_an_update_keeps_every_member_and_never_shortens() -> None:
+    ours = {
+        "value": "203.0.113.7",
+        "description": "by us",
+        "tags": ["threat-response", "keep"],
+        "expirationDate": "2026-11-30T00:00:00.000+00:00",
+    }
+    client_list = the_list(items=[ours], itemsCount=1)
+    longer = indicator("ipv4-addr", "203.0.113.7", expires_at=datetime(2026, 12, 9, 1, 2, 3, 999, tzinfo=UTC))
+    changes = api.changes_for(client_list, [longer], {}, NOW)
+    assert changes.append == []
+    assert changes.update == [ours | {"expirationDate": "2026-12-09T01:02:03.000+00:00"}]
+    for ends in (datetime(2026, 11, 30, tzinfo=UTC), datetime(2026, 11, 5, tzinfo=UTC)):
+        shorter = indicator("ipv4-addr", "203.0.113.7", expires_at=ends)
+        assert api.changes_for(client_list, [shorter], {}, NOW).update == []
+
+
+def test_what_is_appended_names_the_incident_and_is_marked() -> None:
+    wanted = indicator("ipv4-addr", "203.0.113.8", expires_at=datetime(2026, 12, 9, 1, 2, 3, 999, tzinfo=UTC))
+    changes = api.changes_for(the_list(), [wanted], {wanted.observable.key: ["INC-7", "INC-9"]}, NOW)
+    assert changes.append == [
+        {
+            "value": "203.0.113.8",
+            "description": "Threat response: INC-7, INC-9; confidence 80",
+            "tags": ["threat-response"],
+            "expirationDate": "2026-12-09T01:02:03.000+00:00",
+        }
+    ]
+
+
+def test_a_full_list_takes_the_most_certain_first() -> None:
+    full = the_list().model_copy(update={"itemsCount": api.MAXIMUM_ITEMS - 1})
+    weak, strong = indicator("ipv4-addr", "203.0.113.8", confidence=50), indicator("ipv4-addr", "203.0.113.9")
+    changes = api.changes_for(full, [weak, strong], {}, NOW)
+    assert [entry["value"] for entry in changes.append] == ["203.0.113.9"]
+    assert changes.no_room == {weak.observable}
+
+
+def test_chunks_are_small_in_number_and_in_bytes() -> None:
+    short = [{"value": f"2001:db8::{n:x}"} for n in range(1201)]
+    assert [len(chunk) for chunk in api.chunks(short)] == [500, 500, 201]
+    long = [{"value": "203.0.113.7", "description": "x" * 1000} for _ in range(300)]
+    parts = api.chunks(long)
+    assert sum(map(len, parts)) == 300
+    assert max(len(json.dumps({"append": part, "update": [], "delete": []})) for part in parts) < 131_072
+
+
+def test_a_skewed_clock_is_told_from_a_wrong_item() -> None:
+    body = (SAMPLES / "invalid_timestamp.json").read_bytes()
+    problem = api.authentication_problem("list", Response(400, {}, body))
+    assert isinstance(problem, Unauthorized)
+    assert "Invalid timestamp" in str(problem)
+    assert "ALC1234" in str(problem)
+    assert api.authentication_problem("list", Response(400, {}, b'{"title": "Invalid Input Error"}')) is None
+
+
+def test_a_list_id_cannot_leave_its_place_in_the_path() -> None:
+    assert api.list_request("../x?y", items=False).path == "/client-list/v1/lists/..%2Fx%3Fy"

@@ -1,0 +1,208 @@
+"""Falcon's arguments and answers, on sample files."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from vendors.crowdstrike_falcon import api
+
+from include.soar.errors import RateLimited, Unauthorized, Unavailable, Unexpected
+from include.soar.model import Observable
+from include.soar.wire import Response
+from tests.vendors.controls import indicator
+
+SAMPLES = Path(__file__).parent / "samples"
+NOW = datetime(2026, 11, 1, tzinfo=UTC)
+SHA256, MD5 = "0451" + "0" * 60, "a" * 32
+ROWS: dict[str, Any] = {
+    "hash_action": "prevent",
+    "severity": "high",
+    "platforms": ["windows", "mac", "linux"],
+    "host_groups": [],
+}
+
+
+def combined(**changes: Any) -> Response:
+    document = json.loads((SAMPLES / "combined.json").read_bytes()) | changes
+    return Response(200, {}, json.dumps(document).encode())
+
+
+def iocs() -> list[api.IOC]:
+    return api.parse_search(combined())
+
+
+def test_indicators_are_read_as_they_are() -> None:
+    ours, by_hand, expired = iocs()
+    assert ours.expiration == datetime(2026, 12, 14, tzinfo=UTC)
+    assert [i.ours for i in (ours, by_hand, expired)] == [True, False, True]
+    assert by_hand.expiration is None
+    assert by_hand.tags == ()
+
+
+@pytest.mark.parametrize(
+    ("position", "outcome", "words"),
+    [(0, "blocked", "on all hosts"), (1, "detect_only", "1 host groups"), (2, "expired", "does nothing")],
+)
+def test_the_outcome_is_what_the_indicator_does(position: int, outcome: str, words: str) -> None:
+    said, detail = api.outcome_of(iocs()[position])
+    assert said.value == outcome
+    assert words in detail
+
+
+@pytest.mark.parametrize("action", ["allow", "no_action", "something new"])
+def test_only_prevent_and_detect_count(action: str) -> None:
+    ours, by_hand, _ = (i.model_copy(update={"action": action}) for i in iocs())
+    assert api.outcome_of(ours)[0].value == "failed"
+    assert api.outcome_of(by_hand)[0].value == "protected"
+    assert "not our indicator" in api.outcome_of(by_hand)[1]
+
+
+def test_a_short_answer_is_an_error() -> None:
+    with pytest.raises(Unexpected, match="2 of 3 indicators came"):
+        api.parse_search(combined(resources=json.loads((SAMPLES / "combined.json").read_bytes())["resources"][:2]))
+
+
+def test_an_error_within_a_200_is_an_error() -> None:
+    with pytest.raises(Unexpected, match="half of it"):
+        api.parse_search(combined(errors=[{"code": 500, "message": "half of it"}]))
+
+
+@pytest.mark.parametrize("member", ["id", "type", "value", "action"])
+def test_what_must_be_there_has_no_default(member: str) -> None:
+    document = json.loads((SAMPLES / "combined.json").read_bytes())
+    del document["resources"][0][member]
+    with pytest.raises(Unexpected, match=member):
+        api.parse_search(combined(resources=document["resources"]))
+
+
+@pytest.mark.parametrize(
+    ("observable", "kind"),
+    [
+        (Observable(type="ipv4-addr", value="198.51.100.7"), "ipv4"),
+        (Observable(type="ipv6-addr", value="2001:db8::7"), "ipv6"),
+        (Observable(type="domain-name", value="a-b_c.bad.example"), "domain"),
+        (Observable(type="file", value=MD5), "md5"),
+        (Observable(type="file", value=SHA256), "sha256"),
+    ],
+)
+def test_types_in_the_vendors_words(observable: Observable, kind: str) -> None:
+    assert api.type_of(observable) == kind
+
+
+@pytest.mark.parametrize(
+    ("observable", "words"),
+    [
+        (Observable(type="file", value="a" * 40), "not SHA-1"),
+        (Observable(type="file", value="a" * 128), "not SHA-512"),
+        (Observable(type="url", value="http://bad.example/"), "no url"),
+        (Observable(type="email-addr", value="a@bad.example"), "no email-addr"),
+        (Observable(type="domain-name", value="bad.example'+source:'x"), "ASCII domains"),
+        (Observable(type="domain-name", value="bad.example\\"), "ASCII domains"),
+        (Observable(type="domain-name", value="a." * 101 + "example"), "ASCII domains"),
+    ],
+)
+def test_what_falcon_does_not_take_is_refused_before_it_gets_into_a_filter(observable: Observable, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        api.type_of(observable)
+    with pytest.raises(ValueError):
+        api.filters([observable])
+
+
+def test_filters_ask_for_each_value_once_by_type() -> None:
+    many = [Observable(type="ipv4-addr", value=f"198.51.100.{n}") for n in range(120)]
+    parts = api.filters([*many, Observable(type="domain-name", value="bad.example")])
+    assert parts[0] == ("type:'domain'+value:['bad.example']", ["bad.example"])
+    assert [len(values) for _, values in parts] == [1, 50, 50, 20]
+    assert sorted(v for _, values in parts[1:] for v in values) == sorted(o.value for o in many)
+
+
+def test_a_creation_names_the_incident_and_ends() -> None:
+    ends = datetime(2026, 12, 9, 1, 2, 3, 999, tzinfo=UTC)
+    row = api.creation(indicator("ipv4-addr", "198.51.100.7", expires_at=ends), ["INC-1", "INC-2"], **ROWS)
+    assert row == {
+        "type": "ipv4",
+        "value": "198.51.100.7",
+        "action": "detect",
+        "severity": "high",
+        "platforms": ["windows", "mac", "linux"],
+        "expiration": "2026-12-09T01:02:03Z",
+        "source": "threat-response",
+        "tags": ["threat-response"],
+        "description": "Threat response: INC-1, INC-2; confidence 80",
+        "applied_globally": True,
+    }
+    crowd = api.creation(indicator("file", SHA256), [f"INC-{n}" for n in range(100)], **ROWS | {"host_groups": ["g"]})
+    assert crowd["action"] == "prevent"
+    assert len(crowd["description"]) == 200
+    assert (crowd["applied_globally"], crowd["host_groups"]) == (False, ["g"])
+
+
+@pytest.mark.parametrize(
+    ("ioc", "wanted", "changes"),
+    [
+        ({}, datetime(2026, 12, 14, 0, 0, 0, 999, tzinfo=UTC), None),
+        ({}, datetime(2026, 12, 1, tzinfo=UTC), None),
+        ({}, datetime(2026, 12, 20, tzinfo=UTC), {"expiration": "2026-12-20T00:00:00Z"}),
+        ({"expiration": None}, datetime(2026, 12, 20, tzinfo=UTC), None),
+        ({"action": "prevent_no_ui"}, datetime(2026, 12, 1, tzinfo=UTC), None),
+        ({"action": "detect"}, datetime(2026, 12, 1, tzinfo=UTC), {"action": "prevent"}),
+        (
+            {"action": "no_action", "expired": True, "expiration": datetime(2026, 1, 1, tzinfo=UTC)},
+            datetime(2026, 12, 1, tzinfo=UTC),
+            {"action": "prevent", "expiration": "2026-12-01T00:00:00Z"},
+        ),
+    ],
+)
+def test_an_update_never_shortens_nor_weakens(ioc: dict[str, Any], wanted: datetime, changes: dict[str, Any]) -> None:
+    ours = iocs()[0].model_copy(update=ioc)
+    row = api.update_for(ours, indicator("file", SHA256, expires_at=wanted), hash_action="prevent", severity="high")
+    if changes is None:
+        assert row is None
+    else:
+        whole = {
+            "id": ours.id,
+            "action": "prevent",
+            "severity": "high",
+            "platforms": ["mac", "windows", "linux"],
+            "expiration": "2026-12-14T00:00:00Z",
+            "source": "threat-response",
+            "tags": ["threat-response"],
+            "description": "Threat response: INC-1; confidence 80",
+            "applied_globally": True,
+        }
+        assert row == whole | changes
+
+
+def test_the_reason_of_a_refusal_stands_in_resources() -> None:
+    assert "Duplicate type" in api.refused_because((SAMPLES / "duplicate.json").read_bytes())
+    assert api.refused_because(b'{"errors": [{"code": 400, "message": "why"}], "resources": []}') == "why"
+
+
+@pytest.mark.parametrize(
+    ("response", "error"),
+    [
+        (Response(201, {}, b'{"access_token": "x", "expires_in": 1799}'), None),
+        (Response(201, {}, b'{"access_token": "x'), Unavailable),
+        (Response(201, {}, b'{"expires_in": 1799}'), Unexpected),
+        (Response(200, {}, b"<html>"), Unexpected),
+        (Response(308, {}, b""), Unexpected),
+        (Response(403, {}, b'{"errors": [{"code": 403, "message": "access denied"}]}'), Unauthorized),
+        (Response(401, {}, b"{}"), Unauthorized),
+        (Response(429, {"x-ratelimit-retryafter": str(int(NOW.timestamp()) + 42)}, b"{}"), RateLimited),
+        (Response(503, {}, b""), Unavailable),
+    ],
+)
+def test_an_answer_without_a_token(response: Response, error: type | None) -> None:
+    if error is None:
+        api.check_token(response, NOW)
+        return
+    with pytest.raises(error) as caught:
+        api.check_token(response, NOW)
+    if error is Unauthorized:
+        assert caught.value.status is None  # a 403 here is no missing grant
+    if error is RateLimited:
+        assert caught.value.retry_after == 42
