@@ -50,17 +50,12 @@ def run(house: House, known: dict[str, dict[str, str]]) -> int:
     airflow.wait_for_dag()
     tell(f"Airflow is up: {house.ui}")
 
-    # Unpausing starts the scheduled run of the latest complete hour: that is the live run.
+    tell("Backfill of the 23 hours before the last, asked to apply its blocks (by default a backfill only plans them)")
+    airflow.backfill(day_start, day_end - timedelta(hours=2), conf={"effects": "apply"}, at_once=4)
+    # Unpausing also starts the scheduled run of the latest complete hour: that is the live run.
     airflow.unpause()
     tell("Live run: the hour that has just ended, by the schedule")
     live = _wait_for_live(airflow, tell)
-    tell("Backfill: the 23 hours before, asked to apply its blocks (by default a backfill only plans them)")
-    airflow.backfill(
-        day_start,
-        day_end - timedelta(hours=2),
-        conf={"effects": "apply"},
-        at_once=4,
-    )
     _wait_for_all(airflow, 24, tell)
     failed = [r for r in airflow.runs() if r["state"] != "success"]
     print(summary(house, airflow, live, build_demo(day_end)["_truth"], time.monotonic() - started_at))
@@ -73,7 +68,7 @@ def _wait_for_live(airflow: Airflow, tell: Callable[[str], None], patience: floa
     deadline = time.monotonic() + patience
     told: set[str] = set()
     while time.monotonic() < deadline:
-        runs = airflow.runs()
+        runs = [r for r in airflow.runs() if r["run_type"] == "scheduled"]
         if runs:
             run_id = str(runs[-1]["dag_run_id"])
             tasks = airflow.tasks(run_id)

@@ -30,6 +30,8 @@ from include.soar.wire import Request, Response, failure
 LONGEST_WAIT = timedelta(minutes=15)
 
 
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
 #: What requests says about a connection that it cannot even send: asking again would not help.
 _NOT_SENDABLE = (
     requests.exceptions.InvalidHeader,
@@ -134,15 +136,21 @@ class VendorHook(HttpHook):
 
     @cached_property
     def url(self) -> str:
-        """Scheme, host and port, without a trailing slash."""
-        self._set_base_url(self.connection)
-        base = self.base_url.rstrip("/")
-        if not (self.connection.host or "").startswith(("http://", "https://")) and not self.connection.schema:
-            base = "https://" + base.removeprefix("http://")
-        if not urlsplit(base).hostname:
+        """Scheme, host, port and the host's path, without a trailing slash. HTTPS unless the connection says http."""
+        host = (self.connection.host or "").strip()
+        if "://" not in host:
+            host = f"{self.connection.schema or 'https'}://{host}"
+        try:
+            parts = urlsplit(host)
+            port = parts.port or self.connection.port
+        except ValueError:
+            raise Unauthorized(self.vendor, "connection", f"connection {self.conn_id!r} has no valid host") from None
+        if not parts.hostname or parts.scheme not in _DEFAULT_PORTS:
             raise Unauthorized(self.vendor, "connection", f"connection {self.conn_id!r} has no host")
+        name = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
         # The default port is not part of a Host header; a signed one would differ from what the vendor sees.
-        return base.removesuffix(":443") if base.startswith("https://") else base.removesuffix(":80")
+        place = name if port in (None, _DEFAULT_PORTS[parts.scheme]) else f"{name}:{port}"
+        return f"{parts.scheme}://{place}{parts.path.rstrip('/')}"
 
     @cached_property
     def session(self) -> requests.Session:
@@ -222,6 +230,8 @@ class VendorHook(HttpHook):
             raise Unavailable(self.vendor, request.operation, _connection_problem(error)) from None
         except requests.exceptions.RequestException as error:
             raise Unavailable(self.vendor, request.operation, type(error).__name__) from None
+        except OSError:
+            raise Unauthorized(self.vendor, request.operation, "the connection's CA bundle cannot be read") from None
         return Response(answer.status_code, {k.lower(): v for k, v in answer.headers.items()}, body)
 
     def test_connection(self) -> tuple[bool, str]:

@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+import pytest
 from hypothesis import settings
+
+from tests.soar.postgres import Postgres, serve
 
 settings.register_profile("house", deadline=None, derandomize=True, database=None)
 #: ``pytest --hypothesis-profile=explore`` looks further than the suite does.
 settings.register_profile("explore", deadline=None, max_examples=3000)
 settings.load_profile("house")
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    with serve() as server:
+        yield server

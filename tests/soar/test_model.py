@@ -28,7 +28,7 @@ from include.soar.model import (
     digest,
     house_id,
 )
-from tests.soar.examples import NOW, address, domain, finding, observed, sighting, window
+from tests.soar.examples import NOW, address, finding, observed, sighting, window
 
 SHA256 = "ab" * 16 + "cd" * 16
 
@@ -133,9 +133,7 @@ def test_things_are_frozen_and_know_no_other_fields() -> None:
 @pytest.mark.parametrize(
     "batch",
     [
-        FetchBatch(
-            source="s", window=window(), pages=1, records=1, archive=("a",), digest="d", findings=(finding(),)
-        ),
+        FetchBatch(source="s", window=window(), pages=1, records=1, archive=("a",), digest="d", findings=(finding(),)),
         CaseBatch(window=window(), findings=(finding(),), observed=(observed(address("203.0.113.7")),)),
         ReputationBatch(provider="p", reputations=()),
         Decision(policy_digest="d", priorities=(), verdicts=(), indicators=(), refusals=()),
@@ -153,9 +151,7 @@ def test_a_batch_comes_back_from_json_as_it_went_and_another_version_is_refused(
 
 def test_roles_and_last_sighting_of_an_observable() -> None:
     earlier = NOW - timedelta(days=1)
-    item = observed(
-        address("203.0.113.7"), sighting(seen=earlier), sighting("f2", role=model.Role.CLAIM, seen=NOW)
-    )
+    item = observed(address("203.0.113.7"), sighting(seen=earlier), sighting("f2", role=model.Role.CLAIM, seen=NOW))
     assert item.roles == {model.Role.ATTACKER, model.Role.CLAIM}
     assert item.last_seen_at == NOW
 

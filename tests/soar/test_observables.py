@@ -179,7 +179,9 @@ def test_a_name_of_very_many_labels_is_never_cut_into_another() -> None:
     assert keys("com." * 100 + "evil.example") == []
 
 
-@pytest.mark.parametrize("text", ["http://evil\t.example/x", "http://evil.example/ x", "http://evil.example/\nx", "http://"])
+@pytest.mark.parametrize(
+    "text", ["http://evil\t.example/x", "http://evil.example/ x", "http://evil.example/\nx", "http://"]
+)
 def test_parse_url_refuses_what_a_browser_would_read_otherwise(text: str) -> None:
     assert parse_url(text) is None
 
@@ -261,7 +263,9 @@ def test_refang(defanged: str, plain: str) -> None:
     assert extract_text(defanged) == extract_text(plain) != []
 
 
-@pytest.mark.parametrize("text", ["list[0] and f(x)", "see [1], [a] (b)", "a \\ b", "hxxp is a word", "[]", "()", "at (noon)"])
+@pytest.mark.parametrize(
+    "text", ["list[0] and f(x)", "see [1], [a] (b)", "a \\ b", "hxxp is a word", "[]", "()", "at (noon)"]
+)
 def test_ordinary_text_is_left_alone(text: str) -> None:
     assert refang(text) == text
 
@@ -320,7 +324,9 @@ def test_every_observable_of_a_list_is_found_and_only_hosts_besides(items: list[
     assert all(any(host in o.value for o in items if o.type is ObservableType.URL) for host in hosts)
 
 
-@given(st.lists(OBSERVABLES.map(lambda o: o.value) | st.text(st.characters(exclude_characters="[](){}\\"), max_size=20)))
+@given(
+    st.lists(OBSERVABLES.map(lambda o: o.value) | st.text(st.characters(exclude_characters="[](){}\\"), max_size=20))
+)
 def test_refanging_twice_changes_nothing_more(pieces: list[str]) -> None:
     once = refang(" ".join(defang(piece) for piece in pieces))
     assert refang(once) == once

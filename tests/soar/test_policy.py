@@ -233,7 +233,9 @@ def test_names_and_hosts(observable: Observable, layer: str | None) -> None:
     assert (hit.layer if hit else None) == layer
 
 
-@pytest.mark.parametrize("written", ["Shop.Example", "shop.example.", ".shop.example", "*.shop.example", " shop.example "])
+@pytest.mark.parametrize(
+    "written", ["Shop.Example", "shop.example.", ".shop.example", "*.shop.example", " shop.example "]
+)
 def test_a_protected_domain_protects_however_it_is_written(tmp_path: Path, written: str) -> None:
     gate = policy(tmp_path, f"never_block: {{own: {{domains: ['{written}']}}}}").gate
     assert gate.check(domain("www.shop.example")) is not None
@@ -425,7 +427,10 @@ def test_without_an_override_the_policys_severity_holds() -> None:
     [
         [],
         [reputation(EVIL, None, answer=Answer.NOT_CHECKED)],
-        [reputation(EVIL, None, answer=Answer.ERROR), reputation(EVIL, None, provider="list_feed", answer=Answer.ERROR)],
+        [
+            reputation(EVIL, None, answer=Answer.ERROR),
+            reputation(EVIL, None, provider="list_feed", answer=Answer.ERROR),
+        ],
         [reputation(EVIL, 0), reputation(EVIL, 0, provider="list_feed")],
         [reputation(EVIL, 74), reputation(EVIL, 89, provider="list_feed")],  # only suspicious
         [reputation(EVIL, 100, provider="someone_new")],
@@ -495,7 +500,12 @@ def test_one_source_is_one_voice_however_often_it_speaks() -> None:
 
 @pytest.mark.parametrize(
     ("value", "layer"),
-    [("192.0.2.1", "own"), ("198.51.100.201", "partner"), ("192.0.2.53", "well-known"), ("10.0.0.1", "special-purpose")],
+    [
+        ("192.0.2.1", "own"),
+        ("198.51.100.201", "partner"),
+        ("192.0.2.53", "well-known"),
+        ("10.0.0.1", "special-purpose"),
+    ],
 )
 def test_a_protected_address_is_refused_whatever_speaks_against_it(value: str, layer: str) -> None:
     item = observed(address(value))

@@ -127,7 +127,10 @@ def test_no_header_breaks_the_reader(name: str, value: str) -> None:
         ({"detail": "Signature does not match"}, "Signature does not match"),
         ({"errors": [{"detail": "spent", "status": 429}]}, "spent"),
         ({"errors": [{"code": 403, "message": "access denied"}, {"message": "twice"}]}, "access denied; twice"),
-        ({"messages": [{"type": "WARN", "text": "call not properly authenticated"}]}, "call not properly authenticated"),
+        (
+            {"messages": [{"type": "WARN", "text": "call not properly authenticated"}]},
+            "call not properly authenticated",
+        ),
         ({"title": "Bad Request", "detail": "network is unknown"}, "network is unknown"),
         ({"email": ["is not valid"]}, "email: is not valid"),
         ({"message": {"deep": {"error": "below"}}}, "deep: below"),
@@ -154,7 +157,9 @@ def test_words_that_are_not_json(body: bytes, words: str) -> None:
 
 def json_values() -> st.SearchStrategy[Any]:
     leaves = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
-    return st.recursive(leaves, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4))
+    return st.recursive(
+        leaves, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4)
+    )
 
 
 @given(st.data(), st.booleans())

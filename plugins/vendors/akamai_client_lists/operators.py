@@ -126,7 +126,7 @@ class AkamaiClientListsBlockOperator(ControlOperator):
         except VendorError as error:
             done.error, outcome = error, Outcome.FAILED
             state = replace(state, activation_id=None)
-            detail = f"in the list, but its activation was not requested: {error}"
+            detail = f"in the list, but not known to be activated: {error}"
         done.actions += [said(outcome, detail, proof=_proof(state, wanted)) for said in waiting]
 
 

@@ -92,6 +92,14 @@ def test_an_activation_refused_because_another_is_pending_is_no_error(sim: SimSe
     assert AkamaiClientListsHook().activate("x") is None
 
 
+@pytest.mark.parametrize(("kind", "error"), [("truncate", Unavailable), ("html", Unexpected)])
+def test_an_activation_that_answers_something_else_is_not_taken_for_one(sim: SimServer, kind: str, error: type) -> None:
+    seed(sim)
+    sim.fault(PRODUCT, kind, method="POST", path="activations", status=200)
+    with pytest.raises(error):
+        AkamaiClientListsHook().activate("x")
+
+
 def test_activations_may_go_to_the_newer_version_of_the_api(sim: SimServer, monkeypatch: pytest.MonkeyPatch) -> None:
     seed(sim, productionActivationStatus="INACTIVE")
     point_at(monkeypatch, sim, api_version="v2", network="STAGING", notification_emails="a@soc.example, b@soc.example")

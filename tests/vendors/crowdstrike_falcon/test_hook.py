@@ -127,7 +127,8 @@ def asked_hosts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     original = requests.adapters.HTTPAdapter.send
 
     def send(self: Any, request: Any, **options: Any) -> Any:
-        hosts.append(request.url)
+        if "/_sim/" not in request.url:
+            hosts.append(request.url)
         return original(self, request, **options)
 
     monkeypatch.setattr(requests.adapters.HTTPAdapter, "send", send)

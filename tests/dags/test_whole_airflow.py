@@ -1,0 +1,252 @@
+"""One whole Airflow (API server, scheduler with LocalExecutor, DAG processor) against the simulators, over HTTP.
+
+The acceptance of the main job: tasks die in the middle of a write, windows are read again, two runs overlap, the
+ledger is lost; and the vendors hold what one undisturbed run would have left. Everything is started by the same
+code as ``make demo``.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from include.demo import processes
+from include.demo.airflow_api import DAG_ID, Airflow
+from include.demo.house import House, make_secrets
+from include.simulators.demo_feed import build_demo
+from tests.support import free_port
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+#: Each write of the workflow: product, method, path. The process that sends it is killed after the vendor has
+#: committed it and before the answer arrives.
+KILLS = (
+    ("cyware_respond", "POST", r"/v1/incident/$"),
+    ("cyware_respond", "POST", r"/ioc-module/ioc/bulk-create/"),
+    ("cyware_respond", "POST", r"/link-components/$"),
+    ("cyware_respond", "POST", r"/comments/incident/"),
+    ("akamai_client_lists", "POST", r"/items$"),
+    ("crowdstrike_falcon", "POST", r"/iocs/entities/indicators/v1"),
+    ("splunk", "POST", r"/batch_save$"),
+)
+WRITES = ("POST", "PUT", "PATCH", "DELETE")
+#: POSTs that only read.
+READING = ("/threat-events/details", "/oauth2/token", "/auth/token", "/auth/login", "/advanced-search")
+
+
+@dataclass
+class Whole:
+    house: House
+    secrets: dict[str, dict[str, str]]
+    airflow: Airflow
+    end_at: datetime
+
+    def sim(self, method: str, path: str, body: Any = None) -> Any:
+        answer = requests.request(method, f"{self.house.simulators}/_sim{path}", json=body, timeout=30)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    @property
+    def window(self) -> dict[str, str]:
+        start_at = self.end_at - timedelta(hours=1)
+        return {"window_start": start_at.isoformat(), "window_end": self.end_at.isoformat(), "effects": "apply"}
+
+    def wait(self, *run_ids: str, patience: float = 240) -> dict[str, str]:
+        deadline = time.monotonic() + patience
+        while time.monotonic() < deadline:
+            states = {r["dag_run_id"]: r["state"] for r in self.airflow.runs()}
+            if run_ids and all(states.get(r) in ("success", "failed") for r in run_ids):
+                return {r: states[r] for r in run_ids}
+            time.sleep(0.5)
+        raise AssertionError(f"not ended: {states}")
+
+    def explain(self, run_id: str) -> str:
+        tasks = self.airflow.tasks(run_id)
+        bad = [t for t in tasks if t["state"] not in ("success", "skipped")]
+        return "\n".join(
+            f"{t['task_id']} {t['state']} try {t['try_number']}\n"
+            + self.airflow.log(run_id, t["task_id"], max(1, t["try_number"]))[-1500:]
+            for t in bad[:3]
+        )
+
+    def vendors(self) -> dict[str, Any]:
+        """What the four vendors hold, without the times at which they stored it."""
+        respond = self.sim("GET", "/cyware_respond/state")
+        lists = self.sim("GET", "/akamai_client_lists/state")
+        falcon = self.sim("GET", "/crowdstrike_falcon/state")
+        splunk = self.sim("GET", "/splunk/state")
+        titles = {i["unique_id"]: i["title"] for i in respond["incidents"]}
+        comments: Counter[str] = Counter()
+        for incident_id, found in respond["comments"].items():
+            comments[titles[incident_id]] += len(found)
+        return {
+            "incidents": Counter(titles.values()),
+            "comments": comments,
+            "links": Counter(_pair(link["pair"]) for link in respond["links"]),
+            "iocs": Counter(ioc["value"] for ioc in respond["iocs"]),
+            "items": Counter(item["value"] for entry in lists["lists"] for item in entry["items"]),
+            "indicators": Counter(i["value"] for i in falcon["indicators"] if not i.get("deleted")),
+            "rows": Counter(row["_key"] for rows in splunk["collections"].values() for row in rows),
+        }
+
+    def writes(self) -> list[str]:
+        return [
+            f"{c['method']} {c['path']}"
+            for c in self.sim("GET", "/calls")
+            if c["method"] in WRITES and not c["path"].endswith(READING)
+        ]
+
+
+def _pair(pair: list[list[str]]) -> str:
+    return " - ".join(sorted(f"{kind}:{key}" for kind, key in pair))
+
+
+@pytest.fixture(scope="module")
+def whole() -> Iterator[Whole]:
+    home = Path(tempfile.mkdtemp(prefix="threat-response-whole-"))
+    house = House(home, free_port(), free_port())
+    house.save()
+    secrets = make_secrets()
+    end_at = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=1)
+    try:
+        processes.start(house, secrets, day_end=None, tell=lambda text: None)
+        demo = build_demo(end_at)
+        for product, data in demo.items():
+            if not product.startswith("_"):
+                answer = requests.post(f"{house.simulators}/_sim/{product}/seed", json=data, timeout=30)
+                assert answer.status_code == 200, answer.text
+        airflow = Airflow(house)
+        airflow.wait_for_dag()
+        yield Whole(house, secrets, airflow, end_at)
+    finally:
+        processes.stop(home)
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def test_the_main_job_survives_what_happens_at_night(whole: Whole) -> None:
+    scheduler = json.loads((whole.house.home / "scheduler.pid").read_text())["pid"]
+    for product, method, path in KILLS:
+        fault = {"product": product, "kind": "kill_client_after_commit", "method": method, "path": path}
+        whole.sim("POST", "/faults", {**fault, "ancestor_pid": scheduler})
+
+    # 1. A run whose tasks die, each in the middle of a write.
+    whole.airflow.unpause()
+    first = whole.airflow.trigger(conf=whole.window, run_id="first")
+    assert whole.wait(first) == {first: "success"}, whole.explain(first)
+    unhit = [f["path"] for f in whole.sim("GET", "/faults") if not f["hits"]]
+    assert not unhit, f"these writes were never reached, so nothing was shown: {unhit}"
+    tries = {t["task_id"]: t["try_number"] for t in whole.airflow.tasks(first)}
+    assert tries["open_incidents"] > 1
+    assert tries["relate"] > 1
+    assert tries["block.waf.akamai_client_lists"] > 1
+    assert tries["block.edr.crowdstrike_falcon"] > 1
+    assert tries["watch.splunk"] > 1
+    held = whole.vendors()
+    decision = whole.airflow.xcom(first, "enrich.decide")
+    high = sum(p["high"] for p in decision["priorities"])
+    ours = {title: n for title, n in held["incidents"].items() if "[TR-" in title}
+    assert high >= 3
+    assert len(ours) == high
+    for kind, found in held.items():
+        if kind != "comments":
+            assert max(found.values()) == 1, (kind, found.most_common(3))
+    states = {t["task_id"]: t["state"] for t in whole.airflow.tasks(first)}
+    assert states.pop("fail_the_run") == "skipped"
+    assert set(states.values()) == {"success"}
+
+    # 2 and 3. The same window once more by hand, and as a backfill, both at the same time.
+    whole.sim("DELETE", "/calls")
+    hour = whole.end_at - timedelta(hours=1)
+    whole.airflow.backfill(hour, hour, conf={"effects": "apply"}, at_once=1)
+    second = whole.airflow.trigger(conf=whole.window, run_id="second")
+    whole.airflow.unpause()
+    third = _backfill_run(whole)
+    assert whole.wait(second, third) == {second: "success", third: "success"}, whole.explain(second) + whole.explain(
+        third
+    )
+    assert whole.vendors() == held
+    assert whole.writes() == []
+
+    # 4. With the ledger deleted.
+    for file in (whole.house.home / "threat-response").glob("ledger.db*"):
+        file.unlink()
+    fourth = whole.airflow.trigger(conf=whole.window, run_id="fourth")
+    assert whole.wait(fourth) == {fourth: "success"}, whole.explain(fourth)
+    assert whole.vendors() == held
+    assert whole.writes() == []
+
+
+def _backfill_run(whole: Whole) -> str:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        for run in whole.airflow.runs():
+            if run["run_type"] == "backfill":
+                return str(run["dag_run_id"])
+        time.sleep(0.5)
+    raise AssertionError("Airflow made no backfill run")
+
+
+def test_a_failed_control_turns_the_run_red_and_the_incident_says_so(whole: Whole) -> None:
+    # A day earlier, so that there is something new to block.
+    end_at = whole.end_at - timedelta(hours=2)
+    window = {"window_start": (end_at - timedelta(hours=4)).isoformat(), "window_end": end_at.isoformat()}
+    fault = {"product": "crowdstrike_falcon", "kind": "status", "status": 403, "path": "/iocs/", "times": -1}
+    whole.sim("POST", "/faults", fault)
+    red = whole.airflow.trigger(conf={**window, "effects": "apply"}, run_id="red")
+    assert whole.wait(red) == {red: "failed"}
+    states = {t["task_id"]: t["state"] for t in whole.airflow.tasks(red)}
+    assert states["block.edr.crowdstrike_falcon"] == "failed"
+    assert states["fail_the_run"] == "failed"
+    assert states["update_incidents"] == "success"
+    assert states["block.waf.akamai_client_lists"] == "success"
+    respond = whole.sim("GET", "/cyware_respond/state")
+    told = [c["description"] for found in respond["comments"].values() for c in found]
+    assert any("crowdstrike_falcon" in text and "failed" in text for text in told)
+    whole.sim("DELETE", "/faults")
+
+
+def test_no_secret_is_in_anything_that_the_runs_wrote(whole: Whole) -> None:
+    used = {value.encode() for knobs in whole.secrets.values() for value in knobs.values()}
+    used.add(json.loads(whole.house.password_file.read_text())["admin"].encode())
+    ours = {"secrets.json", "connections.json", whole.house.password_file.name}
+    leaks, searched = [], 0
+    for path in whole.house.home.rglob("*"):
+        if path.is_file() and path.name not in ours:
+            content = path.read_bytes()
+            searched += len(content)
+            leaks += [str(path.relative_to(whole.house.home)) for secret in used if secret in content]
+            if b"Signature=" in content.replace(b"Signature=***", b""):
+                leaks.append(f"a signature in {path.name}")
+    assert searched > 1_000_000
+    assert leaks == []
+
+
+def test_the_dag_is_what_the_ui_shows(whole: Whole) -> None:
+    tasks = {t["task_id"] for t in whole.airflow.call("GET", f"/dags/{DAG_ID}/tasks")["tasks"]}
+    assert {
+        "fetch.akamai_api_security",
+        "fetch.akamai_sia",
+        "extract",
+        "enrich.abuseipdb",
+        "enrich.list_feed",
+        "enrich.decide",
+        "open_incidents",
+        "relate",
+        "block.waf.akamai_client_lists",
+        "block.waf.akamai_client_lists_active",
+        "block.edr.crowdstrike_falcon",
+        "watch.splunk",
+        "update_incidents",
+        "fail_the_run",
+    } == tasks

@@ -1,0 +1,315 @@
+"""The ledger: every write an upsert, every claim won once, on SQLite and on Postgres."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import create_engine, inspect, text
+from sqlalchemy.exc import StatementError
+
+from include.soar.ledger import Ledger
+from include.soar.ledger.store import HEAD, MIGRATIONS
+from include.soar.ledger.tables import Table
+from include.soar.model import (
+    Action,
+    ActionBatch,
+    FetchBatch,
+    Finding,
+    Observable,
+    ObservableType,
+    Outcome,
+    Verb,
+)
+from tests.soar.examples import NOW, address, finding, reputation, window
+from tests.soar.postgres import Postgres
+
+ROOT = Path(__file__).resolve().parents[2]
+HOUR = timedelta(hours=1)
+EVIL = address("203.0.113.7")
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty database."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/home/ledger.db"
+    server: Postgres = request.getfixturevalue("postgres")
+    return server.new_database()
+
+
+@pytest.fixture
+def ledger(url: str) -> Iterator[Ledger]:
+    with contextlib.closing(Ledger(url)) as ledger:
+        yield ledger
+
+
+def batch(*findings: Finding, **more: object) -> FetchBatch:
+    fields = {
+        "source": "akamai_sia",
+        "window": window(),
+        "pages": 2,
+        "records": len(findings),
+        "archive": ("a", "b"),
+        "digest": "d" * 64,
+        "findings": findings,
+    }
+    return FetchBatch.model_validate(fields | more)
+
+
+def action(observable: Observable = EVIL, outcome: Outcome = Outcome.BLOCKED, **more: object) -> Action:
+    fields = {"control": "waf", "verb": Verb.DENY, "observable": observable, "outcome": outcome}
+    return Action.model_validate(fields | more)
+
+
+# --- the schema --------------------------------------------------------------------------------------------------
+
+
+def test_the_newest_migration_is_the_one_that_the_ledger_asks_for() -> None:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    assert ScriptDirectory.from_config(config).get_heads() == [HEAD]
+
+
+def test_the_migrated_schema_is_that_of_the_tables(ledger: Ledger) -> None:
+    with ledger.engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, Table.metadata) == []
+        assert set(inspect(connection).get_table_names()) == {*Table.metadata.tables, "alembic_version"}
+
+
+def test_a_database_of_an_older_version_is_brought_up_to_date(url: str) -> None:
+    """As if an earlier release had stopped before the first migration."""
+    if url.startswith("sqlite"):
+        Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True)
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        connection.execute(text("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)"))
+    engine.dispose()
+    with contextlib.closing(Ledger(url)) as ledger:
+        assert ledger.windows() == []
+
+
+PROCESS = """
+import sys
+from include.soar.ledger import Ledger
+print("ready", flush=True)
+sys.stdin.readline()
+ledger = Ledger(sys.argv[1])
+print(len(ledger.windows()), flush=True)
+"""
+
+
+def test_several_processes_may_make_the_database_at_once(url: str) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", PROCESS, url],
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(4)
+    ]
+    for process in processes:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    for process in processes:
+        out, errors = process.communicate(timeout=60)
+        assert (process.returncode, out) == (0, "0\n"), errors
+
+
+def test_what_was_written_is_there_after_reopening(url: str) -> None:
+    with contextlib.closing(Ledger(url)) as first:
+        first.record_window(batch(finding()), run_id="dag/run", now=NOW)
+    with contextlib.closing(Ledger(url)) as second:
+        (row,) = second.windows()
+        assert (row.run_id, row.findings, row.fetched_at) == ("dag/run", 1, NOW)
+
+
+def test_a_time_without_a_zone_is_refused(ledger: Ledger) -> None:
+    with pytest.raises(StatementError, match="aware"):
+        ledger.record_window(batch(), run_id="r", now=datetime(2026, 1, 1))
+
+
+# --- windows and findings ----------------------------------------------------------------------------------------
+
+
+def test_a_window_read_again_is_one_row(ledger: Ledger) -> None:
+    ledger.record_window(batch(), run_id="first", now=NOW)
+    ledger.record_window(batch(finding(), pages=3, digest="e" * 64), run_id="x" * 501, now=NOW + HOUR)
+    (row,) = ledger.windows()
+    assert (row.run_id, row.pages, row.records, row.findings, row.digest) == ("x" * 501, 3, 1, 1, "e" * 64)
+    assert (row.start_at, row.end_at, row.fetched_at) == (window().start_at, window().end_at, NOW + HOUR)
+    assert row.start_at.tzinfo is UTC
+
+
+def test_windows_by_source_and_in_order(ledger: Ledger) -> None:
+    later = window("2026-11-24T11:00", "2026-11-24T12:00")
+    for one in (batch(window=later), batch(), batch(source="akamai_api_security")):
+        ledger.record_window(one, run_id="r", now=NOW)
+    assert [(r.source, r.start_at.hour) for r in ledger.windows()] == [
+        ("akamai_api_security", 10),
+        ("akamai_sia", 10),
+        ("akamai_sia", 11),
+    ]
+    assert len(ledger.windows("akamai_sia")) == 2
+    assert ledger.windows("nobody") == []
+
+
+def test_a_finding_belongs_to_the_first_window_that_read_it(ledger: Ledger) -> None:
+    one, two, three = finding("1"), finding("2"), finding("3")
+    assert ledger.claim_findings([one, two], window_key="A", now=NOW) == {"1": "A", "2": "A"}
+    assert ledger.claim_findings([two, three], window_key="B", now=NOW) == {"2": "A", "3": "B"}
+    assert ledger.claim_findings([one, two, three], window_key="A", now=NOW) == {"1": "A", "2": "A", "3": "B"}
+    assert ledger.claim_findings([], window_key="C", now=NOW) == {}
+
+
+def test_many_findings_one_of_them_twice_and_with_a_long_name(ledger: Ledger) -> None:
+    many = [finding(f"f{n}", vendor_id="v" * 2000) for n in range(1203)]
+    owners = ledger.claim_findings([*many, many[0]], window_key="A", now=NOW)
+    assert owners == {f.uid: "A" for f in many}
+
+
+def test_windows_that_overlap_at_the_same_time_share_no_finding(url: str) -> None:
+    Ledger(url).close()
+    findings = [finding(f"f{n}") for n in range(300)]
+
+    def claim(key: str) -> dict[str, str]:
+        with contextlib.closing(Ledger(url)) as ledger:
+            return ledger.claim_findings(findings if key < "C" else findings[::-1], window_key=key, now=NOW)
+
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(claim, "ABCD"))
+    assert all(answer == answers[0] for answer in answers)
+    assert set(answers[0]) == {f.uid for f in findings}
+
+
+# --- reputations -------------------------------------------------------------------------------------------------
+
+
+def test_an_answer_is_good_for_its_time_only_and_for_its_provider(ledger: Ledger) -> None:
+    answer = reputation(EVIL, 90)
+    ledger.store_reputations([(answer, HOUR)])
+    assert ledger.reputations("abuseipdb", [EVIL], now=NOW) == {EVIL.key: answer}
+    assert ledger.reputations("abuseipdb", [EVIL], now=NOW + HOUR - timedelta(seconds=1)) != {}
+    assert ledger.reputations("abuseipdb", [EVIL], now=NOW + HOUR) == {}
+    assert ledger.reputations("list_feed", [EVIL], now=NOW) == {}
+    assert ledger.reputations("abuseipdb", [address("203.0.113.8")], now=NOW) == {}
+    assert ledger.reputations("abuseipdb", [], now=NOW) == {}
+
+
+def test_a_newer_answer_replaces_the_older_one(ledger: Ledger) -> None:
+    ledger.store_reputations([(reputation(EVIL, 90), HOUR)])
+    newer = reputation(EVIL, 0, known_at=NOW + HOUR)
+    ledger.store_reputations([(reputation(EVIL, 50), HOUR), (newer, HOUR)])  # the last of one batch wins
+    assert ledger.reputations("abuseipdb", [EVIL], now=NOW + HOUR) == {EVIL.key: newer}
+    ledger.store_reputations([])
+
+
+def test_many_answers_and_very_long_values(ledger: Ledger) -> None:
+    urls = [Observable(type=ObservableType.URL, value=f"https://a.example/{'ü' * 2000}/{n}") for n in range(2)]
+    many = [*urls, *(address(f"10.0.{n >> 8}.{n & 255}") for n in range(1100))]
+    ledger.store_reputations([(reputation(o, 1), HOUR) for o in many])
+    found = ledger.reputations("abuseipdb", many, now=NOW)
+    assert {r.observable for r in found.values()} == set(many)
+
+
+# --- incidents ---------------------------------------------------------------------------------------------------
+
+
+def test_a_claim_holds_until_it_is_over_or_the_incident_is_there(ledger: Ledger) -> None:
+    def claim(by: str, now: datetime) -> bool:
+        return ledger.claim_incident("mark", "f1", by=by, now=now, lease=HOUR)
+
+    assert ledger.incident("mark") is None
+    assert claim("run-a", NOW)
+    assert not claim("run-b", NOW + HOUR - timedelta(seconds=1))
+    assert claim("run-a", NOW)  # a retried task has the same name
+    assert claim("run-b", NOW + HOUR)  # run-a is taken for dead
+    assert not claim("run-a", NOW + HOUR)
+    ledger.record_incident("mark", "f1", unique_id="u-1", readable_id="INC-1", now=NOW + HOUR)
+    row = ledger.incident("mark")
+    assert row is not None
+    assert (row.unique_id, row.readable_id, row.claimed_by, row.claimed_until) == ("u-1", "INC-1", None, None)
+
+
+def test_a_claim_leaves_a_known_incident_as_it_is(ledger: Ledger) -> None:
+    ledger.record_incident("mark", "f1", unique_id="u-1", readable_id=None, now=NOW)
+    ledger.claim_incident("mark", "f1", by="run-a", now=NOW, lease=HOUR)
+    row = ledger.incident("mark")
+    assert row is not None
+    assert row.unique_id == "u-1"
+
+
+def test_of_many_claims_at_once_one_wins(url: str) -> None:
+    Ledger(url).close()
+
+    def claim(number: int) -> list[str]:
+        with contextlib.closing(Ledger(url)) as ledger:
+            return [
+                mark
+                for mark in map(str, range(25))
+                if ledger.claim_incident(mark, "f", by=f"run-{number}", now=NOW, lease=HOUR)
+            ]
+
+    with ThreadPoolExecutor(4) as pool:
+        won = [mark for marks in pool.map(claim, range(4)) for mark in marks]
+    assert sorted(won, key=int) == [str(n) for n in range(25)]
+
+
+# --- actions -----------------------------------------------------------------------------------------------------
+
+
+def test_an_actions_row_is_the_last_known_state(ledger: Ledger) -> None:
+    pending = action(outcome=Outcome.PENDING, detail="activation 7", proof={"activation": 7, "list": "x"})
+    ledger.record_actions(ActionBatch(control="waf", actions=(pending,)), run_id="r1", now=NOW)
+    done = action(expires_at=NOW + HOUR, proof={"activation": 7, "version": None})
+    ledger.record_actions(ActionBatch(control="waf", actions=(pending, done)), run_id="r2", now=NOW + HOUR)
+    (row,) = ledger.actions()
+    assert (row.observable, row.outcome, row.verb, row.run_id) == (EVIL.key, "blocked", "deny", "r2")
+    assert (row.expires_at, row.updated_at) == (NOW + HOUR, NOW + HOUR)
+    assert json.dumps(row.proof, sort_keys=True) == '{"activation": 7, "version": null}'
+
+
+def test_actions_by_control(ledger: Ledger) -> None:
+    ledger.record_actions(ActionBatch(control="edr", actions=(action(control="edr"),)), run_id="r", now=NOW)
+    ledger.record_actions(ActionBatch(control="waf", actions=(action(),)), run_id="r", now=NOW)
+    ledger.record_actions(ActionBatch(control="siem", actions=()), run_id="r", now=NOW)
+    assert [row.control for row in ledger.actions()] == ["edr", "waf"]
+    assert [row.control for row in ledger.actions("waf")] == ["waf"]
+
+
+def test_many_writers_wait_for_each_other(url: str) -> None:
+    """On SQLite a writer that read first would otherwise die with "database is locked"."""
+    Ledger(url).close()
+
+    def write(number: int) -> None:
+        with contextlib.closing(Ledger(url)) as ledger:
+            for n in range(15):
+                ledger.claim_findings([finding(f"{number}-{n}")], window_key="A", now=NOW)
+                one = action(address(f"203.0.113.{number * 15 + n}"))
+                ledger.record_actions(ActionBatch(control="waf", actions=(one,)), run_id="r", now=NOW)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(write, range(4)))
+    with contextlib.closing(Ledger(url)) as ledger:
+        assert len(ledger.actions()) == 60
