@@ -84,7 +84,7 @@ def api_threat_response() -> None:
         batches = [read(task_id=source).output for source, read in FETCH.items()]
 
     # A source that fails must not silence the other one; the run still turns red.
-    @task(trigger_rule=TriggerRule.ALL_DONE)
+    @task(trigger_rule=TriggerRule.ALL_DONE, multiple_outputs=False)
     def extract(batches: list[Any]) -> dict[str, Any]:
         return stages.extract(batches)
 
@@ -100,7 +100,7 @@ def api_threat_response() -> None:
 
         # A silent provider must not stop the response: with all of them silent every verdict is "unknown", and
         # unknown is never blocked.
-        @task(trigger_rule=TriggerRule.ALL_DONE)
+        @task(trigger_rule=TriggerRule.ALL_DONE, multiple_outputs=False)
         def decide(case: dict[str, Any], answers: dict[str, Any]) -> dict[str, Any]:
             context = get_current_context()
             if case is None:

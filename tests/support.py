@@ -67,7 +67,9 @@ def start_simulators(products: list[str] | None = None) -> SimServer:
     """Serve the simulators on a free loopback port, in a thread of this process."""
     app = create_app(products)
     port = free_port()
-    config = uvicorn.Config(app, host="127.0.0.1", port=port, log_level="error", http="h11", timeout_graceful_shutdown=1)
+    config = uvicorn.Config(
+        app, host="127.0.0.1", port=port, log_level="error", http="h11", timeout_graceful_shutdown=1
+    )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

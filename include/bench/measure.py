@@ -21,7 +21,7 @@ def seconds(work: Callable[[], object], repeats: int, *, before: Callable[[], ob
 
 def number(value: float) -> str:
     """Three digits that mean something: ``12,300``, ``4.56``, ``0.00123``."""
-    if abs(value) >= 1000:
+    if abs(value) >= 999.5:
         return f"{float(f'{value:.3g}'):,.0f}"
     return f"{value:.3g}"
 

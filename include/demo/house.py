@@ -107,6 +107,8 @@ class House:
     home: Path
     api_port: int
     sim_port: int
+    #: False: only runs that somebody asks for, so that a test is not disturbed when the hour turns.
+    by_schedule: bool = True
 
     @property
     def airflow_home(self) -> Path:
@@ -160,6 +162,7 @@ class House:
             "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "10",
             "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "30",
             "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.5",
+            "AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE": str(self.by_schedule),
             "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "60",
             "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
             "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.airflow_home}/airflow.db",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -29,6 +30,8 @@ def start(house: House, known: dict[str, dict[str, str]], *, day_end: str | None
     connections_file = write_private(
         house.home / "connections.json", json.dumps(connections(house.sim_port, known), indent=1)
     )
+    # Made here, because Airflow's simple auth manager prints the passwords that it makes itself.
+    write_private(house.password_file, json.dumps({"admin": secrets.token_urlsafe(12)}))
     environment = house.environment()
     seed = ["--seed", "demo", "--day-end", day_end] if day_end else ["--seed", "none"]
     _spawn(

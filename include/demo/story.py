@@ -113,31 +113,36 @@ def summary(house: House, airflow: Airflow, live: str, truth: dict[str, Any], se
     """What a person wants to know at the end, from the ledger, the runs' batches and the vendors' own state."""
     ledger = Ledger(f"sqlite:///{house.home / 'threat-response' / 'ledger.db'}")
     windows, actions = ledger.windows(), ledger.actions()
-    lines = ["", "=" * 96, f"What Airflow did in {seconds:.0f} s", "=" * 96, "", "Events"]
-    for source in sorted({w.source for w in windows}):
-        mine = [w for w in windows if w.source == source]
-        lines.append(
-            f"  {source:<22} {sum(w.findings for w in mine):>4} findings in {len(mine)} windows, "
-            f"{len({r for w in mine for r in [w.start_at]})} hours; "
-            f"{_rejected(airflow, source)} not readable and kept aside"
-        )
+    # By uid: a window's overlap may read an event that another window reads as well.
+    findings: dict[str, str] = {}
     observables: set[str] = set()
     refusals: dict[str, str] = {}
-    high = 0
+    high: set[str] = set()
     skipped: set[str] = set()
     for dag_run in airflow.runs():
         run_id = dag_run["dag_run_id"]
         case, decision = airflow.xcom(run_id, "extract"), airflow.xcom(run_id, "enrich.decide")
+        if case is None or decision is None:
+            continue
+        findings |= {f["uid"]: f["source"] for f in case["findings"]}
         observables |= {f"{o['observable']['type']}:{o['observable']['value']}" for o in case["observed"]}
-        high += sum(p["high"] for p in decision["priorities"])
+        high |= {p["finding_uid"] for p in decision["priorities"] if p["high"]}
         refusals |= {r["observable"]["value"]: f"{r['layer']}: {r['reason']}" for r in decision["refusals"]}
         skipped |= {t["task_id"] for t in airflow.tasks(run_id) if t["state"] == "skipped"} - {"fail_the_run"}
+    lines = ["", "=" * 96, f"What Airflow did in {seconds:.0f} s", "=" * 96, "", "Events"]
+    for source in sorted({w.source for w in windows}):
+        mine = [w for w in windows if w.source == source]
+        found = len({uid for uid, where in findings.items() if where == source})
+        lines.append(
+            f"  {source:<22} {found:>4} findings in {len(mine)} windows of an hour; "
+            f"{_rejected(airflow, source)} not readable and kept aside"
+        )
     respond = state(house, "cyware_respond")
     ours = [i for i in respond["incidents"] if "[TR-" in i["title"]]
     lines += [
         "",
         f"Observables              {len(observables)} distinct",
-        f"Incidents                {len(ours)} opened for {high} high-priority findings "
+        f"Incidents                {len(ours)} opened for {len(high)} high-priority findings "
         f"({len(respond['incidents']) - len(ours)} stood there before)",
         f"Relationships            {_relationships(respond)} between incidents",
         "",
@@ -150,11 +155,10 @@ def summary(house: House, airflow: Airflow, live: str, truth: dict[str, Any], se
     lines += [f"  {value:<34} {why}"[:150] for value, why in sorted(refusals.items())[:12]]
     lines.append(f"Skipped stages           {', '.join(sorted(skipped)) or 'none: every connection is there'}")
     lines += ["", *_against_truth(house, truth)]
-    password = house.password_file
     lines += [
         "",
         f"UI                       {house.ui}/dags/api_threat_response/runs/{live}",
-        f"Sign in                  admin, password in {_short(password)}",
+        f"Sign in                  admin, with the password in {_short(house.password_file)}",
         f"Simulators               {house.simulators}/_sim/calls",
         "End it                   make demo-down",
         "",
@@ -181,7 +185,12 @@ def _relationships(respond: dict[str, Any]) -> int:
 def _against_truth(house: House, truth: dict[str, Any]) -> list[str]:
     """What stands at the enforcement points, against what the demo's author meant to be blocked."""
     lists, falcon = state(house, "akamai_client_lists"), state(house, "crowdstrike_falcon")
-    acted = {item["value"] for entry in lists["lists"] for item in entry["items"] if "threat-response" in item["tags"]}
+    acted = {
+        item["value"]
+        for entry in lists["lists"].values()
+        for item in entry["items"]
+        if "threat-response" in item["tags"]
+    }
     acted |= {i["value"] for i in falcon["indicators"] if not i.get("deleted")}
     expected = {v for v, t in truth["observables"].items() if t["block_expected"]}
     wrong = sorted(v for v in acted if truth["observables"].get(v, {}).get("label") in ("protected", "benign"))

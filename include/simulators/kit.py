@@ -22,6 +22,7 @@ Control plane (JSON, loopback only, no authentication):
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import re
@@ -361,10 +362,8 @@ class World:
     def log(self, scope: Scope, body: bytes, product: str) -> dict[str, Any]:
         query = parse_qsl(scope["query_string"].decode(), keep_blank_values=True)
         content: Any = body[:200_000].decode("utf-8", "replace")
-        try:
+        with contextlib.suppress(ValueError):
             content = json.loads(content) if content else None
-        except ValueError:
-            pass
         if scope["path"] in CREDENTIAL_PATHS:
             content = "(credentials)"
         call = {

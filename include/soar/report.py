@@ -326,7 +326,8 @@ def actions_of(case: CaseBatch, finding: Finding, batches: Iterable[ActionBatch]
 def state_reference(case: CaseBatch, decision: Decision, finding: Finding, actions: Sequence[Action]) -> str:
     """
     The mark of a state report: a digest of what is true, not of who said it when. The same state gives the same
-    mark in every run; ``changed`` is not part of the state.
+    mark in every run. Who wrote it, the proof and the detail are not part of the state: the list's version, say,
+    moves on with every other incident's block.
     """
     verdicts = {v.observable.key: v.standing.value for v in decision.verdicts}
     state = {
@@ -336,8 +337,6 @@ def state_reference(case: CaseBatch, decision: Decision, finding: Finding, actio
                 a.verb.value,
                 a.observable.key,
                 a.outcome.value,
-                a.detail,
-                digest(a.proof),
                 a.expires_at.isoformat() if a.expires_at else "",
             ]
             for a in actions

@@ -227,7 +227,7 @@ class VendorHook(HttpHook):
                 self.vendor, request.operation, f"no answer within {request.timeout_seconds:g} s"
             ) from None
         except requests.exceptions.ConnectionError as error:
-            raise Unavailable(self.vendor, request.operation, _connection_problem(error)) from None
+            raise Unavailable(self.vendor, request.operation, connection_problem(error)) from None
         except requests.exceptions.RequestException as error:
             raise Unavailable(self.vendor, request.operation, type(error).__name__) from None
         except OSError:
@@ -252,7 +252,7 @@ class VendorHook(HttpHook):
         return True, message
 
 
-def _connection_problem(error: requests.exceptions.ConnectionError) -> str:
+def connection_problem(error: requests.exceptions.ConnectionError) -> str:
     text = str(error)
     for sign, words in (
         ("NameResolutionError", "the host's name is not known"),

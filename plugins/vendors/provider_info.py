@@ -41,8 +41,9 @@ def _connection(
     *,
     host: str,
     labels: dict[str, str],
-    hidden: list[str] = [],  # noqa: B006  (never changed)
     fields: dict[str, Any],
+    hidden: tuple[str, ...] = (),
+    port: str = "443",
 ) -> dict[str, Any]:
     return {
         "connection-type": product,
@@ -53,7 +54,7 @@ def _connection(
             "hidden-fields": ["schema", *hidden],
             "relabeling": {"host": "API host", **labels},
             # Airflow 3.3.2's Test button fails for a stored connection without a port.
-            "placeholders": {"host": host, "port": "443"},
+            "placeholders": {"host": host, "port": port},
         },
     }
 
@@ -107,7 +108,7 @@ def get_provider_info() -> dict[str, Any]:
                 "AbuseIPDB",
                 host="https://api.abuseipdb.com",
                 labels={"password": "API key"},
-                hidden=["login"],
+                hidden=("login",),
                 fields={
                     "max_age_days": _number(
                         "Oldest report (days)", "Older reports do not count", default=90, minimum=1, maximum=365
@@ -141,6 +142,16 @@ def get_provider_info() -> dict[str, Any]:
                         "signature",
                     ),
                     "assigned_group": _text("Assigned group", "Group that gets new incidents"),
+                    "levels": _text("Severities", 'JSON, ours to the tenant\'s words, e.g. {"critical": "Very High"}'),
+                    "phase": _text("Phase", "Of new incidents; - leaves it out"),
+                    "page_size": _number("Page size", "Incidents a call", default=100, minimum=1, maximum=100),
+                    "relate_call": _choice(
+                        "Relationship call",
+                        "advanced links exactly the pair (inferred); flat is the documented call",
+                        ["advanced", "flat"],
+                        "advanced",
+                    ),
+                    "extra_fields": _text("Further fields", "JSON object sent with every new incident"),
                     "portal_url": _text("Incident page", "Template of an incident's address, with {unique_id}"),
                     "verify": _VERIFY,
                 },
@@ -175,7 +186,10 @@ def get_provider_info() -> dict[str, Any]:
                         "prevent",
                     ),
                     "severity": _choice(
-                        "Severity", "Of the indicators we create", ["low", "medium", "high", "critical"], "high"
+                        "Severity",
+                        "Of the indicators we create",
+                        ["informational", "low", "medium", "high", "critical"],
+                        "high",
                     ),
                     "platforms": _text("Platforms", "Separated by commas; default windows,mac,linux"),
                     "host_groups": _text("Host groups", "Ids separated by commas; empty: all hosts"),
@@ -188,6 +202,7 @@ def get_provider_info() -> dict[str, Any]:
                 "SplunkHook",
                 "Splunk KV store",
                 host="https://splunk.example",
+                port="8089",
                 labels={"login": "User (empty: token)", "password": "Token, or the user's password"},
                 fields={
                     "collection": _text("Collection", "Default threat_watchlist"),

@@ -17,8 +17,9 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import create_engine, inspect, text
+from sqlalchemy import create_engine, inspect, make_url, text
 from sqlalchemy.exc import StatementError
+from vendors import house
 
 from include.soar.ledger import Ledger
 from include.soar.ledger.store import HEAD, MIGRATIONS
@@ -148,6 +149,23 @@ def test_what_was_written_is_there_after_reopening(url: str) -> None:
 def test_a_time_without_a_zone_is_refused(ledger: Ledger) -> None:
     with pytest.raises(StatementError, match="aware"):
         ledger.record_window(batch(), run_id="r", now=datetime(2026, 1, 1))
+
+
+def test_the_ledgers_connection_of_airflow_leads_to_it(postgres: Postgres, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a password that a URL would have to escape."""
+    place = make_url(postgres.new_database())
+    document = {
+        "conn_type": "postgres",
+        "host": place.host,
+        "port": place.port,
+        "login": place.username,
+        "password": place.password,
+        "schema": place.database,
+    }
+    monkeypatch.setenv("AIRFLOW_CONN_THREAT_RESPONSE_LEDGER", json.dumps(document))
+    with contextlib.closing(house.ledger()) as ledger:
+        assert ledger.engine.dialect.name == "postgresql"
+        assert ledger.windows() == []
 
 
 # --- windows and findings ----------------------------------------------------------------------------------------

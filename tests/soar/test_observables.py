@@ -410,7 +410,7 @@ HOSTILE = {
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_no_text_stalls_it(name: str, tmp_path: Path) -> None:
-    """The existing extractors need minutes for a few kilobytes of some of these; the time here is for a busy machine."""
+    """Known extractors need minutes for a few kilobytes of some of these; the time here is for a busy machine."""
     (tmp_path / "text").write_text(HOSTILE[name], encoding="utf-8")
     program = (
         "import sys; from include.soar.observables import extract_text;"

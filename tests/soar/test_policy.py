@@ -444,13 +444,14 @@ def test_unknown_and_suspicious_are_never_blocked(reputations: list[Reputation])
 
 
 @pytest.mark.parametrize("role", [Role.CLAIM, Role.VICTIM, Role.INTERNAL, Role.MENTIONED, Role.RESOLVED])
-def test_only_some_roles_are_blocked(role: Role) -> None:
-    refused = refusal(run([finding()], items=[observed(EVIL, sighting(role=role))]))
+def test_only_some_roles_are_blocked(tmp_path: Path, role: Role) -> None:
+    rules = policy(tmp_path, "block: {roles: [attacker, destination, payload]}")
+    refused = refusal(run([finding()], items=[observed(EVIL, sighting(role=role))], rules=rules))
     assert (refused.layer, refused.entry) == ("role", role.value)
     assert refused.finding_uids == ("f1",)
 
 
-@pytest.mark.parametrize("role", [Role.ATTACKER, Role.DESTINATION, Role.PAYLOAD])
+@pytest.mark.parametrize("role", [Role.ATTACKER, Role.DESTINATION, Role.PAYLOAD, Role.RESOLVED])
 def test_the_roles_that_are_blocked(role: Role) -> None:
     assert run([finding()], items=[observed(EVIL, sighting(role=role))]).indicators[0].roles == (role,)
 

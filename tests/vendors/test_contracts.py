@@ -47,7 +47,7 @@ from include.soar.model import (
 from include.soar.wire import Request
 from tests.soar.examples import at, sighting, window
 from tests.vendors import controls, tiny
-from tests.vendors.controls import POLICY, PROTECTED, decision, everything_logged, incidents, indicator
+from tests.vendors.controls import POLICY, PROTECTED, decision, incidents, indicator
 from tests.vendors.support import connect
 from tests.vendors.tiny import TinyServer
 
@@ -79,6 +79,15 @@ def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[TinyServ
     connect(monkeypatch, "tiny_default", "tiny", server.url, password="a-tiny-key")
     yield server
     server.stop()
+
+
+#: Gives the lines that were printed since it was last asked; Airflow's own loggers print when no task runs.
+Printed = Callable[[], list[str]]
+
+
+@pytest.fixture
+def printed(capsys: pytest.CaptureFixture[str]) -> Printed:
+    return lambda: capsys.readouterr().out.splitlines()
 
 
 @pytest.fixture
@@ -189,14 +198,13 @@ def test_a_window_fetched_again_gives_the_same_and_leaves_no_second_copy(server:
     assert len(list(tmp_path.rglob("page-*.json.gz"))) == 2  # both readings can be looked at
 
 
-def test_a_record_that_cannot_be_read_costs_itself_only(server: TinyServer) -> None:
+def test_a_record_that_cannot_be_read_costs_itself_only(server: TinyServer, printed: Printed) -> None:
     serve(
         server,
         [event("a", "10:00"), event("bad\n2026 INFO forged", "10:01", severity="purple")],
         [event("b", "10:02", severity="unheard of"), {"id": None, "time": "2026-01-02T10:03:00Z"}, event("c", "10:04")],
     )
-    with everything_logged() as lines:
-        batch = fetch()
+    batch = fetch()
     assert uids(batch) == ["a", "c"]
     assert (batch.records, house.ledger().windows()[0].rejected) == (5, 3)
     assert [(r.record, r.field) for r in batch.rejected] == [
@@ -206,8 +214,9 @@ def test_a_record_that_cannot_be_read_costs_itself_only(server: TinyServer) -> N
     ]
     assert batch.rejected[0].problem == "unknown word with a line end"
     assert all(r.kept_at in batch.archive for r in batch.rejected)
-    assert not [line for line in lines if "\n" in line and "forged" in line]
-    assert sum("Left out tiny record" in line for line in lines) == 3
+    lines = [line for line in printed() if "Left out tiny record" in line]
+    assert len(lines) == 3
+    assert "forged" in lines[0]
 
 
 def test_the_same_event_twice_counts_once_with_its_last_word(server: TinyServer) -> None:
@@ -434,14 +443,13 @@ def test_an_item_that_the_provider_rejects_costs_that_item(server: TinyServer) -
     [(429, Answer.NOT_CHECKED), (401, Answer.ERROR), (403, Answer.ERROR), (500, Answer.ERROR), (302, Answer.ERROR)],
 )
 def test_a_provider_that_goes_silent_costs_the_rest_and_stops_nothing(
-    server: TinyServer, status: int, answer: Answer
+    server: TinyServer, printed: Printed, status: int, answer: Answer
 ) -> None:
     scores(server, {EVIL: 90, WORSE: tiny.Answer(status), CLEAN: 0})
-    with everything_logged() as lines:
-        answers = enrich(EVIL, WORSE, CLEAN)
+    answers = enrich(EVIL, WORSE, CLEAN)
     assert [answers[v].answer for v in (EVIL, WORSE, CLEAN)] == [Answer.LISTED, answer, answer]
     assert asked(server) == [EVIL, WORSE]  # it is not asked on and on
-    assert sum("is silent for 2 observables" in line for line in lines) == 1
+    assert sum("is silent for 2 observables" in line for line in printed()) == 1
     # Silence is not stored: the next run asks, and only about what it does not know.
     scores(server, {WORSE: 100, CLEAN: 0})
     answers = enrich(EVIL, WORSE, CLEAN)
@@ -678,18 +686,18 @@ def test_a_control_without_a_connection_is_skipped(unconnected: TinyServer) -> N
     assert isinstance(act(indicator(IP, EVIL)).error, AirflowSkipException)
 
 
-def test_one_log_line_an_item_that_no_value_can_forge(server: TinyServer) -> None:
+def test_one_log_line_an_item_that_no_value_can_forge(server: TinyServer, printed: Printed) -> None:
     class Urls(TinyControl):
         types = frozenset({ObservableType.URL})
 
         def ensure(self, hook: TinyHook, indicators: Sequence[Indicator], incidents: dict[str, list[str]]) -> Done:
             return Done([self.action(i, Outcome.BLOCKED, "a\nb", proof={"page": "c\r\nd"}) for i in indicators])
 
-    with everything_logged() as lines:
-        act(indicator("url", "https://evil.example/\u2028forged"), by=Urls)
-    items = [line for line in lines if "evil.example" in line]
+    act(indicator("url", "https://evil.example/\u2028forged"), by=Urls)
+    items = [line for line in printed() if "tiny_control deny" in line]
     assert len(items) == 1
-    assert len(items[0].splitlines()) == 1
+    assert "forged: blocked; a b" in items[0]
+    assert "page=c d" in items[0]
 
 
 # --- the sensor --------------------------------------------------------------------------------------------------

@@ -16,6 +16,8 @@ VENDOR = "abuseipdb"
 #: The vendor's page about an address, for a person. Shown, never fetched.
 PAGE = "https://www.abuseipdb.com/check/"
 
+TIMEOUT_SECONDS = 20.0
+
 #: 402: a plan's limit (e.g. maxAgeInDays), 422: a parameter. Both cost the item only.
 REJECTED_STATUSES = (402, 422)
 
@@ -43,7 +45,7 @@ def check_request(observable: Observable, *, max_age_days: int) -> Request:
         "/api/v2/check",
         operation="check",
         params=(("ipAddress", observable.value), ("maxAgeInDays", str(max_age_days))),
-        timeout_seconds=20,
+        timeout_seconds=TIMEOUT_SECONDS,
     )
 
 

@@ -3,34 +3,20 @@
 from __future__ import annotations
 
 import json
-import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
-
-import requests
-from airflow.sdk import Connection
-from akamai.edgegrid import EdgeGridAuth
 
 from include.soar.errors import Rejected, Unauthorized, VendorError
 from include.soar.wire import Request, Response
 from vendors.akamai_client_lists import api
-from vendors.base import VendorHook, hide
+from vendors.edgegrid import EdgeGridHook
 
 #: For connecting, and for every wait for bytes. A list of 10,000 items is some megabytes.
 TIMEOUT_SECONDS = 60.0
 
 
-class EdgeGrid(EdgeGridAuth):
-    """Akamai's own signer, with the signature hidden from whatever this process logs afterwards."""
-
-    def __call__(self, r: requests.PreparedRequest) -> requests.PreparedRequest:
-        signed: requests.PreparedRequest = super().__call__(r)
-        hide(signed.headers["Authorization"].rpartition("signature=")[2])
-        return signed
-
-
-class AkamaiClientListsHook(VendorHook):
+class AkamaiClientListsHook(EdgeGridHook):
     """
     Read, extend and activate one client list.
 
@@ -42,19 +28,7 @@ class AkamaiClientListsHook(VendorHook):
     vendor = api.VENDOR
     conn_type = "akamai_client_lists"
     default_conn_name = "akamai_client_lists_default"
-    hook_name = "Akamai Client Lists"
-
-    def secrets(self, connection: Connection) -> Iterable[str | None]:
-        return [connection.login, connection.password, connection.extra_dejson.get("access_token")]
-
-    def auth(self, connection: Connection) -> EdgeGrid:
-        # At DEBUG Akamai's signer writes the signing key and the whole Authorization header into the log.
-        logging.getLogger("akamai.edgegrid").setLevel(logging.INFO)
-        return EdgeGrid(
-            client_token=self.required("login"),
-            client_secret=self.required("password"),
-            access_token=self.required("access_token"),
-        )
+    hook_name = "Akamai Client Lists (WAF)"
 
     @property
     def list_id(self) -> str:

@@ -84,7 +84,8 @@ class AkamaiClientListsBlockOperator(ControlOperator):
             )
             if not ours:
                 done.actions.append(_someone_elses(said, item, state))
-            elif problem := refused.get(item.value) or _too_short(indicator, item, stopped):
+            # A refusal alone is no failure: an overlapping run may have written the very item meanwhile.
+            elif problem := _too_short(indicator, item, refused.get(item.value) or stopped):
                 done.actions.append(said(Outcome.FAILED, problem, changed=False))
             elif state.enforces_item(item):
                 done.actions.append(said(Outcome.BLOCKED, _in_force(state), proof=_proof(state, state.active)))
@@ -164,10 +165,10 @@ def _in_force(state: api.State) -> str:
     return f"{state.network} enforces version {state.active} of the list"
 
 
-def _too_short(indicator: Indicator, item: api.Item, stopped: VendorError | None) -> str | None:
+def _too_short(indicator: Indicator, item: api.Item, why: object) -> str | None:
     if item.expirationDate is None or item.expirationDate >= api.ends_at(indicator):
         return None
-    return f"could not be prolonged: {stopped}" if stopped else "was prolonged, but reads back with the old end"
+    return f"could not be prolonged: {why}" if why else "was prolonged, but reads back with the old end"
 
 
 def _someone_elses(said: Say, item: api.Item, state: api.State) -> Action:

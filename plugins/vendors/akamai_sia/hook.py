@@ -2,30 +2,15 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
-
-import requests
-from airflow.sdk import Connection
-from akamai.edgegrid import EdgeGridAuth
 
 from include.soar.errors import Rejected, Unauthorized, Unexpected
 from include.soar.wire import Request, Response
 from vendors.akamai_sia import api
-from vendors.base import VendorHook, hide
+from vendors.edgegrid import EdgeGridHook
 
 
-class EdgeGrid(EdgeGridAuth):
-    """Akamai's own signer, with the signature hidden from whatever this process logs afterwards."""
-
-    def __call__(self, r: requests.PreparedRequest) -> requests.PreparedRequest:
-        signed: requests.PreparedRequest = super().__call__(r)
-        hide(signed.headers["Authorization"].rpartition("signature=")[2])
-        return signed
-
-
-class AkamaiSiaHook(VendorHook):
+class AkamaiSiaHook(EdgeGridHook):
     """
     Read Secure Internet Access. Connection: ``host`` of the API client, its client token as ``login``, its client
     secret as ``password``, and in the extra ``access_token``, ``config_id`` and, where the client works for several
@@ -36,19 +21,6 @@ class AkamaiSiaHook(VendorHook):
     conn_type = "akamai_sia"
     default_conn_name = "akamai_sia_default"
     hook_name = "Akamai Secure Internet Access"
-
-    def secrets(self, connection: Connection) -> Iterable[str | None]:
-        return [connection.password, connection.login, connection.extra_dejson.get("access_token")]
-
-    def auth(self, connection: Connection) -> EdgeGrid:
-        # At DEBUG the signer logs the signing key before anything could mask it.
-        logging.getLogger("akamai.edgegrid").setLevel(logging.INFO)
-        return EdgeGrid(
-            client_token=self.required("login"),
-            client_secret=self.required("password"),
-            access_token=self.required("access_token"),
-            max_body=self._number("max_body", 131_072),
-        )
 
     def send(self, request: Request) -> Response:
         try:

@@ -10,12 +10,11 @@ from urllib.parse import urlsplit
 
 import requests
 from airflow.sdk import Connection
-from falconpy import IOC
 
 from include.soar.errors import Rejected, Unauthorized, Unavailable, Unexpected, VendorError
 from include.soar.model import Observable
 from include.soar.wire import Response, failure
-from vendors.base import VendorHook, WriteInPlanMode, _connection_problem, hide
+from vendors.base import VendorHook, WriteInPlanMode, connection_problem, hide
 from vendors.crowdstrike_falcon import api
 
 #: For connecting, and for every wait for bytes. falconpy's own default is to wait for ever.
@@ -92,7 +91,10 @@ class CrowdStrikeFalconHook(VendorHook):
     # --- falconpy -----------------------------------------------------------------------------------------
 
     @cached_property
-    def falcon(self) -> IOC:
+    def falcon(self) -> Any:
+        # Imported here: falconpy costs half a second, and every task of the DAG imports this file.
+        from falconpy import IOC
+
         line = self.line
         falcon = IOC(
             client_id=self.required("login"),
@@ -134,7 +136,7 @@ class CrowdStrikeFalconHook(VendorHook):
             raise error
         return response
 
-    def _check(self, operation: str, falcon: IOC) -> Response:
+    def _check(self, operation: str, falcon: Any) -> Response:
         """What falconpy keeps to itself: what went wrong on the line, and whether it left for another cloud."""
         hide(falcon.auth_object.token_value)
         if self.line.problem is not None:
@@ -210,6 +212,6 @@ class Line(requests.Session):
         except requests.exceptions.Timeout:
             raise Unavailable(api.VENDOR, operation, f"no answer within {TIMEOUT_SECONDS:g} s") from None
         except requests.exceptions.ConnectionError as error:
-            raise Unavailable(api.VENDOR, operation, _connection_problem(error)) from None
+            raise Unavailable(api.VENDOR, operation, connection_problem(error)) from None
         except requests.exceptions.RequestException as error:
             raise Unavailable(api.VENDOR, operation, type(error).__name__) from None

@@ -12,6 +12,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from include.soar.errors import Unexpected, one_line
 from include.soar.model import Answer, Observable, ObservableType, Reputation
@@ -21,6 +22,7 @@ from include.soar.wire import Request
 
 VENDOR = "list_feed"
 FORMATS = ("drop", "plain")
+TIMEOUT_SECONDS = 60.0
 
 #: A list shorter than this share of its predecessor is more likely a broken download than a cleaned Internet.
 SMALLEST_SHARE = 0.5
@@ -86,7 +88,9 @@ def list_request(source: Source, *, etag: str | None, last_modified: str | None)
         headers["If-None-Match"] = etag
     if last_modified:
         headers["If-Modified-Since"] = last_modified
-    return Request("GET", source.location, operation=f"list {source.name}", headers=headers, timeout_seconds=60)
+    return Request(
+        "GET", source.location, operation=f"list {source.name}", headers=headers, timeout_seconds=TIMEOUT_SECONDS
+    )
 
 
 def parse_list(source: Source, content: bytes) -> tuple[list[str], int]:
@@ -95,32 +99,44 @@ def parse_list(source: Source, content: bytes) -> tuple[list[str], int]:
 
     :raises Unexpected: nothing in it can be read (a web page, say): such a thing is not an empty list
     """
-    entries: list[str] = []
-    unreadable = 0
-    for line in content.decode("utf-8", "replace").splitlines():
-        text = line.strip()
-        if not text or text[0] in "#;":
-            continue
-        if source.format == "drop":
-            try:
-                row = json.loads(text)
-            except ValueError:
-                unreadable += 1
-                continue
-            if not isinstance(row, dict) or row.get("type") == "metadata":
-                continue
-            text = str(row.get("cidr", ""))
-        else:
-            text = text.split("#", 1)[0].split(";", 1)[0].strip()
-        entry = _entry(text)
-        if entry is None:
-            unreadable += 1
-        else:
-            entries.append(entry)
+    lines = [line for line in map(str.strip, content.decode("utf-8", "replace").splitlines()) if line]
+    texts = _drop_texts(source, lines) if source.format == "drop" else _plain_texts(lines)
+    entries = [entry for entry in map(_entry, texts) if entry is not None]
+    unreadable = len(texts) - len(entries)
     if not entries or unreadable > len(entries):
         problem = f"{len(entries)} entries and {unreadable} unreadable lines: not a {source.format} list"
         raise Unexpected(VENDOR, f"list {source.name}", problem)
     return sorted(set(entries)), unreadable
+
+
+def _plain_texts(lines: list[str]) -> list[str]:
+    texts = (line.split("#", 1)[0].split(";", 1)[0].strip() for line in lines)
+    return [text for text in texts if text]
+
+
+def _drop_texts(source: Source, lines: list[str]) -> list[str]:
+    """
+    The networks' texts; an empty one for a line that is no JSON.
+
+    :raises Unexpected: the metadata line counts other records than there are: the list was cut
+    """
+    rows = [_json(line) for line in lines]
+    networks = [row for row in rows if row.get("type") != "metadata"]
+    for row in rows:
+        if row.get("type") == "metadata" and row.get("records", len(networks)) != len(networks):
+            problem = f"says that it has {row['records']} records, and holds {len(networks)}"
+            raise Unexpected(VENDOR, f"list {source.name}", problem)
+    if rows and not rows[-1]:
+        raise Unexpected(VENDOR, f"list {source.name}", "ends in the middle of a line, or is not a drop list")
+    return [str(row.get("cidr", "")) for row in networks]
+
+
+def _json(line: str) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        return {}
+    return row if isinstance(row, dict) else {}
 
 
 def _entry(text: str) -> str | None:

@@ -30,7 +30,7 @@ class SplunkHook(VendorHook):
     vendor = api.VENDOR
     conn_type = "splunk"
     default_conn_name = "splunk_default"
-    hook_name = "Splunk"
+    hook_name = "Splunk KV store"
 
     @cached_property
     def authorization(self) -> str:

@@ -1,0 +1,88 @@
+"""Block lists in the workflow, against the simulator."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow.sdk.exceptions import AirflowSkipException
+from vendors.list_feed.operators import ListFeedEnrichOperator, ListFeedRefreshOperator
+
+from include.soar.errors import Unavailable
+from include.soar.model import Answer, CaseBatch, Observable, ReputationBatch
+from tests.soar.examples import address, domain, observed, window
+from tests.support import SimServer
+from tests.vendors.controls import POLICY, PROTECTED, context
+from tests.vendors.support import connect
+
+LISTS = "drop drop /feeds/drop_v4.json | team plain /feeds/team.txt 60"
+FILES = {
+    "drop_v4.json": '{"cidr":"203.0.113.0/28","sblid":"SBL1","rir":"apnic"}\n{"type":"metadata","records":1}\n',
+    "team.txt": "bad.example\n203.0.113.7\n",
+}
+EVIL, CLEAN = address("203.0.113.7"), address("203.0.113.99")
+
+
+@pytest.fixture(autouse=True)
+def vendor(sim: SimServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> SimServer:
+    monkeypatch.setenv("THREAT_RESPONSE_POLICY", POLICY)
+    monkeypatch.setenv("THREAT_RESPONSE_HOME", str(tmp_path))
+    connect(monkeypatch, "list_feed_default", "list_feed", sim, lists=LISTS)
+    sim.seed("list_feed", {"files": FILES})
+    return sim
+
+
+def refresh(**options: Any) -> list[dict[str, Any]]:
+    return ListFeedRefreshOperator(task_id="refresh", **options).execute(context())
+
+
+def enrich(lists: list[dict[str, Any]], *observables: Observable) -> dict[str, tuple[Answer, int | None]]:
+    case = CaseBatch(window=window(), findings=(), observed=tuple(observed(o) for o in observables)).to_json()
+    result = ListFeedEnrichOperator(task_id="list_feed", case=case, lists=lists).execute(context())
+    return {r.observable.value: (r.answer, r.score) for r in ReputationBatch.model_validate(result).reputations}
+
+
+def test_refresh_and_enrich() -> None:
+    lists = refresh()
+    assert [(r["name"], r["entries"], r["score"]) for r in lists] == [("drop", 1, 100), ("team", 2, 60)]
+    answers = enrich(lists, EVIL, CLEAN, domain("www.bad.example"), address(PROTECTED))
+    assert answers == {
+        EVIL.value: (Answer.LISTED, 100),
+        CLEAN.value: (Answer.NOT_LISTED, 0),
+        "www.bad.example": (Answer.LISTED, 60),
+        PROTECTED: (Answer.NOT_APPLICABLE, None),
+    }
+
+
+def test_enriching_asks_nobody_and_the_newest_list_counts(vendor: SimServer) -> None:
+    lists = refresh()
+    calls = len(vendor.calls("list_feed"))
+    enrich(lists, EVIL, CLEAN)
+    assert len(vendor.calls("list_feed")) == calls
+    vendor.seed("list_feed", {"files": {"team.txt": "bad.example\n203.0.113.7\n203.0.113.99\n"}})
+    newer = refresh(not_before=timedelta(0))
+    # A stored "not listed" of an hour ago must not hide what is listed now.
+    assert enrich(newer, CLEAN)[CLEAN.value] == (Answer.LISTED, 60)
+
+
+def test_a_run_that_is_repeated_reads_the_copy_that_it_read_before(vendor: SimServer) -> None:
+    lists = refresh()
+    vendor.seed("list_feed", {"files": {"team.txt": "bad.example\nworse.example\n"}})
+    refresh(not_before=timedelta(0))
+    assert enrich(lists, domain("worse.example"))["worse.example"] == (Answer.NOT_LISTED, 0)
+
+
+def test_without_any_copy_the_task_fails_and_nothing_counts_as_clean(vendor: SimServer) -> None:
+    vendor.fault("list_feed", "status", status=503, times=-1)
+    with pytest.raises(Unavailable):
+        refresh()
+
+
+def test_without_a_connection_both_are_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AIRFLOW_CONN_LIST_FEED_DEFAULT")
+    with pytest.raises(AirflowSkipException):
+        refresh()
+    with pytest.raises(AirflowSkipException):
+        enrich([], EVIL)
