@@ -24,6 +24,7 @@ Runbook: `docs/runbook.md`. Vendors: `plugins/vendors/registry.py`. Thresholds: 
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pendulum
@@ -73,7 +74,12 @@ PARAMS = {
     start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
     catchup=False,
     max_active_runs=1,
-    default_args={"retries": 4, "retry_policy": VendorRetryPolicy()},
+    default_args={
+        "retries": 6,
+        # After an error the policy decides; this is for a task that died without one.
+        "retry_delay": timedelta(seconds=5),
+        "retry_policy": VendorRetryPolicy(),
+    },
     params=PARAMS,
     render_template_as_native_obj=True,
     tags=["threat-response", "akamai", "cyware"],

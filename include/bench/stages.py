@@ -264,14 +264,14 @@ class _Day:
             "5 relate", registry.INCIDENTS.relate(task_id="relate", incidents=incidents, **base), items=lambda _: count
         )
         actions = {}
-        places = [("6", "block.waf"), ("7", "block.edr")]
-        for (stage, place), controls in zip(places, registry.BLOCK.values(), strict=True):
+        for step, (place, controls) in enumerate(registry.BLOCK.items(), 6):
+            stage = f"{step} block.{place}"
             for name, deny in controls.items():
-                done = self._control(f"{stage} {place}.{name}", deny, decision, incidents)
+                done = self._control(f"{stage}.{name}", deny, decision, incidents)
                 if name in registry.CONFIRM:
                     sensor = registry.CONFIRM[name](task_id="confirm", actions=done)
                     done = self.measure(
-                        f"{stage} {place}.{name}_active",
+                        f"{stage}.{name}_active",
                         partial(self._poke, sensor),
                         items=_acted,
                         takes=done,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import subprocess
 import sys
@@ -11,10 +12,10 @@ from pathlib import Path
 import pytest
 from airflow.dag_processing.dagbag import DagBag
 from airflow.sdk import DAG, CronDataIntervalTimetable
-
-from tests.conftest import ROOT
 from vendors.base import VendorRetryPolicy
 from vendors.registry import BLOCK, CONFIRM, ENRICH, FETCH, WATCH
+
+from tests.conftest import ROOT
 
 DAG_ID = "api_threat_response"
 
@@ -45,7 +46,7 @@ def test_each_stage_comes_after_what_it_takes(dag: DAG) -> None:
         return dag.get_task(task_id).get_flat_relative_ids(upstream=True)
 
     order = ["extract", "enrich.decide", "open_incidents", "relate", "update_incidents"]
-    for earlier, later in zip(order, order[1:], strict=False):
+    for earlier, later in itertools.pairwise(order):
         assert earlier in before(later)
     for place, controls in BLOCK.items():
         for name in controls:

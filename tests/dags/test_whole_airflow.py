@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import sqlite3
 import tempfile
 import time
 from collections import Counter
@@ -233,13 +234,20 @@ def test_no_secret_is_in_anything_that_the_runs_wrote(whole: Whole) -> None:
     leaks, searched = [], 0
     for path in whole.house.home.rglob("*"):
         if path.is_file() and path.name not in ours:
-            content = path.read_bytes()
+            content = _database(path) if path.suffix == ".db" else path.read_bytes()
             searched += len(content)
             leaks += [str(path.relative_to(whole.house.home)) for secret in used if secret in content]
             if b"Signature=" in content.replace(b"Signature=***", b""):
                 leaks.append(f"a signature in {path.name}")
     assert searched > 1_000_000
     assert leaks == []
+
+
+def _database(path: Path) -> bytes:
+    """A SQLite file as text, but for the table in which Airflow keeps the connections themselves."""
+    with sqlite3.connect(path) as database:
+        lines = [line for line in database.iterdump() if not line.startswith('INSERT INTO "connection" ')]
+    return "\n".join(lines).encode()
 
 
 def test_the_dag_is_what_the_ui_shows(whole: Whole) -> None:

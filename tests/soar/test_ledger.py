@@ -331,3 +331,21 @@ def test_many_writers_wait_for_each_other(url: str) -> None:
         list(pool.map(write, range(4)))
     with contextlib.closing(Ledger(url)) as ledger:
         assert len(ledger.actions()) == 60
+
+
+# --- claims ------------------------------------------------------------------------------------------------------
+
+
+def test_a_named_claim_is_one_runs_until_released_or_over(ledger: Ledger) -> None:
+    def claim(by: str, now: datetime) -> bool:
+        return ledger.claim("comment:1", by=by, now=now, lease=HOUR)
+
+    assert claim("run-a", NOW)
+    assert claim("run-a", NOW)
+    assert not claim("run-b", NOW)
+    ledger.release("comment:1", by="run-b")  # not run-b's to release
+    assert not claim("run-b", NOW)
+    ledger.release("comment:1", by="run-a")
+    assert claim("run-b", NOW)
+    assert not claim("run-a", NOW + HOUR - timedelta(seconds=1))
+    assert claim("run-a", NOW + HOUR)  # run-b is taken for dead

@@ -92,12 +92,12 @@ def define(monkeypatch: pytest.MonkeyPatch, **fields: Any) -> TinyHook:
 @pytest.mark.parametrize(
     ("error", "action", "delay"),
     [
-        (Unavailable("v", "op", "x"), RetryAction.DEFAULT, None),
+        (Unavailable("v", "op", "x"), RetryAction.RETRY, 10),
         (RateLimited("v", "op", "x", retry_after=7), RetryAction.RETRY, 8),
         (RateLimited("v", "op", "x", retry_after=0), RetryAction.RETRY, 1),
         (RateLimited("v", "op", "x", retry_after=29241), RetryAction.RETRY, LONGEST_WAIT.total_seconds()),
         (RateLimited("v", "op", "x", retry_after=1e14), RetryAction.RETRY, LONGEST_WAIT.total_seconds()),
-        (RateLimited("v", "op", "x"), RetryAction.DEFAULT, None),
+        (RateLimited("v", "op", "x"), RetryAction.RETRY, 60),
         (Unauthorized("v", "op", "x"), RetryAction.FAIL, None),
         (Rejected("v", "op", "x"), RetryAction.FAIL, None),
         (Unexpected("v", "op", "x"), RetryAction.FAIL, None),
@@ -114,6 +114,15 @@ def test_the_one_place_where_an_error_becomes_a_retry(
     assert (decision.retry_delay.total_seconds() if decision.retry_delay else None) == delay
     if isinstance(error, VendorError) and decision.reason is not None:
         assert decision.reason == str(error)
+
+
+def test_each_further_try_waits_twice_as_long_up_to_a_limit() -> None:
+    def waits(error: Exception) -> list[float]:
+        decisions = [VendorRetryPolicy().evaluate(error, number, 6) for number in range(1, 8)]
+        return [d.retry_delay.total_seconds() for d in decisions if d.retry_delay]
+
+    assert waits(Unavailable("v", "op", "x")) == [10, 20, 40, 80, 160, 300, 300]
+    assert waits(RateLimited("v", "op", "x")) == [60, 120, 240, 480, 900, 900, 900]
 
 
 # --- the request -------------------------------------------------------------------------------------------------

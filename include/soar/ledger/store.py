@@ -13,7 +13,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from include.soar.ledger.tables import ActionRow, FindingRow, IncidentRow, ReputationRow, Table, WindowRow
+from include.soar.ledger.tables import ActionRow, ClaimRow, FindingRow, IncidentRow, ReputationRow, Table, WindowRow
 from include.soar.model import ActionBatch, FetchBatch, Finding, Observable, Reputation
 
 #: The newest migration. A test holds it equal to Alembic's own head.
@@ -209,6 +209,37 @@ class Ledger:
         }
         with self._session() as session:
             self._upsert(session, IncidentRow, [row], keep=set())
+
+    # --- claims -----------------------------------------------------------------------------------------
+
+    def claim(self, name: str, *, by: str, now: datetime, lease: timedelta) -> bool:
+        """
+        Claim a name until ``release`` or the lease's end. False while somebody else holds it.
+
+        The same claimant may claim again: a retried task has the same name.
+        """
+        with self._session() as session:
+            row = session.get(ClaimRow, name, with_for_update=True)
+            if row is None:
+                # Two at once: the primary key lets one of them in.
+                self._upsert(
+                    session,
+                    ClaimRow,
+                    [{"name": name, "claimed_by": by, "claimed_until": now + lease}],
+                    keep={"claimed_by", "claimed_until"},
+                )
+                row = session.get(ClaimRow, name, with_for_update=True)
+            if row is None or (row.claimed_by != by and row.claimed_until > now):
+                return False
+            row.claimed_by, row.claimed_until = by, now + lease
+            return True
+
+    def release(self, name: str, *, by: str) -> None:
+        """End our own claim; somebody else's stays."""
+        with self._session() as session:
+            row = session.get(ClaimRow, name)
+            if row is not None and row.claimed_by == by:
+                session.delete(row)
 
     # --- actions ----------------------------------------------------------------------------------------
 

@@ -93,6 +93,18 @@ class IncidentRow(Table):
     updated_at: Mapped[datetime]
 
 
+class ClaimRow(Table):
+    """
+    Who may do something now that two runs must not do at once, where the vendor has no lock of its own. A claim
+    ends by itself at ``claimed_until``.
+    """
+
+    __tablename__ = "claims"
+    name: Mapped[str] = mapped_column(String(250), primary_key=True)
+    claimed_by: Mapped[str] = mapped_column(String(250))
+    claimed_until: Mapped[datetime]
+
+
 class ActionRow(Table):
     """The last known state of one observable at one control."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
@@ -51,6 +52,8 @@ from vendors.cyware_respond.hook import CywareRespondHook
 
 #: How long one run may take from claiming an incident to recording it; then the claim is anybody's.
 LEASE = timedelta(minutes=5)
+#: As long, for looking at an incident's comments and adding one.
+COMMENT_LEASE = timedelta(minutes=2)
 #: The vendor's clock and the event's may differ, and an analyst may open an incident by hand: look a day further.
 LOOK_BACK = timedelta(days=1)
 #: After so many failures in a row the vendor is down, and waiting for the others' time-outs helps nobody.
@@ -161,21 +164,35 @@ def attachable(
 
 
 def comment_once(
-    hook: CywareRespondHook, unique_id: str, markup: str, is_there: Callable[[list[api.Comment]], bool]
+    hook: CywareRespondHook,
+    ledger: Ledger,
+    run: str,
+    unique_id: str,
+    markup: str,
+    is_there: Callable[[list[api.Comment]], bool],
 ) -> bool:
     """
     Add a comment unless it is there already. True when this very call added it.
 
+    Respond has no idempotency key: between a look and a write another run could write the same. So only the holder
+    of the ledger's claim on the incident looks and writes.
+
     :raises VendorError: it could not be added, or nobody knows and it is not there
     """
-    if is_there(hook.comments(unique_id)):
-        return False
+    claim = f"comment:{unique_id}"
+    if not ledger.claim(claim, by=run, now=house.now(), lease=COMMENT_LEASE):
+        raise Unavailable(VENDOR, "add_comment", f"another run is commenting on {unique_id} at this moment")
     try:
-        hook.add_comment(unique_id, markup)
-    except (Unavailable, Unexpected):
-        if not is_there(hook.comments(unique_id)):
-            raise
-    return True
+        if is_there(hook.comments(unique_id)):
+            return False
+        try:
+            hook.add_comment(unique_id, markup)
+        except (Unavailable, Unexpected):
+            if not is_there(hook.comments(unique_id)):
+                raise
+        return True
+    finally:
+        ledger.release(claim, by=run)
 
 
 # --- stage 4 ------------------------------------------------------------------------------------------------
@@ -513,7 +530,7 @@ class CywareRelateOperator(RespondOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         case, decision, pairs = self.read(self.incidents)
         trouble, relations = Trouble(), list[Relation]()
-        relating = _Relating(self.hook(context), case, decision, trouble)
+        relating = _Relating(self.hook(context), house.ledger(), house.run_name(context), case, decision, trouble)
         for finding, ref in pairs:
             try:
                 if trouble.stopped_by:
@@ -545,8 +562,12 @@ class CywareRelateOperator(RespondOperator):
 class _Relating:
     """One run's relating. Remembers what it read, since an address may be in many incidents."""
 
-    def __init__(self, hook: CywareRespondHook, case: CaseBatch, decision: Decision, trouble: Trouble) -> None:
+    def __init__(
+        self, hook: CywareRespondHook, ledger: Ledger, run: str, case: CaseBatch, decision: Decision, trouble: Trouble
+    ) -> None:
         self.hook = hook
+        self.ledger = ledger
+        self.run = run
         self.case = case
         self.decision = decision
         self.trouble = trouble
@@ -640,7 +661,14 @@ class _Relating:
             reference=reference,
         )
         try:
-            comment_once(self.hook, older.unique_id, markup, lambda found: any(reference in c.text for c in found))
+            comment_once(
+                self.hook,
+                self.ledger,
+                self.run,
+                older.unique_id,
+                markup,
+                lambda found: any(reference in c.text for c in found),
+            )
         except VendorError as error:
             self.trouble.add(error)
             return error
@@ -721,7 +749,7 @@ class CywareUpdateIncidentsOperator(RespondOperator):
         batches = [ActionBatch.model_validate(b) for b in given.values() if b is not None]
         absent = sorted(name for name, batch in given.items() if batch is None)
         related = RelationBatch.model_validate(self.relations).relations if self.relations is not None else ()
-        hook, trouble = self.hook(context), Trouble()
+        hook, trouble, ledger, run = self.hook(context), Trouble(), house.ledger(), house.run_name(context)
         updates = []
         for finding, ref in pairs:
             unique_id = str(ref.unique_id)
@@ -734,13 +762,22 @@ class CywareUpdateIncidentsOperator(RespondOperator):
                 actions=actions,
                 relations=[r for r in related if r.incident_id == unique_id],
                 skipped=absent,
-                run=house.run_name(context),
+                run=run,
                 run_url=run_url(context),
                 at=house.now(),
                 reference=reference,
             )
+            if not hook.writes_allowed:
+                self.log.info("would be added as a comment:\n%s", report.render_text(markup))
             update = {"incident": ref.readable_id or unique_id, "unique_id": unique_id, "reference": reference}
-            update["outcome"] = self._update(hook, unique_id, reference, markup, actions, trouble)
+            update["outcome"] = self._update(
+                hook,
+                unique_id,
+                actions,
+                trouble,
+                partial(comment_once, hook, ledger, run, unique_id, markup),
+                reference,
+            )
             self.log.info(
                 "incident %s: %s; state %s; %s",
                 one_line(update["incident"]),
@@ -755,10 +792,10 @@ class CywareUpdateIncidentsOperator(RespondOperator):
         self,
         hook: CywareRespondHook,
         unique_id: str,
-        reference: str,
-        markup: str,
         actions: Sequence[Action],
         trouble: Trouble,
+        comment: Callable[[Callable[[list[api.Comment]], bool]], bool],
+        reference: str,
     ) -> str:
         try:
             if trouble.stopped_by:
@@ -767,9 +804,8 @@ class CywareUpdateIncidentsOperator(RespondOperator):
             if incident.status.lower() == hook.contract.status_merged:
                 return "passed over: merged by an analyst, so it is read-only"
             if not hook.writes_allowed:
-                self.log.info("would be added as a comment:\n%s", report.render_text(markup))
                 return "planned: a comment would be added"
-            added = comment_once(hook, unique_id, markup, lambda found: tells(found, reference))
+            added = comment(lambda found: tells(found, reference))
             labels = wanted_labels(incident.labels, actions, hook.contract)
             if labels != incident.labels:
                 hook.update_incident(unique_id, {"labels": labels})

@@ -665,3 +665,19 @@ def test_the_worst_error_is_what_a_person_must_mend_then_what_a_retry_can() -> N
     errors = [kind("v", "o", "r") for kind in kinds]
     for n in range(len(errors), 0, -1):
         assert type(worst(errors[:n])) is kinds[n - 1]
+
+
+def test_two_runs_do_not_comment_at_once(sim: SimServer) -> None:
+    """While another run holds the claim on an incident's comments ours waits for its retry, and writes nothing."""
+    batch = case(finding("f-1"))
+    opened = open_incidents(batch)
+    unique_id = incidents(sim)[0]["unique_id"]
+    ledger = house_module.ledger()
+    now = house_module.now()
+    assert ledger.claim(f"comment:{unique_id}", by="dag/other", now=now, lease=timedelta(minutes=2))
+    with pytest.raises(Unavailable):
+        update(batch, opened, actions={"waf": actions()})
+    assert comments(sim, unique_id) == []
+    ledger.release(f"comment:{unique_id}", by="dag/other")
+    update(batch, opened, actions={"waf": actions()})
+    assert len(comments(sim, unique_id)) == 1

@@ -54,6 +54,12 @@ def upgrade() -> None:
         sa.Column("updated_at", instant, nullable=False),
     )
     op.create_table(
+        "claims",
+        sa.Column("name", sa.String(250), primary_key=True),
+        sa.Column("claimed_by", sa.String(250), nullable=False),
+        sa.Column("claimed_until", instant, nullable=False),
+    )
+    op.create_table(
         "actions",
         sa.Column("control", sa.String(64), primary_key=True),
         sa.Column("observable", sa.String(768), primary_key=True),
@@ -69,5 +75,5 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    for table in ("actions", "incidents", "reputations", "findings", "windows"):
+    for table in ("actions", "claims", "incidents", "reputations", "findings", "windows"):
         op.drop_table(table)
