@@ -105,6 +105,7 @@ def test_a_database_of_an_older_version_is_brought_up_to_date(url: str) -> None:
 
 PROCESS = """
 import sys
+import alembic.command, alembic.config, alembic.autogenerate, psycopg2  # what would spread the start
 from include.soar.ledger import Ledger
 print("ready", flush=True)
 sys.stdin.readline()
@@ -124,7 +125,7 @@ def test_several_processes_may_make_the_database_at_once(url: str) -> None:
             stderr=subprocess.PIPE,
             text=True,
         )
-        for _ in range(4)
+        for _ in range(6)
     ]
     for process in processes:
         assert process.stdout is not None
