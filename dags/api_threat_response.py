@@ -111,9 +111,15 @@ def api_threat_response() -> None:
             context = get_current_context()
             if case is None:
                 raise ValueError("the extract stage gave nothing to decide on")
+            # A provider without a connection takes no part; one that failed was silent, and the incident says so.
+            asked = {
+                provider: answer
+                for provider, answer in answers.items()
+                if answer is not None or house.connection_exists(ENRICH[provider].hook_class.default_conn_name)
+            }
             decision = stages.decide(
                 case,
-                answers,
+                asked,
                 policy=house.policy(),
                 minimum_severity=house.minimum_severity(context),
                 now=house.now(),
@@ -126,12 +132,14 @@ def api_threat_response() -> None:
     incidents = INCIDENTS.open(task_id="open_incidents", case=case, decision=decision).output
     relations = INCIDENTS.relate(task_id="relate", case=case, decision=decision, incidents=incidents).output
 
-    actions = {}
+    actions, controls_done = {}, []
     with TaskGroup("block"):
         for place, controls in BLOCK.items():
             with TaskGroup(place):
                 for control, deny in controls.items():
                     done = deny(task_id=control, decision=decision, incidents=incidents).output
+                    # Beside its confirmation, which succeeds on what a failed control could still publish.
+                    controls_done.append(done)
                     if control in CONFIRM:
                         confirm = CONFIRM[control](
                             task_id=f"{control}_active", actions=done, trigger_rule=TriggerRule.ALL_DONE
@@ -141,6 +149,7 @@ def api_threat_response() -> None:
     with TaskGroup("watch"):
         for siem, add in WATCH.items():
             actions[siem] = add(task_id=siem, decision=decision, incidents=incidents).output
+            controls_done.append(actions[siem])
 
     updated = INCIDENTS.update(
         task_id="update_incidents",
@@ -158,7 +167,7 @@ def api_threat_response() -> None:
         raise RuntimeError("a stage of this run failed: see its red task")
 
     red = fail_the_run()
-    [*batches, *answers.values(), case, decision, incidents, relations, *actions.values()] >> red
+    [*batches, *answers.values(), case, decision, incidents, relations, *actions.values(), *controls_done] >> red
     updated >> red
 
 

@@ -32,6 +32,14 @@ for path in (ROOT, ROOT / "plugins", ROOT / "dags"):
 from tests.support import SimServer, start_simulators  # noqa: E402  (the paths above come first)
 
 
+@pytest.fixture(autouse=True)
+def _forget_masked_secrets() -> Iterator[None]:
+    """Each masked secret makes every later one dearer; a task's process ends, this one goes on."""
+    yield
+    if masker := sys.modules.get("airflow.sdk._shared.secrets_masker.secrets_masker"):
+        masker._secrets_masker().reset_masker()
+
+
 @pytest.fixture(scope="session")
 def _simulators() -> Iterator[SimServer]:
     server = start_simulators()

@@ -12,6 +12,7 @@ import requests
 from airflow.sdk import Connection
 from akamai.edgegrid import EdgeGridAuth
 
+from include.soar.errors import Unauthorized
 from vendors.base import VendorHook, hide
 
 
@@ -40,5 +41,11 @@ class EdgeGridHook(VendorHook):
             client_token=self.required("login"),
             client_secret=self.required("password"),
             access_token=self.required("access_token"),
-            max_body=int(self.extra("max_body", 131_072)),
+            max_body=self._max_body(),
         )
+
+    def _max_body(self) -> int:
+        size = str(self.extra("max_body", 131_072)).strip()
+        if not size.isascii() or not size.isdigit() or int(size) < 1:
+            raise Unauthorized(self.vendor, "connection", "extra max_body is not a number of bytes")
+        return int(size)

@@ -54,6 +54,10 @@ def test_each_stage_comes_after_what_it_takes(dag: DAG) -> None:
             assert "open_incidents" in before(f"block.{place}.{name}")
             assert f"block.{place}.{name}" in before("update_incidents")
     assert set(dag.task_ids) - {"fail_the_run"} <= before("fail_the_run")
+    # Directly, since a confirmation that succeeds would hide a control that failed.
+    direct = dag.get_task("fail_the_run").upstream_task_ids
+    assert {f"block.{place}.{name}" for place, controls in BLOCK.items() for name in controls} <= direct
+    assert {f"watch.{name}" for name in WATCH} | {f"fetch.{name}" for name in FETCH} <= direct
 
 
 def test_the_rules_that_keep_a_failure_visible(dag: DAG) -> None:

@@ -212,18 +212,19 @@ def test_a_failed_control_turns_the_run_red_and_the_incident_says_so(whole: Whol
     # A day earlier, so that there is something new to block.
     end_at = whole.end_at - timedelta(hours=2)
     window = {"window_start": (end_at - timedelta(hours=4)).isoformat(), "window_end": end_at.isoformat()}
-    fault = {"product": "crowdstrike_falcon", "kind": "status", "status": 403, "path": "/iocs/", "times": -1}
+    # The WAF, since its confirmation succeeds on what the failed control could still publish.
+    fault = {"product": "akamai_client_lists", "kind": "status", "status": 403, "path": "/items", "times": -1}
     whole.sim("POST", "/faults", fault)
     red = whole.airflow.trigger(conf={**window, "effects": "apply"}, run_id="red")
     assert whole.wait(red) == {red: "failed"}
     states = {t["task_id"]: t["state"] for t in whole.airflow.tasks(red)}
-    assert states["block.edr.crowdstrike_falcon"] == "failed"
+    assert states["block.waf.akamai_client_lists"] == "failed"
     assert states["fail_the_run"] == "failed"
     assert states["update_incidents"] == "success"
-    assert states["block.waf.akamai_client_lists"] == "success"
+    assert states["block.edr.crowdstrike_falcon"] == "success"
     respond = whole.sim("GET", "/cyware_respond/state")
     told = [c["description"] for found in respond["comments"].values() for c in found]
-    assert any("crowdstrike_falcon" in text and "failed" in text for text in told)
+    assert any("akamai_client_lists" in text and "failed" in text for text in told)
     whole.sim("DELETE", "/faults")
 
 
