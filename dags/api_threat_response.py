@@ -48,13 +48,23 @@ PARAMS = {
         title="Minimum severity",
         type=["null", "string"],
         enum=[None, "informational", "low", "medium", "high", "critical"],
-        description_md="A finding becomes an incident from here upwards. Empty: as the policy says.",
+        description_md="A finding becomes an incident from here upwards. Empty or null: as the policy says.",
     ),
     "window_start": Param(
-        None, title="Window start", type=["null", "string"], format="date-time", section="Explicit window"
+        None,
+        title="Window start",
+        type=["null", "string"],
+        format="date-time",
+        section="Explicit window",
+        description_md="With an offset, e.g. 2026-01-31T08:00:00Z. Both or neither; both override the data interval.",
     ),
     "window_end": Param(
-        None, title="Window end", type=["null", "string"], format="date-time", section="Explicit window"
+        None,
+        title="Window end",
+        type=["null", "string"],
+        format="date-time",
+        section="Explicit window",
+        description_md="Not part of the window itself.",
     ),
     "lookback_minutes": Param(
         60,
@@ -75,6 +85,7 @@ PARAMS = {
     catchup=False,
     max_active_runs=1,
     default_args={
+        "owner": "soc",
         "retries": 6,
         # After an error the policy decides; this is for a task that died without one.
         "retry_delay": timedelta(seconds=5),
@@ -90,7 +101,7 @@ def api_threat_response() -> None:
         batches = [read(task_id=source).output for source, read in FETCH.items()]
 
     # A source that fails must not silence the other one; the run still turns red.
-    @task(trigger_rule=TriggerRule.ALL_DONE, multiple_outputs=False)
+    @task(trigger_rule=TriggerRule.ALL_DONE, multiple_outputs=False, show_return_value_in_logs=False)
     def extract(batches: list[Any]) -> dict[str, Any]:
         return stages.extract(batches)
 
@@ -106,7 +117,7 @@ def api_threat_response() -> None:
 
         # A silent provider must not stop the response: with all of them silent every verdict is "unknown", and
         # unknown is never blocked.
-        @task(trigger_rule=TriggerRule.ALL_DONE, multiple_outputs=False)
+        @task(trigger_rule=TriggerRule.ALL_DONE, multiple_outputs=False, show_return_value_in_logs=False)
         def decide(case: dict[str, Any], answers: dict[str, Any]) -> dict[str, Any]:
             context = get_current_context()
             if case is None:

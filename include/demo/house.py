@@ -58,7 +58,13 @@ def connections(sim_port: int, known: dict[str, dict[str, str]]) -> dict[str, di
     """The Airflow connections that point at the simulators: in production only host, port and secrets differ."""
 
     def at_simulator(conn_type: str, **more: Any) -> dict[str, Any]:
-        return {"conn_type": conn_type, "host": "http://127.0.0.1", "port": sim_port, **more}
+        # Every field of the form is named: Airflow's edit form of a stored connection shows only what is stored.
+        extra = dict.fromkeys(fields[conn_type]) | more.pop("extra", {})
+        return {"conn_type": conn_type, "host": "http://127.0.0.1", "port": sim_port, "extra": extra, **more}
+
+    from vendors.provider_info import get_provider_info
+
+    fields = {t["connection-type"]: t["conn-fields"] for t in get_provider_info()["connection-types"]}
 
     api_security, sia, lists = (known[p] for p in ("akamai_api_security", "akamai_sia", "akamai_client_lists"))
     respond, falcon = known["cyware_respond"], known["crowdstrike_falcon"]

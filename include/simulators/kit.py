@@ -214,7 +214,11 @@ class FaultyLine:
 
         if fault and fault.kind in ("status", "html", "reset", "delay"):
             if fault.kind == "delay":
+                epoch = self.world.epoch
                 await asyncio.sleep(fault.seconds)
+                if self.world.epoch != epoch:  # reset meanwhile: this request belongs to the world before
+                    self._abort(send)
+                    return
             elif fault.kind == "reset":
                 self._abort(send)
                 return
@@ -342,8 +346,11 @@ class World:
         self.calls: list[dict[str, Any]] = []
         self.faults: list[Fault] = []
         self.killed: list[int] = []
+        #: How often the world was reset.
+        self.epoch = 0
 
     def reset(self) -> None:
+        self.epoch += 1
         self.clock.reset()
         self.calls.clear()
         self.faults.clear()

@@ -48,7 +48,8 @@ _IPV6 = re.compile(
 _DOMAIN = re.compile(
     r"(?<![\w@./-])(?:[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9])?\.){1,126}[A-Za-z][A-Za-z0-9-]{1,62}\.?(?![\w@(-])"
 )
-_HASH = re.compile(r"(?<![0-9A-Za-z])[0-9A-Fa-f]{32,128}(?![0-9A-Za-z])")
+#: Not next to a dot and a letter, as in a tunnel's domain name, whose labels look like hashes.
+_HASH = re.compile(r"(?<![0-9A-Za-z])(?<![0-9A-Za-z]\.)[0-9A-Fa-f]{32,128}(?![0-9A-Za-z]|\.[0-9A-Za-z])")
 _VERSION_BEFORE = re.compile(r"(?:version|ver|release|build|rev|v)[\s:=/.]{0,2}$", re.I)
 #: Chrome/120.0.0.0 is a browser. (outside/203.0.113.5, as firewalls write it, is an address.)
 _PRODUCT_BEFORE = re.compile(r"[A-Za-z]/$")

@@ -281,7 +281,7 @@ def related_comment(
     :param incident: a link to the new incident
     """
     return _document(
-        tag("p", Html("Seen again: "), incident, Html(" shares "), ", ".join(defang(o) for o in shared[:20])),
+        tag("p", Html("Related: "), incident, Html(" shares "), ", ".join(defang(o) for o in shared[:20])),
         facts(
             (
                 ("what", finding.title),

@@ -410,9 +410,11 @@ class ControlOperator(BaseOperator):
         actions: list[Action] = []
         for indicator in decision.indicators:
             if not self.wants(indicator):
-                actions.append(self.action(indicator, Outcome.UNSUPPORTED, f"{self.control} does not act on this"))
+                roles = ", ".join(role.value for role in indicator.roles)
+                why = f"{self.control} does not act on {indicator.observable.type.value} seen as {roles}"
+                actions.append(self.action(indicator, Outcome.UNSUPPORTED, why, expires_at=None))
             elif self.gated and (hit := gate.check(indicator.observable)):
-                actions.append(self.action(indicator, Outcome.PROTECTED, hit.reason))
+                actions.append(self.action(indicator, Outcome.PROTECTED, hit.reason, expires_at=None))
             elif indicator.expires_at <= house.now():
                 actions.append(self.action(indicator, Outcome.EXPIRED, "its time is over"))
             else:

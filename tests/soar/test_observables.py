@@ -426,3 +426,10 @@ def test_no_text_stalls_it(name: str, tmp_path: Path) -> None:
         check=True,
     )
     assert int(done.stdout) >= 0
+
+
+def test_a_label_of_a_tunnels_domain_is_no_hash() -> None:
+    label = "f4921539d130fbbe8e2c1685401e05484fd98632"
+    assert keys(f"{label}.1.tunnel.exfil.example") == [f"domain-name:{label}.1.tunnel.exfil.example"]
+    assert keys(f"a.{label}.{label}.example") == [f"domain-name:a.{label}.{label}.example"]
+    assert keys(f"dropped {label}.") == [f"file:{label}"]
