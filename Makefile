@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
+UV     := 0.13.9
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .PHONY: help demo demo-down test lint bench lock clean
@@ -26,18 +27,17 @@ lint: $(VENV)/.dev       ## ruff and mypy
 bench: $(VENV)/.dev      ## measure, and print it next to what it is compared with
 	$(BIN)/python -m include.bench
 
-lock:            ## resolve requirements.in again
-	uv pip compile -q --universal --python-version 3.11 --no-header requirements.in -o requirements.txt
-	uv pip compile -q --universal --python-version 3.11 --no-header requirements-dev.in -o requirements-dev.txt
+lock: $(VENV)/.dev        ## resolve requirements.in again
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --no-header requirements.in -o requirements.txt
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --no-header requirements-dev.in -o requirements-dev.txt
 
 clean: demo-down         ## forget the environment and the demo
 	rm -rf $(VENV) .demo
 
 # uv installs the locked set in seconds; where it cannot be had, pip does it in a minute.
 define install
-	$(BIN)/python -m pip install -q uv && $(BIN)/uv pip install -q -p $(BIN)/python -r $(1) \
+	$(BIN)/python -m pip install -q uv==$(UV) && $(BIN)/uv pip install -q -p $(BIN)/python -r $(1) \
 		|| $(BIN)/python -m pip install -q -r $(1)
-	$(BIN)/python -m pip install -q hatchling editables
 	$(BIN)/python -m pip install -q --no-deps --no-build-isolation -e .
 endef
 
