@@ -303,7 +303,7 @@ class _Day:
         gives = work()
         spent = time.perf_counter() - started_at
         calls = self.simulated.take_calls()
-        round_trip = seconds(lambda: json.loads(json.dumps([takes, gives])), 1)
+        round_trip = seconds(lambda: json.loads(json.dumps([takes, gives])), 3)
         self.steps.append(Step(stage, items(gives), spent, calls, round_trip))
         return gives
 
