@@ -141,14 +141,17 @@ def api_threat_response() -> None:
         decision = decide(case, answers)
 
     incidents = INCIDENTS.open(task_id="open_incidents", case=case, decision=decision).output
-    relations = INCIDENTS.relate(task_id="relate", case=case, decision=decision, incidents=incidents).output
+    # From here on ALL_DONE: one incident that Respond refuses turns `open_incidents` red, but it has published the
+    # others, and one bad item must not keep every block of the night from being made.
+    later = {"incidents": incidents, "decision": decision, "trigger_rule": TriggerRule.ALL_DONE}
+    relations = INCIDENTS.relate(task_id="relate", case=case, **later).output
 
     actions, controls_done = {}, []
     with TaskGroup("block"):
         for place, controls in BLOCK.items():
             with TaskGroup(place):
                 for control, deny in controls.items():
-                    done = deny(task_id=control, decision=decision, incidents=incidents).output
+                    done = deny(task_id=control, **later).output
                     # Beside its confirmation, which succeeds on what a failed control could still publish.
                     controls_done.append(done)
                     if control in CONFIRM:
@@ -159,17 +162,15 @@ def api_threat_response() -> None:
                     actions[control] = done
     with TaskGroup("watch"):
         for siem, add in WATCH.items():
-            actions[siem] = add(task_id=siem, decision=decision, incidents=incidents).output
+            actions[siem] = add(task_id=siem, **later).output
             controls_done.append(actions[siem])
 
     updated = INCIDENTS.update(
         task_id="update_incidents",
         case=case,
-        decision=decision,
-        incidents=incidents,
         relations=relations,
         actions=actions,
-        trigger_rule=TriggerRule.ALL_DONE,
+        **later,
     )
 
     @task(trigger_rule=TriggerRule.ONE_FAILED, retries=0)

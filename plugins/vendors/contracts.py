@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
 from airflow.sdk import BaseOperator, BaseSensorOperator, Context, PokeReturnValue
-from airflow.sdk.exceptions import AirflowRescheduleException
+from airflow.sdk.exceptions import AirflowRescheduleException, AirflowSkipException
 from pydantic import ValidationError
 
 from include.soar.errors import RateLimited, Rejected, Unexpected, VendorError, one_line
@@ -27,6 +27,7 @@ from include.soar.model import (
     FetchBatch,
     Finding,
     IncidentBatch,
+    IncidentOutcome,
     Indicator,
     Observable,
     ObservableType,
@@ -130,13 +131,13 @@ class FetchOperator(BaseOperator):
         archived = [self._archive(window, page) for page in pages]
         findings, rejected = self._parse_all(pages, archived)
         batch = self._batch(window, pages, archived, findings, rejected)
-        with_ledger = house.ledger()
+        ledger = house.ledger()
         now = house.now()
-        owners = with_ledger.claim_findings(batch.findings, window_key=window.key, now=now)
+        owners = ledger.claim_findings(batch.findings, window_key=window.key, now=now)
         mine = tuple(f for f in batch.findings if f.detected_at >= window.start_at or owners[f.uid] == window.key)
         late = sum(f.detected_at < window.start_at for f in mine)
         batch = batch.model_copy(update={"findings": mine})
-        with_ledger.record_window(batch, run_id=house.run_name(context), now=now)
+        ledger.record_window(batch, run_id=house.run_name(context), now=now)
         self.log.info(
             "%s: %d records on %d pages, %d findings of this window (%d of them late), %d records not readable",
             self.source,
@@ -352,8 +353,11 @@ class ControlOperator(BaseOperator):
     would be done. An item that fails is reported as failed, the others go on, and the task then fails, after
     its batch was published for the incident's update.
 
+    No action without an incident that tells of it: an indicator whose every incident could not be opened is left
+    alone and reported as failed; the others go on.
+
     :param decision: (templated)
-    :param incidents: where the findings' incidents are (templated)
+    :param incidents: where the findings' incidents are (templated); None: none was opened, the task is skipped
     :param conn_id: the control's connection. Absent: the task is skipped.
     """
 
@@ -402,10 +406,16 @@ class ControlOperator(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         house.skip_if_absent(self.conn_id, f"control {self.control}")
+        if self.decision is None or self.incidents is None:
+            # The run is red already, by the stage that gave nothing.
+            raise AirflowSkipException(
+                f"{self.control} does nothing: there is no decision, or no incident to tell of it"
+            )
         decision = Decision.model_validate(self.decision)
         incidents = IncidentBatch.model_validate(self.incidents)
         writes = house.may_write(context, blocks=True)
         gate = house.policy().gate
+        told = {ref.finding_uid for ref in incidents.incidents if ref.outcome is not IncidentOutcome.FAILED}
         wanted: list[Indicator] = []
         actions: list[Action] = []
         for indicator in decision.indicators:
@@ -417,6 +427,9 @@ class ControlOperator(BaseOperator):
                 actions.append(self.action(indicator, Outcome.PROTECTED, hit.reason, expires_at=None))
             elif indicator.expires_at <= house.now():
                 actions.append(self.action(indicator, Outcome.EXPIRED, "its time is over"))
+            elif not told.intersection(indicator.finding_uids):
+                why = "its incident could not be opened, and nothing is done that no incident tells of"
+                actions.append(self.action(indicator, Outcome.FAILED, why, expires_at=None))
             else:
                 wanted.append(indicator)
         done = Done()

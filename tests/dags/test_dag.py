@@ -63,6 +63,9 @@ def test_each_stage_comes_after_what_it_takes(dag: DAG) -> None:
 def test_the_rules_that_keep_a_failure_visible(dag: DAG) -> None:
     assert dag.get_task("update_incidents").trigger_rule == "all_done"
     assert dag.get_task("fail_the_run").trigger_rule == "one_failed"
+    # One incident that Respond refuses must not keep every block of the night from being made.
+    for task_id in ("relate", *(t for t in dag.task_ids if t.startswith(("block.", "watch.")))):
+        assert dag.get_task(task_id).trigger_rule == "all_done", task_id
     assert dag.get_task("enrich.decide").trigger_rule == "all_done"
     for name in FETCH:
         assert dag.get_task(f"fetch.{name}").trigger_rule == "all_success"

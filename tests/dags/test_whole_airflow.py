@@ -209,20 +209,30 @@ def _backfill_run(whole: Whole) -> str:
     raise AssertionError("Airflow made no backfill run")
 
 
-def test_a_failed_control_turns_the_run_red_and_the_incident_says_so(whole: Whole) -> None:
-    # A day earlier, so that there is something new to block.
+def test_what_fails_turns_the_run_red_and_costs_only_itself(whole: Whole) -> None:
+    """The WAF refuses everything, Respond refuses one incident; the EDR and the other incidents go on."""
     end_at = whole.end_at - timedelta(hours=2)
     window = {"window_start": (end_at - timedelta(hours=4)).isoformat(), "window_end": end_at.isoformat()}
+    before = whole.vendors()
     # The WAF, since its confirmation succeeds on what the failed control could still publish.
-    fault = {"product": "akamai_client_lists", "kind": "status", "status": 403, "path": "/items", "times": -1}
-    whole.sim("POST", "/faults", fault)
+    waf = {"product": "akamai_client_lists", "kind": "status", "status": 403, "path": "/items", "times": -1}
+    one = {"product": "cyware_respond", "kind": "status", "status": 400, "method": "POST", "path": "/v1/incident/$"}
+    whole.sim("POST", "/faults", waf)
+    whole.sim("POST", "/faults", one)
     red = whole.airflow.trigger(conf={**window, "effects": "apply"}, run_id="red")
     assert whole.wait(red) == {red: "failed"}
     states = {t["task_id"]: t["state"] for t in whole.airflow.tasks(red)}
+    assert states["open_incidents"] == "failed"
     assert states["block.waf.akamai_client_lists"] == "failed"
     assert states["fail_the_run"] == "failed"
     assert states["update_incidents"] == "success"
-    assert states["block.edr.crowdstrike_falcon"] == "success"
+    outcomes = Counter(ref["outcome"] for ref in whole.airflow.xcom(red, "open_incidents")["incidents"])
+    assert outcomes["failed"] == 1
+    assert outcomes["created"] >= 1
+    now = whole.vendors()
+    assert len(now["incidents"] - before["incidents"]) == outcomes["created"]
+    assert now["indicators"] - before["indicators"], "one refused incident kept the EDR from acting on the others"
+    assert now["items"] == before["items"]
     respond = whole.sim("GET", "/cyware_respond/state")
     told = [c["description"] for found in respond["comments"].values() for c in found]
     assert any("akamai_client_lists" in text and "failed" in text for text in told)

@@ -587,6 +587,30 @@ def test_what_is_not_for_this_control_or_over_is_said_and_not_sent(world: World,
     assert server.seen == []
 
 
+def test_nothing_is_done_that_no_incident_tells_of(world: World, server: TinyServer) -> None:
+    """One incident that could not be opened costs its own indicators; one that tells of them is enough."""
+    lost, shared = indicator(IP, EVIL, finding_uids=("lost",)), indicator(IP, WORSE, finding_uids=("lost", "finding-1"))
+    batch = controls.incidents()
+    batch["incidents"].append(
+        {"finding_uid": "lost", "marker": "m2", "outcome": "failed", "title": "t", "detail": "refused"}
+    )
+    pushed: dict[str, Any] = {}
+    operator = TinyControl(task_id="control", decision=decision(lost, shared), incidents=batch)
+    with pytest.raises(Rejected, match="incident"):
+        operator.execute(controls.context(xcom_push=lambda key, value: pushed.update({key: value})))
+    outcomes = {a["observable"]["value"]: a["outcome"] for a in pushed["return_value"]["actions"]}
+    assert outcomes == {EVIL: "failed", WORSE: "blocked"}
+    assert world.blocked == {WORSE}
+
+
+@pytest.mark.parametrize("missing", ["decision", "incidents"])
+def test_a_control_without_a_decision_or_incidents_does_nothing(server: TinyServer, missing: str) -> None:
+    given = {"decision": decision(indicator(IP, EVIL)), "incidents": controls.incidents()} | {missing: None}
+    with pytest.raises(AirflowSkipException):
+        TinyControl(task_id="control", **given).execute(controls.context())
+    assert server.seen == []
+
+
 def test_a_watchlist_may_hold_protected_values(world: World) -> None:
     class Watch(TinyControl):
         gated = False

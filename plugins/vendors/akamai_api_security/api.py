@@ -19,6 +19,7 @@ from pydantic import AliasChoices, AwareDatetime, BeforeValidator, Field, TypeAd
 from pydantic_core import PydanticCustomError
 
 from include.soar.errors import Unexpected, one_line
+from include.soar.evidence import CLAIM_HEADERS, CREDENTIALS, bounded, clip
 from include.soar.model import Finding, Mention, Role, Severity, house_id
 from include.soar.wire import Request, Response, VendorShape, decode
 
@@ -74,27 +75,6 @@ SEVERITIES = {
 }
 #: Our reading of the vendor's words, as confidence in STIX 2.1.
 CONFIDENCES = {"high": 90, "medium": 60, "low": 30}
-
-#: Request headers in which a client (or a proxy that it chose) says where it comes from.
-CLAIM_HEADERS = frozenset(
-    {
-        *("x-forwarded-for", "forwarded", "forwarded-for", "x-forwarded", "x-original-forwarded-for"),
-        *("true-client-ip", "client-ip", "x-client-ip", "x-cluster-client-ip", "x-real-ip", "x-originating-ip"),
-        *("x-remote-ip", "x-remote-addr", "cf-connecting-ip", "fastly-client-ip", "x-azure-clientip"),
-    }
-)
-#: Evidence of these names can hold a customer's credentials. It stays in the archived page only.
-CREDENTIALS = frozenset(
-    {
-        *("authorization", "proxy-authorization", "cookie", "cookies", "set-cookie", "x-api-key", "apikey", "api_key"),
-        *("x-auth-token", "x-csrf-token", "password", "secret", "token", "access_token", "refresh_token", "id_token"),
-    }
-)
-
-LONGEST_TEXT = 65_536
-MOST_MENTIONS = 1_000
-CUT = " […cut]"
-_SEPARATORS = frozenset(" \t\r\n,;|\"'<>()[]{}")
 
 
 class Read(NamedTuple):
@@ -351,7 +331,7 @@ def _record(kind: str, record: Record) -> Finding:
             {"kind": kind, "status": record.status, "module": record.module, "group": record.resourceGroupName},
             record.owaspTags + record.complianceFrameworkTags + record.vulnerabilityFrameworkTags,
         ),
-        mentions=_bounded(_record_mentions(record, attacker)),
+        mentions=bounded(_record_mentions(record, attacker)),
     )
 
 
@@ -385,7 +365,7 @@ def _alert(alert: Alert) -> Finding:
         detected_at=alert.triggered_at,
         target=one_line(alert.endpoint),
         tags=_tags({"kind": "alert", "status": alert.status, "module": alert.alert_type}, alert.labels),
-        mentions=_bounded(_alert_mentions(alert)),
+        mentions=bounded(_alert_mentions(alert)),
     )
 
 
@@ -460,17 +440,6 @@ def _mentions(field: str, role: Role, texts: tuple[str, ...]) -> Iterator[Mentio
             yield Mention(field=one_line(clip(field), 200), role=role, text=text)
 
 
-def _bounded(mentions: Iterator[Mention]) -> tuple[Mention, ...]:
-    """The first thousand (attackers come first), and a word about the others."""
-    kept: list[Mention] = []
-    for mention in mentions:
-        if len(kept) == MOST_MENTIONS:
-            kept.append(Mention(field="(cut)", role=Role.MENTIONED, text=f"more than {MOST_MENTIONS} texts{CUT}"))
-            break
-        kept.append(mention)
-    return tuple(kept)
-
-
 def _tags(named: dict[str, str], more: tuple[str, ...]) -> tuple[str, ...]:
     tags = [f"{name}:{one_line(value, 100)}" for name, value in named.items() if value]
     return tuple(dict.fromkeys([*tags, *(one_line(tag, 100) for tag in more[:50])]))
@@ -486,16 +455,3 @@ def _is_address(text: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def clip(text: str) -> str:
-    """
-    At most 65,536 characters, with a note when cut, and only what UTF-8 can carry (JSON may hold half a surrogate).
-
-    Cut between words where it can: half an address would be another address.
-    """
-    if len(text) > LONGEST_TEXT:
-        end = LONGEST_TEXT - len(CUT)
-        word = next((i for i in range(end, end - 4_096, -1) if text[i] in _SEPARATORS), end)
-        text = text[:word] + CUT
-    return text.encode("utf-8", "replace").decode()

@@ -19,6 +19,7 @@ from pydantic import AwareDatetime, BeforeValidator, Field, TypeAdapter, Validat
 from pydantic_core import PydanticCustomError
 
 from include.soar.errors import Unexpected, one_line
+from include.soar.evidence import CLAIM_HEADERS, CREDENTIALS, bounded, clip
 from include.soar.model import Finding, Mention, Role, Severity, house_id
 from include.soar.wire import Request, Response, VendorShape, decode
 
@@ -56,21 +57,6 @@ AUP_REASON = "acceptable use policy"
 
 #: 404 with one of these: the configuration does not exist, or is not this API user's.
 FOREIGN_CONFIG_CODES = ("Code-090209", "Code-130009")
-
-#: Request headers in which a client (or a proxy that it chose) says where it comes from.
-CLAIM_HEADERS = frozenset(
-    {
-        *("x-forwarded-for", "forwarded", "forwarded-for", "x-forwarded", "true-client-ip", "client-ip"),
-        *("x-client-ip", "x-cluster-client-ip", "x-real-ip", "x-originating-ip", "x-remote-ip", "x-remote-addr"),
-    }
-)
-#: These hold a user's credentials. They stay in the archived page only.
-CREDENTIALS = frozenset({"authorization", "proxy-authorization", "cookie", "set-cookie", "x-api-key", "x-auth-token"})
-
-LONGEST_TEXT = 65_536
-MOST_MENTIONS = 1_000
-CUT = " […cut]"
-_SEPARATORS = frozenset(" \t\r\n,;|\"'<>()[]{}")
 
 
 class Read(NamedTuple):
@@ -369,7 +355,7 @@ def parse_row(record: Any) -> Finding:
                 "detection": event.detectionType,
             }
         ),
-        mentions=_bounded(_mentions_of(row)),
+        mentions=bounded(_mentions_of(row)),
     )
 
 
@@ -451,29 +437,5 @@ def _mention(field: str, role: Role, text: str) -> Iterator[Mention]:
         yield Mention(field=one_line(field, 200), role=role, text=text)
 
 
-def _bounded(mentions: Iterator[Mention]) -> tuple[Mention, ...]:
-    """The first thousand (what can be blocked comes first), and a word about the others."""
-    kept: list[Mention] = []
-    for mention in mentions:
-        if len(kept) == MOST_MENTIONS:
-            kept.append(Mention(field="(cut)", role=Role.MENTIONED, text=f"more than {MOST_MENTIONS} texts{CUT}"))
-            break
-        kept.append(mention)
-    return tuple(kept)
-
-
 def _tags(named: dict[str, str]) -> tuple[str, ...]:
     return tuple(f"{name}:{one_line(value, 100)}" for name, value in named.items() if value)
-
-
-def clip(text: str) -> str:
-    """
-    At most 65,536 characters, with a note when cut, and only what UTF-8 can carry (JSON may hold half a surrogate).
-
-    Cut between words where it can: half an address would be another address.
-    """
-    if len(text) > LONGEST_TEXT:
-        end = LONGEST_TEXT - len(CUT)
-        word = next((i for i in range(end, end - 4_096, -1) if text[i] in _SEPARATORS), end)
-        text = text[:word] + CUT
-    return text.encode("utf-8", "replace").decode()

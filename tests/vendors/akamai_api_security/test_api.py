@@ -12,6 +12,7 @@ import pytest
 from pydantic import ValidationError
 from vendors.akamai_api_security import api
 
+from include.soar import evidence
 from include.soar.errors import Unavailable, Unexpected
 from include.soar.model import Finding, Role, Severity, house_id
 from include.soar.wire import Response
@@ -264,16 +265,16 @@ def test_a_hostile_header_is_cut_between_words_and_half_surrogates_are_replaced(
     incident["evidence"] = [{"headers": {"X-Forwarded-For": addresses, "User-Agent": "bad \ud800 agent"}}]
     finding = api.parse("incident", incident)
     claim = said(finding, Role.CLAIM)["evidence[0].headers.X-Forwarded-For"]
-    assert len(claim) <= api.LONGEST_TEXT
-    assert claim.endswith(api.CUT)
-    assert set(claim.removesuffix(api.CUT).split(",")) <= set(addresses[:100_000].split(","))
+    assert len(claim) <= evidence.LONGEST_TEXT
+    assert claim.endswith(evidence.CUT)
+    assert set(claim.removesuffix(evidence.CUT).split(",")) <= set(addresses[:100_000].split(","))
     assert "bad ? agent" in finding.model_dump_json()
 
 
 def test_evidence_cannot_bring_a_million_texts(incident: dict[str, Any]) -> None:
     incident["evidence"] = ["x"] * 1_000_000
     mentions = api.parse("incident", incident).mentions
-    assert len(mentions) == api.MOST_MENTIONS + 1
+    assert len(mentions) == evidence.MOST_MENTIONS + 1
     assert mentions[0].role is Role.ATTACKER
     assert mentions[-1].field == "(cut)"
 

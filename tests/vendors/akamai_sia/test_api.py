@@ -13,6 +13,7 @@ import pytest
 from pydantic import ValidationError
 from vendors.akamai_sia import api
 
+from include.soar import evidence
 from include.soar.errors import Unexpected
 from include.soar.model import Finding, Role, Severity
 from include.soar.wire import Response
@@ -322,14 +323,14 @@ def test_a_hostile_header_is_cut_between_words() -> None:
     assert len(addresses) > 5_000_000
     row["request"]["headers"] = [{"name": "X-Forwarded-For", "value": addresses}]
     claim = roles(api.parse_row(row), Role.CLAIM)["request.headers.x-forwarded-for"]
-    assert len(claim) <= api.LONGEST_TEXT
-    assert claim.endswith(api.CUT)
-    assert set(claim.removesuffix(api.CUT).rstrip(",").split(", ")) <= set(addresses[:100_000].split(", "))
+    assert len(claim) <= evidence.LONGEST_TEXT
+    assert claim.endswith(evidence.CUT)
+    assert set(claim.removesuffix(evidence.CUT).rstrip(",").split(", ")) <= set(addresses[:100_000].split(", "))
 
 
 def test_a_row_cannot_bring_a_million_texts(row: dict[str, Any]) -> None:
     row["query"]["resolved"] = [{"response": "203.0.113.1"}] * 1_000_000
     mentions = api.parse_row(row).mentions
-    assert len(mentions) == api.MOST_MENTIONS + 1
+    assert len(mentions) == evidence.MOST_MENTIONS + 1
     assert mentions[0].role is Role.DESTINATION
     assert mentions[-1].field == "(cut)"
