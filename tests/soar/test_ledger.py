@@ -255,28 +255,13 @@ def test_many_answers_and_very_long_values(ledger: Ledger) -> None:
 # --- incidents ---------------------------------------------------------------------------------------------------
 
 
-def test_a_claim_holds_until_it_is_over_or_the_incident_is_there(ledger: Ledger) -> None:
-    def claim(by: str, now: datetime) -> bool:
-        return ledger.claim_incident("mark", "f1", by=by, now=now, lease=HOUR)
-
+def test_the_last_word_about_an_incident_is_kept(ledger: Ledger) -> None:
     assert ledger.incident("mark") is None
-    assert claim("run-a", NOW)
-    assert not claim("run-b", NOW + HOUR - timedelta(seconds=1))
-    assert claim("run-a", NOW)  # a retried task has the same name
-    assert claim("run-b", NOW + HOUR)  # run-a is taken for dead
-    assert not claim("run-a", NOW + HOUR)
-    ledger.record_incident("mark", "f1", unique_id="u-1", readable_id="INC-1", now=NOW + HOUR)
-    row = ledger.incident("mark")
-    assert row is not None
-    assert (row.unique_id, row.readable_id, row.claimed_by, row.claimed_until) == ("u-1", "INC-1", None, None)
-
-
-def test_a_claim_leaves_a_known_incident_as_it_is(ledger: Ledger) -> None:
     ledger.record_incident("mark", "f1", unique_id="u-1", readable_id=None, now=NOW)
-    ledger.claim_incident("mark", "f1", by="run-a", now=NOW, lease=HOUR)
+    ledger.record_incident("mark", "f1", unique_id="u-2", readable_id="INC-2", now=NOW + HOUR)
     row = ledger.incident("mark")
     assert row is not None
-    assert row.unique_id == "u-1"
+    assert (row.unique_id, row.readable_id, row.updated_at) == ("u-2", "INC-2", NOW + HOUR)
 
 
 def test_of_many_claims_at_once_one_wins(url: str) -> None:
@@ -284,11 +269,7 @@ def test_of_many_claims_at_once_one_wins(url: str) -> None:
 
     def claim(number: int) -> list[str]:
         with contextlib.closing(Ledger(url)) as ledger:
-            return [
-                mark
-                for mark in map(str, range(25))
-                if ledger.claim_incident(mark, "f", by=f"run-{number}", now=NOW, lease=HOUR)
-            ]
+            return [mark for mark in map(str, range(25)) if ledger.claim(mark, by=f"run-{number}", now=NOW, lease=HOUR)]
 
     with ThreadPoolExecutor(4) as pool:
         won = [mark for marks in pool.map(claim, range(4)) for mark in marks]

@@ -176,35 +176,15 @@ class Ledger:
         with Session(self.engine, expire_on_commit=False) as session:
             return session.get(IncidentRow, marker)
 
-    def claim_incident(self, marker: str, finding_uid: str, *, by: str, now: datetime, lease: timedelta) -> bool:
-        """
-        Claim the right to create an incident. False while somebody else's claim is running.
-
-        The same claimant may claim again (a retried task has the same name).
-        """
-        row = {"marker": marker, "finding_uid": finding_uid, "updated_at": now}
-        claim = {"claimed_by": by, "claimed_until": now + lease, "updated_at": now}
-        with self._session() as session:
-            self._upsert(session, IncidentRow, [row], keep=set(row))
-            free = (
-                (IncidentRow.claimed_until.is_(None))
-                | (IncidentRow.claimed_until <= now)
-                | (IncidentRow.claimed_by == by)
-            )
-            update = IncidentRow.__table__.update().where(IncidentRow.marker == marker).where(free).values(**claim)  # type: ignore[attr-defined]
-            return bool(session.execute(update).rowcount == 1)  # type: ignore[attr-defined]
-
     def record_incident(
         self, marker: str, finding_uid: str, *, unique_id: str, readable_id: str | None, now: datetime
     ) -> None:
-        """The incident exists: remember it, and end the claim."""
+        """The incident exists: remember it."""
         row = {
             "marker": marker,
             "finding_uid": finding_uid,
             "unique_id": unique_id,
             "readable_id": readable_id,
-            "claimed_by": None,
-            "claimed_until": None,
             "updated_at": now,
         }
         with self._session() as session:

@@ -78,30 +78,25 @@ class ReputationRow(Table):
 
 
 class IncidentRow(Table):
-    """
-    A finding's incident, or a claim on creating it. A claim keeps two overlapping runs from creating the same
-    incident; it ends by itself at ``claimed_until``, since the task that made it may be dead.
-    """
+    """A finding's incident, as we last knew it: a hint, to be verified at the vendor."""
 
     __tablename__ = "incidents"
     marker: Mapped[str] = mapped_column(String(64), primary_key=True)
     finding_uid: Mapped[str] = mapped_column(String(64))
-    unique_id: Mapped[str | None] = mapped_column(String(64))
+    unique_id: Mapped[str] = mapped_column(String(64))
     readable_id: Mapped[str | None] = mapped_column(String(64))
-    claimed_by: Mapped[str | None] = mapped_column(String(512))
-    claimed_until: Mapped[datetime | None]
     updated_at: Mapped[datetime]
 
 
 class ClaimRow(Table):
     """
-    Who may do something now that two runs must not do at once, where the vendor has no lock of its own. A claim
-    ends by itself at ``claimed_until``.
+    Who may do something now that two runs must not do at once, where the vendor has no lock of its own (create an
+    incident, comment on one). A claim ends by itself at ``claimed_until``, since the task that made it may be dead.
     """
 
     __tablename__ = "claims"
     name: Mapped[str] = mapped_column(String(250), primary_key=True)
-    claimed_by: Mapped[str] = mapped_column(String(250))
+    claimed_by: Mapped[str] = mapped_column(String(512))
     claimed_until: Mapped[datetime]
 
 

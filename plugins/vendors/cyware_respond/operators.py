@@ -310,7 +310,7 @@ class _Opening:
             return self._settle(finding, rows, IncidentOutcome.EXISTING)
         if not self.hook.writes_allowed:
             return self._ref(finding, IncidentOutcome.PLANNED, detail="would be created")
-        if not self.ledger.claim_incident(mark, finding.uid, by=self.run, now=house.now(), lease=LEASE):
+        if not self.ledger.claim(f"incident:{mark}", by=self.run, now=house.now(), lease=LEASE):
             busy = Unavailable(VENDOR, "create_incident", f"another run is creating {mark} at this moment")
             return _Tried(doubt=busy, sent=False)
         # Another run may have finished between our look and our claim; and an analyst may have changed the title.
@@ -403,6 +403,7 @@ class _Opening:
                 readable_id=kept.readable_id,
                 now=house.now(),
             )
+            self.ledger.release(f"incident:{report.marker(finding.uid)}", by=self.run)
         return self._ref(finding, outcome, kept, detail="; ".join(details))
 
     def _ref(

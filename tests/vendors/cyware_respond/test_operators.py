@@ -203,7 +203,7 @@ def test_two_runs_that_overlap_open_one_incident(sim: SimServer) -> None:
     batch = case(finding("f-1"))
     ledger = house_module.ledger()
     mark = report.marker("f-1")
-    assert ledger.claim_incident(mark, "f-1", by="dag/first", now=house_module.now(), lease=timedelta(minutes=5))
+    assert ledger.claim(f"incident:{mark}", by="dag/first", now=house_module.now(), lease=timedelta(minutes=5))
     ctx = context("second")
     with pytest.raises(Unavailable, match="another run"):
         open_incidents(batch, ctx=ctx)
@@ -218,7 +218,7 @@ def test_two_runs_that_overlap_open_one_incident(sim: SimServer) -> None:
 
 def test_a_claim_of_a_dead_run_ends(sim: SimServer) -> None:
     ledger, an_hour_ago = house_module.ledger(), house_module.now() - timedelta(hours=1)
-    ledger.claim_incident(report.marker("f-1"), "f-1", by="dead", now=an_hour_ago, lease=timedelta(minutes=5))
+    ledger.claim(f"incident:{report.marker('f-1')}", by="dead", now=an_hour_ago, lease=timedelta(minutes=5))
     assert outcomes(open_incidents(case(finding("f-1")))) == ["created"]
 
 

@@ -47,16 +47,14 @@ def upgrade() -> None:
         "incidents",
         sa.Column("marker", sa.String(64), primary_key=True),
         sa.Column("finding_uid", sa.String(64), nullable=False),
-        sa.Column("unique_id", sa.String(64)),
+        sa.Column("unique_id", sa.String(64), nullable=False),
         sa.Column("readable_id", sa.String(64)),
-        sa.Column("claimed_by", sa.String(512)),
-        sa.Column("claimed_until", instant),
         sa.Column("updated_at", instant, nullable=False),
     )
     op.create_table(
         "claims",
         sa.Column("name", sa.String(250), primary_key=True),
-        sa.Column("claimed_by", sa.String(250), nullable=False),
+        sa.Column("claimed_by", sa.String(512), nullable=False),
         sa.Column("claimed_until", instant, nullable=False),
     )
     op.create_table(
