@@ -16,9 +16,10 @@ from include.bench.load import Record, build_load, public
 from include.bench.measure import number, seconds, table, times
 from include.demo.house import ROOT
 from include.simulators.demo_feed import CONFIG_ID
+from include.soar.gate import DOCUMENTATION, SPECIAL_PURPOSE, Gate
 from include.soar.model import Finding, Observable, ObservableType
 from include.soar.observables import extract_text, observe, parse_domain
-from include.soar.policy import DOCUMENTATION, SPECIAL_PURPOSE, Gate, NeverBlock, Protected, load_policy
+from include.soar.policy import NeverBlock, Protected, load_policy
 
 #: The day is always the same one: these measurements read no clock.
 END = datetime(2026, 3, 4, 12, tzinfo=UTC)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 import json
+import re
 import uuid
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -79,7 +80,16 @@ class ObservableType(StrEnum):
     URL = "url"
     EMAIL = "email-addr"
     FILE = "file"
+    ASN = "autonomous-system"
+    #: A range of addresses. STIX spells it as an address with a prefix length; a type of its own is never mistaken
+    #: for one address.
+    CIDR = "cidr"
+    #: A CVE. STIX has it among its domain objects.
+    VULNERABILITY = "vulnerability"
 
+
+_ASN = re.compile(r"AS[1-9][0-9]{0,9}")
+_CVE = re.compile(r"CVE-[0-9]{4}-[0-9]{4,19}")
 
 #: Hexadecimal digits of a file hash -> STIX 2.1 hash algorithm.
 HASH_BY_LENGTH = {32: "MD5", 40: "SHA-1", 64: "SHA-256", 128: "SHA-512"}
@@ -90,7 +100,8 @@ class Observable(Frozen):
     A thing seen, without judgement.
 
     ``value`` is canonical: compressed lower-case addresses, lower-case domains without the trailing dot,
-    lower-case hashes (a ``file`` is named by one hash). ``include/soar/observables.py`` makes them.
+    lower-case hashes (a ``file`` is named by one hash), networks without host bits, ``CVE-2026-0001``, ``AS64496``.
+    ``include/soar/observables.py`` makes them.
     """
 
     type: ObservableType
@@ -104,12 +115,19 @@ class Observable(Frozen):
 
     @property
     def id(self) -> str:
-        """The STIX 2.1 deterministic id."""
+        """The STIX 2.1 deterministic id; for a CVE, whose STIX object has none, one of ours."""
         contributing: dict[str, Any] = {"value": self.value}
+        stix_type = self.type.value
+        if self.type is ObservableType.VULNERABILITY:
+            return f"{stix_type}--{house_id(stix_type, self.value)}"
+        if self.type is ObservableType.ASN:
+            contributing = {"number": int(self.value.removeprefix("AS"))}
+        if self.type is ObservableType.CIDR:
+            stix_type = ObservableType.IPV6.value if ":" in self.value else ObservableType.IPV4.value
         if self.type is ObservableType.FILE:
             contributing = {"hashes": {self.hash_algorithm: self.value}}
         name = json.dumps(contributing, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-        return f"{self.type.value}--{uuid.uuid5(STIX_NAMESPACE, name)}"
+        return f"{stix_type}--{uuid.uuid5(STIX_NAMESPACE, name)}"
 
     @property
     def hash_algorithm(self) -> str:
@@ -132,6 +150,12 @@ class Observable(Frozen):
             len(self.value) in HASH_BY_LENGTH and set(self.value) <= set("0123456789abcdef")
         ):
             raise ValueError("not an MD5, SHA-1, SHA-256 or SHA-512 in lower case")
+        elif self.type is ObservableType.CIDR and str(ipaddress.ip_network(self.value)) != self.value:
+            raise ValueError("network is not in canonical form")
+        elif self.type is ObservableType.ASN and not _ASN.fullmatch(self.value):
+            raise ValueError("not an AS number such as AS64496")
+        elif self.type is ObservableType.VULNERABILITY and not _CVE.fullmatch(self.value):
+            raise ValueError("not a CVE id such as CVE-2026-0001")
         return self
 
 
@@ -219,12 +243,17 @@ class FetchBatch(Frozen):
 
 
 class Sighting(Frozen):
-    """That an observable was seen: in which finding, in which field, in what role."""
+    """
+    That an observable was seen: in which finding, in which field, in what role.
+
+    :param steps: what had to be decoded to see it, outermost first: ``percent``, ``html``, ``json``, ``base64``
+    """
 
     finding_uid: str
     field: str
     role: Role
     seen_at: Instant
+    steps: tuple[str, ...] = ()
 
 
 class Observed(Frozen):

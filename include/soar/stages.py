@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from include.soar import policy as policies
+from include.soar import plan
 from include.soar.model import (
     Answer,
     CaseBatch,
@@ -19,6 +19,7 @@ from include.soar.model import (
     Window,
 )
 from include.soar.observables import observe
+from include.soar.policy import Policy
 
 
 class NothingFetched(ValueError):
@@ -74,7 +75,7 @@ def decide(
     case: Mapping[str, Any],
     answers: Mapping[str, Mapping[str, Any] | None],
     *,
-    policy: policies.Policy,
+    policy: Policy,
     minimum_severity: Severity | None,
     now: datetime,
 ) -> dict[str, Any]:
@@ -90,7 +91,7 @@ def decide(
     by_observable: dict[str, list[Reputation]] = {}
     for reputation in (r for provider in said for r in provider.reputations):
         by_observable.setdefault(reputation.observable.key, []).append(reputation)
-    return policies.decide(
+    return plan.decide(
         batch.findings,
         batch.observed,
         by_observable,

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from include.soar.gate import Hit, NetworkTable, unwrap
 from include.soar.model import (
     Answer,
     Decision,
@@ -27,7 +28,9 @@ from include.soar.model import (
     Standing,
 )
 from include.soar.observables import parse_url
-from include.soar.policy import Hit, NetworkTable, Policy, PolicyError, decide, judge, load_policy, unwrap
+from include.soar.plan import decide
+from include.soar.policy import Policy, PolicyError, load_policy
+from include.soar.verdicts import judge
 from tests.soar.examples import CONFIG, NOW, address, domain, finding, observed, policy, reputation, sighting
 
 EVIL = address("203.0.113.7")

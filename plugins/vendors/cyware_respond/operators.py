@@ -26,6 +26,7 @@ from include.soar.errors import (
     VendorError,
     one_line,
 )
+from include.soar.gate import Gate
 from include.soar.ledger import Ledger
 from include.soar.model import (
     SCHEMA_VERSION,
@@ -44,7 +45,6 @@ from include.soar.model import (
     Role,
     Standing,
 )
-from include.soar.policy import Gate
 from vendors import house
 from vendors.cyware_respond import api
 from vendors.cyware_respond.contract import COMMENT_ON_CLOSED, VENDOR, Contract

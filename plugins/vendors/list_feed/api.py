@@ -15,9 +15,9 @@ from datetime import datetime
 from typing import Any
 
 from include.soar.errors import Unexpected, one_line
+from include.soar.gate import Hit, NetworkTable
 from include.soar.model import Answer, Observable, ObservableType, Reputation
 from include.soar.observables import parse_domain, parse_hash, parse_url
-from include.soar.policy import Hit, NetworkTable
 from include.soar.wire import Request
 
 VENDOR = "list_feed"
