@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -12,14 +11,13 @@ from typing import Any
 from vendors.akamai_api_security import api as api_security
 from vendors.akamai_sia import api as sia
 
+from include.bench import gate
 from include.bench.load import Record, build_load, public
 from include.bench.measure import number, seconds, table, times
 from include.demo.house import ROOT
 from include.simulators.demo_feed import CONFIG_ID
-from include.soar.gate import DOCUMENTATION, SPECIAL_PURPOSE, Gate
-from include.soar.model import Finding, Observable, ObservableType
-from include.soar.observables import extract_text, observe, parse_domain
-from include.soar.policy import NeverBlock, Protected, load_policy
+from include.soar.model import Finding
+from include.soar.observables import extract_text, forget, observe
 
 #: The day is always the same one: these measurements read no clock.
 END = datetime(2026, 3, 4, 12, tzinfo=UTC)
@@ -62,7 +60,7 @@ def report(*, findings: int, hostile_size: int, repeats: int) -> Iterator[str]:
     yield parsing(records, repeats)
     yield extraction(parsed, repeats)
     yield hostile(hostile_size, _megabytes_a_second(parsed, repeats))
-    yield gate(repeats)
+    yield from gate.report(asked=40 * findings, repeats=repeats, thorough=findings >= 1000)
 
 
 Records = list[tuple[str, Callable[[Any], Finding], list[Record]]]
@@ -104,7 +102,7 @@ def parsing(records: Records, repeats: int) -> str:
 
 
 def _megabytes_a_second(parsed: Sequence[Finding], repeats: int) -> float:
-    spent = seconds(lambda: observe(parsed), repeats, before=parse_domain.cache_clear)
+    spent = seconds(lambda: observe(parsed), repeats, before=forget)
     return sum(len(m.text.encode()) for f in parsed for m in f.mentions) / 1e6 / spent
 
 
@@ -119,7 +117,7 @@ def extraction(parsed: Sequence[Finding], repeats: int) -> str:
         ("one re.findall for IPv4, text by text", each(IPV4.findall, texts)),
         ("one re.findall for IPv4, all in one text", lambda: IPV4.findall(whole)),
     )
-    spent = [(name, seconds(work, repeats, before=parse_domain.cache_clear)) for name, work in measured]
+    spent = [(name, seconds(work, repeats, before=forget)) for name, work in measured]
     plain = spent[-2][1]
     return table(
         f"1b. Extraction: {len(texts):,} texts of {len(parsed):,} findings, {number(size)} MB",
@@ -137,7 +135,7 @@ def hostile(size: int, ordinary: float) -> str:
         for length in (size // 8, size):
             text = (first + repeated * (length // len(repeated) + 1))[:length]
             megabytes = len(text.encode()) / 1e6
-            spent.append(seconds(each(extract_text, [text]), 1, before=parse_domain.cache_clear) / megabytes)
+            spent.append(seconds(each(extract_text, [text]), 1, before=forget) / megabytes)
         rows.append((name, megabytes, spent[0], spent[1], times(spent[1], spent[0]), times(spent[1], 1 / ordinary)))
     worst = max(rows, key=lambda row: row[3])
     rows.append(("worst of them", *worst[1:]))
@@ -148,55 +146,3 @@ def hostile(size: int, ordinary: float) -> str:
         "Growth: seconds per MB at full length by those at an eighth of it. Linear is 1 x, quadratic would be 8 x.",
         f"Ordinary: the findings of 1b, {number(1 / ordinary)} s/MB. The pipeline cuts a text at 65,536 characters.",
     )
-
-
-def gate(repeats: int, asked: int = 2000) -> str:
-    demo = load_policy(POLICY).never_block
-    rows = []
-    for more in (0, 1000):
-        networks = tuple(f"2001:db8:{n:x}::/48" for n in range(0x4000, 0x4000 + more))
-        partners = Protected(networks=demo.partners.networks + networks, domains=demo.partners.domains)
-        rules = demo.model_copy(update={"partners": partners})
-        ours, naive = Gate(rules), naive_scan(rules)
-        observables = _addresses(asked)
-        expected = [naive(o) for o in observables]
-        if [ours.check(o) is not None for o in observables] != expected:
-            raise RuntimeError("the gate and the scan do not agree: there is nothing to compare")
-        fast, slow = seconds(each(ours.check, observables), repeats), seconds(each(naive, observables), repeats)
-        count = len(_networks(rules))
-        rows.append((f"{count:,} networks", asked, sum(expected), asked / fast, asked / slow, times(fast, slow)))
-    return table(
-        "1d. The never-block gate: addresses decided",
-        ("policy", "asked", "protected", "gate: decisions/s", "scan: decisions/s", "time against scan"),
-        rows,
-        "Scan: `any(address in network …)` over ip_network objects made beforehand. Both gave the same answers.",
-    )
-
-
-def _networks(rules: NeverBlock) -> list[str]:
-    special = SPECIAL_PURPOSE if rules.documentation_ranges_are_real else SPECIAL_PURPOSE | DOCUMENTATION
-    return [*special, *rules.own.networks, *rules.partners.networks, *rules.well_known.networks]
-
-
-def naive_scan(rules: NeverBlock) -> Callable[[Observable], bool]:
-    """The obvious way: compare with one network after the other."""
-    networks = [ipaddress.ip_network(network) for network in _networks(rules)]
-
-    def is_protected(observable: Observable) -> bool:
-        address = ipaddress.ip_address(observable.value)
-        return any(address in network for network in networks)
-
-    return is_protected
-
-
-def _addresses(count: int) -> list[Observable]:
-    """Attackers of both families, and some that are protected."""
-    found = []
-    for n in range(count):
-        kind, value = (
-            (ObservableType.IPV4, f"203.0.113.{n % 256}"),
-            (ObservableType.IPV6, f"2001:db8:{0x3E00 + n:x}::1"),
-            (ObservableType.IPV4, f"198.51.100.{n % 256}"),
-        )[n % 3]
-        found.append(Observable(type=kind, value=value))
-    return found

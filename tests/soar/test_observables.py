@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 from hypothesis import example, given
@@ -15,6 +11,7 @@ from hypothesis import strategies as st
 
 from include.soar.model import Finding, Observable, ObservableType, Role
 from include.soar.observables import (
+    OwnSurface,
     extract_finding,
     extract_text,
     observe,
@@ -26,13 +23,12 @@ from include.soar.observables import (
 )
 from tests.soar.examples import address, at, domain, finding, mention
 
-ROOT = Path(__file__).resolve().parents[2]
 MD5, SHA1, SHA256 = "0cc175b9c0f1b6a831c399e269772661", "86f7e437faa5a7fce15d1ddcb9eaeaea377667b8", "ca978112" * 8
 SHA512 = SHA256 * 2
 
 
 def keys(text: str) -> list[str]:
-    return [o.key for o in extract_text(text)]
+    return [o.observable.key for o in extract_text(text)]
 
 
 # --- one of each -------------------------------------------------------------------------------------------------
@@ -54,7 +50,7 @@ def keys(text: str) -> list[str]:
         ("2001:db8::1.", ["ipv6-addr:2001:db8::1"]),
         ("2001:db8::1: connection reset", ["ipv6-addr:2001:db8::1"]),
         ("src:2001:db8::1", ["ipv6-addr:2001:db8::1"]),
-        ("2001:db8::/32", ["ipv6-addr:2001:db8::"]),
+        ("2001:db8::/32", ["cidr:2001:db8::/32"]),
         ("fe80::1%eth0 is here", ["ipv6-addr:fe80::1"]),
         ("::ffff:203.0.113.7", ["ipv4-addr:203.0.113.7"]),
         ("::ffff:cb00:7107", ["ipv4-addr:203.0.113.7"]),
@@ -97,6 +93,13 @@ def test_what_is_found(text: str, found: list[str]) -> None:
         ("https://evil.zip/a", "https://evil.zip/a", "domain-name:evil.zip"),
         ("https://evil.pl/a", "https://evil.pl/a", "domain-name:evil.pl"),
         ("hxxps://evil[.]example/a", "https://evil.example/a", "domain-name:evil.example"),
+        (
+            "file://Evil.example@SSL/DavWWWRoot/a.lnk",
+            "file://evil.example@SSL/DavWWWRoot/a.lnk",
+            "domain-name:evil.example",
+        ),
+        ("file://203.0.113.7@8789/a.bat", "file://203.0.113.7@8789/a.bat", "ipv4-addr:203.0.113.7"),
+        ("http://good.example@3405803783/", "http://good.example@203.0.113.7/", "ipv4-addr:203.0.113.7"),
     ],
 )
 def test_a_url_and_its_host(text: str, url: str, host: str) -> None:
@@ -148,8 +151,8 @@ def test_order_is_that_of_the_first_place() -> None:
         "user@localhost",
         "co.uk",
         "/var/www/evil.example",
-        "a" * 32,  # one digit
         "0" * 64,
+        "f" * 32,
         "1234567890abcdef" * 3,  # 48 digits: no hash is so long
         f"x{MD5}",
         f"{MD5}z",
@@ -162,9 +165,11 @@ def test_what_is_left_out(text: str) -> None:
     assert keys(text) == []
 
 
-def test_a_name_that_looks_like_a_file_counts_where_it_stands_alone() -> None:
-    assert keys("evil.pl") == keys(" evil[.]pl ") == ["domain-name:evil.pl"]
-    assert keys("perl evil.pl now") == []
+def test_a_name_that_looks_like_a_file_counts_where_somebody_meant_it() -> None:
+    assert keys("evil[.]pl") == ["domain-name:evil.pl"]
+    assert keys("perl evil.pl now") == keys("evil.pl") == []
+    meant = finding(mentions=(mention("evil.pl", Role.DESTINATION), mention("evil.zip", Role.MENTIONED)))
+    assert [o.key for o, _ in extract_finding(meant)] == ["domain-name:evil.pl"]
 
 
 def test_a_url_that_is_too_long_is_never_cut_into_another() -> None:
@@ -313,13 +318,13 @@ def test_an_observable_in_neutral_text_is_found_again(
     before: str, observable: Observable, after: str, defanged: bool
 ) -> None:
     text = before + (defang(observable.value) if defanged else observable.value) + after
-    assert observable in extract_text(text)
+    assert observable in [item.observable for item in extract_text(text)]
 
 
 @given(st.lists(OBSERVABLES, max_size=6), st.sampled_from([" ", "\n", ", ", "; ", " and "]))
 def test_every_observable_of_a_list_is_found_and_only_hosts_besides(items: list[Observable], between: str) -> None:
     found = extract_text(between.join(defang(o.value) for o in items))
-    assert set(items) <= set(found)
+    assert set(items) <= {item.observable for item in found}
     hosts = {o.value for o in found} - {o.value for o in items}
     assert all(any(host in o.value for o in items if o.type is ObservableType.URL) for host in hosts)
 
@@ -335,11 +340,97 @@ def test_refanging_twice_changes_nothing_more(pieces: list[str]) -> None:
 @given(st.text(max_size=300) | st.text("abc019.:/@-_[]()%# \n\u200b\\xhtps", max_size=300))
 def test_any_text_gives_canonical_observables_each_once(text: str) -> None:
     found = extract_text(text)
-    assert len(found) == len(set(found))
-    for observable in found:
+    assert len(found) == len({item.value for item in found})
+    for observable in (item.observable for item in found):
         assert Observable.model_validate(observable.to_json()) == observable
         if observable.is_address:
             assert str(ipaddress.ip_address(observable.value)) == observable.value
+
+
+# --- what is encoded, and where it was ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "value", "steps"),
+    [
+        ("q=%68ttp%3A%2F%2Fevil.example%2Fx", "http://evil.example/x", ("percent",)),
+        ("q=http%253A%252F%252Fevil.example", "http://evil.example", ("percent", "percent")),
+        ("https://a.example/?u=https%3A%2F%2Fevil.example%2Fx", "https://evil.example/x", ("percent",)),
+        ("&#104;ttp&colon;//evil.example/x", "http://evil.example/x", ("html",)),
+        (r"http:\/\/evil.example\/x", "http://evil.example/x", ("json",)),
+        (r"evil\u002eexample", "evil.example", ("json",)),
+        ("data aHR0cDovL2V2aWwuZXhhbXBsZS94 end", "http://evil.example/x", ("base64",)),
+        ("X: aAB0AHQAcAA6AC8ALwBlAHYAaQBsAC4AZQB4AGEAbQBwAGwAZQA=", "http://evil.example", ("base64",)),
+        ("687474703a2f2f6576696c2e6578616d706c652f78", "http://evil.example/x", ("hex",)),
+        ("${jndi:${lower:l}dap://evil.example/a}", "ldap://evil.example/a", ("lookup",)),
+        ("WC1Gb3J3YXJkZWQtRm9yOiAyMDMuMC4xMTMuNw==", "203.0.113.7", ("base64",)),
+        ("a %61HR0cDovL2V2aWwuZXhhbXBsZS94", "http://evil.example/x", ("percent", "base64")),
+    ],
+)
+def test_what_is_encoded_is_found_and_says_how(text: str, value: str, steps: tuple[str, ...]) -> None:
+    assert {item.value: item.steps for item in extract_text(text)}[value] == steps
+
+
+def test_what_is_encoded_too_often_is_left_alone() -> None:
+    deep = "http://evil.example/"
+    for _ in range(6):
+        deep = deep.replace("%", "%25").replace(":", "%3A").replace("/", "%2F")
+    assert keys(f"q={deep}") == []
+
+
+def test_percent_encoding_within_a_url_is_kept_and_makes_no_second_one() -> None:
+    assert keys("https://evil.example/a%20b?c=d%2Fe") == [
+        "url:https://evil.example/a%20b?c=d%2Fe",
+        "domain-name:evil.example",
+    ]
+
+
+def test_a_sighting_says_the_field_and_the_steps() -> None:
+    seen = finding(mentions=(mention("u=http%3A%2F%2Fevil.example%2F", Role.PAYLOAD, "evidence.query"),))
+    assert [(o.value, s.field, s.role, s.steps) for o, s in extract_finding(seen)] == [
+        ("http://evil.example/", "evidence.query", Role.PAYLOAD, ("percent",)),
+        ("evil.example", "evidence.query", Role.PAYLOAD, ()),  # which stands there in clear
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("203.0.113.0/24", ["cidr:203.0.113.0/24"]),
+        ("203.0.113.7/24", ["cidr:203.0.113.0/24", "ipv4-addr:203.0.113.7"]),
+        ("203.0.113.7/32", ["ipv4-addr:203.0.113.7"]),
+        ("203.0.113.7/80", ["ipv4-addr:203.0.113.7"]),
+        ("::ffff:203.0.113.0/120", ["cidr:203.0.113.0/24"]),
+        ("cve-2021-44228, CVE-2021-44228", ["vulnerability:CVE-2021-44228"]),
+        ("AS64496 and ASN 64497, as 64498", ["autonomous-system:AS64496", "autonomous-system:AS64497"]),
+        ("203.0.113.1-203.0.113.9", ["ipv4-addr:203.0.113.1", "ipv4-addr:203.0.113.9"]),
+    ],
+)
+def test_networks_vulnerabilities_and_systems(text: str, found: list[str]) -> None:
+    assert keys(text) == found
+
+
+def test_a_host_as_only_browsers_read_it() -> None:
+    for written in ("0xcb007107", "3405803783", "0313.0.0161.7", "0xcb.0.0x71.7"):
+        assert keys(f"http://{written}/x") == ["url:http://203.0.113.7/x", "ipv4-addr:203.0.113.7"]
+
+
+def test_a_version_once_is_an_address_elsewhere() -> None:
+    assert keys("version 203.0.113.7 met 203.0.113.7.") == ["ipv4-addr:203.0.113.7"]
+
+
+def test_our_own_api_is_no_indicator_but_as_the_victim() -> None:
+    own = OwnSurface(["api.ours.example"], ["/v1/geo.info"])
+    seen = finding(
+        mentions=(
+            mention("https://eu.api.ours.example/x via /v1/geo.info from evil.example", Role.MENTIONED, "text"),
+            mention("eu.api.ours.example", Role.VICTIM, "host"),
+        )
+    )
+    assert [(o.value, s.role) for o, s in extract_finding(seen, own)] == [
+        ("evil.example", Role.MENTIONED),
+        ("eu.api.ours.example", Role.VICTIM),
+    ]
 
 
 # --- findings ----------------------------------------------------------------------------------------------------
@@ -408,24 +499,11 @@ HOSTILE = {
 }
 
 
+@pytest.mark.timeout(60)  # a pattern that stalls does answer the alarm: sre looks for signals
 @pytest.mark.parametrize("name", HOSTILE)
-def test_no_text_stalls_it(name: str, tmp_path: Path) -> None:
+def test_no_text_stalls_it(name: str) -> None:
     """Known extractors need minutes for a few kilobytes of some of these; the time here is for a busy machine."""
-    (tmp_path / "text").write_text(HOSTILE[name], encoding="utf-8")
-    program = (
-        "import sys; from include.soar.observables import extract_text;"
-        "print(len(extract_text(open(sys.argv[1], encoding='utf-8').read())))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program, str(tmp_path / "text")],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
-    assert int(done.stdout) >= 0
+    assert len(extract_text(HOSTILE[name])) <= 60_000 + 1
 
 
 def test_a_label_of_a_tunnels_domain_is_no_hash() -> None:

@@ -1,0 +1,255 @@
+"""Text as its author meant it: defanging undone, and the escapes of HTML, JSON and log4j lookups read.
+
+Each pattern begins with one rare character or set of them, so ordinary text passes at memory speed, and every
+repetition is bounded or possessive, so no input can stall it.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from bisect import bisect_left
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+
+_INVISIBLE = "\u00ad\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff"
+_WIDE_DOT = "\u2024\u3002\uff0e\uff61"
+_WIDE = "\uff01-\uff5e\u2024"
+_ODD = rf"[{_INVISIBLE}{_WIDE}]"
+_ODD_CHARACTERS = re.compile(f"{_ODD}{_ODD}*")
+#: A full stop in China and Japan, and a dot of IDNA: between letters of a name it is the dot.
+_IDEOGRAPHIC_DOT = re.compile(r"[\u3002\uff61](?=[0-9A-Za-z])")
+_REFERENCE = "(?:#[0-9]{1,7}|#[xX][0-9A-Fa-f]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});"
+_ENTITIES = re.compile(f"&{_REFERENCE}(?:&{_REFERENCE})*")
+_ENTITY = re.compile(r"&[^;]+;")
+# One backslash or, escaped once or twice more, up to four.
+_ESCAPED = r"\\{0,3}(?:u[0-9A-Fa-f]{4}|x[0-9A-Fa-f]{2}|/)"
+_ESCAPES = re.compile(rf"\\{_ESCAPED}(?:\\{_ESCAPED})*")
+_ESCAPE = re.compile(r"\\+(?:u(....)|x(..)|/)")
+_SLASHED = r"\\{0,3}(?:[.:@-]|[\[({]\.\\?[\])}])"
+_ESCAPED_DOTS = re.compile(rf"\\{_SLASHED}(?:\\{_SLASHED})*")
+_BACKSLASHES = re.compile(r"[\\\[\](){}]+")
+_ESCAPED_BLANK = re.compile(r"\\[nrtbf](?<!\\\\[nrtbf])")
+_LOOKUP = re.compile(
+    r"\$\{(?:(?:lower|upper):([^${}]{1,64})|[^${}:]{0,32}:[^${}]{0,32}?:?-([^${}]{1,64}))\}",
+)
+_BRACKETED = re.compile(
+    rf"""
+    [\[({{<]
+    (?: (?P<dot>   [\[({{]{{0,3}}+\ ?(?:[.,{_WIDE_DOT}]|dot|DOT|Dot|d0t|punto|punkt)\ ?[\])}}>]{{1,4}}
+                 | (?<=[0-9A-Za-z][\[({{])[\[({{]{{0,3}}+\.(?=[0-9A-Za-z]) )
+      | (?P<at>    \ ?(?:@|at|AT|At|arroba)\ ?[\])}}>] )
+      | (?P<inner> (?<=[\[({{])(?:https?|hxxps?|ftp|www|:/{{1,2}}|:\\{{1,4}}|/{{1,2}}|-)[\])}}]
+                 | (?<=[0-9A-Za-z\])}}][\[({{])::?[\])}}] )
+      | (?P<slash> (?<=[0-9A-Za-z]\[)/(?=[0-9A-Za-z])(?!\w{{1,10}}\]) ) )
+    """,
+    re.VERBOSE,
+)
+_INVISIBLE_SET = frozenset(
+    map(chr, [0xAD, 0x180E, *range(0x200B, 0x2010), *range(0x202A, 0x202F), *range(0x2060, 0x2065), 0xFEFF])
+)
+_WIDE_DOTS = {"\u2024": "."}
+#: Escapes within escapes (&amp;#46;): more than this is not evidence but a bomb.
+_PASSES = 3
+
+#: evil.]example. Apart, since it alone begins with a character that is everywhere.
+_HALF_DOT = re.compile(r"\.[\])}]{1,4}(?=[0-9A-Za-z])")
+_HALF_COLON = re.compile(r"[\])}](?=://)")
+
+_SCHEME = re.compile(
+    r"[hHfFsSmMnNxX](?i:(?!(?<=h)ttps?://[^\s/])(?!(?<=f)tp://[^\s/])"
+    r"(?:(?P<http>(?<=h)(?:[x*t]{2}p|xp|xtp|txp|tp)|(?<=m)eow|(?<=n)xxp|(?<=x)xxx)"
+    r"|(?P<ftp>(?:(?<=f)|(?<=s)f)(?:[tx*][px*]|\*\*p|p)))(?P<s>s?)"
+    r"\ ?(?::?/{2,3}\ ?(?=[0-9A-Za-z\[])|:\\{1,4}|:/(?=[A-Za-z0-9])|__(?=[A-Za-z0-9])(?!h..ps?__)))"
+)
+#: The same schemes, where what follows is a proper ``://``.
+_ODD_SCHEME = re.compile(
+    r"(?:(?P<http>h[x*t]{2}p|hxp|hxtp|htxp|htp|meow|nxxp|xxxx)|(?P<ftp>s?f[tx*][px*]|s?f\*\*p|s?fp))(?P<s>s?)$",
+    re.IGNORECASE,
+)
+# Signs that something else than a proper "://" follows a scheme. Literal beginnings, so they cost next to nothing.
+_ODD_SLASHES = re.compile(r"//(?:[ /]|(?<=[psPS]//)|(?<= ://))")
+_ODD_LINES = re.compile(r"__(?<=[psPS]__)")
+_ONE_SLASH = re.compile(r":/(?!/)")
+#: "evil dot com": only before a top-level domain that nobody writes about otherwise.
+_PLAIN_TLD = "(?:com|net|org|info|biz|ru|cn|io|example)"
+_SPOKEN = re.compile(
+    r"(?<![\w.-])[A-Za-z0-9@._-]{1,128}+(?: {1,2}(?:dot|DOT|Dot) {1,2}[A-Za-z0-9-]{1,63}+){0,5}?"
+    rf" {{1,2}}(?:dot|DOT|Dot) {{1,2}}{_PLAIN_TLD}(?![\w.-])"
+)
+_SPOKEN_AT = re.compile(
+    r"(?<![\w.-])([A-Za-z0-9._%+-]{1,64}+) {1,2}(?:at|AT) {1,2}(?=[A-Za-z0-9-]{1,63} {1,2}(?:dot|DOT|Dot) )"
+)
+#: "user @ evil.example", "user AT evil.example"
+_SPACED_AT = re.compile(
+    r"(?<![\w.+-])([A-Za-z0-9._%+-]{1,64}+)(?: {1,2}@ {0,2}|@ {1,2}| {1,2}AT {1,2})"
+    r"(?=(?:[A-Za-z0-9-]{1,63}\.){1,8}[A-Za-z]{2})"
+)
+_HALF_WORD = re.compile(rf"(?:[\[({{]dot|dot[\])}}])(?={_PLAIN_TLD}(?![0-9A-Za-z-]))", re.IGNORECASE)
+_DOT_WORD = re.compile(" {1,2}(?:dot|DOT|Dot) {1,2}")
+_SPOKEN_AT = re.compile(r"(?<![\w.-])([A-Za-z0-9._%+-]{1,64}+) (?:at|AT) (?=[A-Za-z0-9-]{1,63} (?:dot|DOT|Dot) )")
+
+#: A mark that is no decoding step: nobody but an analyst writes so, hence what is written so is meant as an indicator.
+DEFANGED = "defanged"
+Marks = tuple[tuple[int, str], ...]
+Replace = Callable[[re.Match[str]], str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Plain:
+    """
+    A text with its obfuscation undone.
+
+    :param marks: offsets in ``text`` at which something was decoded, ascending, each with its step
+    """
+
+    text: str
+    marks: Marks = ()
+
+    def undone(self, start: int, end: int) -> tuple[str, ...]:
+        """What was undone to read ``text[start:end]``: decoding steps, and ``DEFANGED``."""
+        found: dict[str, None] = {}
+        for place in range(bisect_left(self.marks, (start, "")), len(self.marks)):
+            if self.marks[place][0] >= end:
+                break
+            found[self.marks[place][1]] = None
+        return tuple(found)
+
+
+def refang(text: str) -> str:
+    """Text with the usual defanging and escaping undone: ``hxxps[:]//a[.]example`` -> ``https://a.example``."""
+    return _sub(_SCHEME, _scheme, None, plain(text).text, ())[0]
+
+
+def scheme_at_end(text: str) -> tuple[str, str]:
+    """The odd URL scheme with which a text ends: as written, and what is meant by it; empty where there is none."""
+    match = _ODD_SCHEME.search(text)
+    return (match[0], _meant(match, match[0])) if match else ("", "")
+
+
+def plain(text: str) -> Plain:
+    """
+    A text with defanging and escapes undone, and where which escape was.
+
+    An odd scheme before a proper ``://`` stays: :func:`scheme_at_end` reads it where a URL is.
+    """
+    marks: Marks = ()
+    if not text.isascii():
+        text, marks = _sub(_ODD_CHARACTERS, _ordinary, DEFANGED, text, marks)
+        text, marks = _sub(_IDEOGRAPHIC_DOT, lambda _: ".", DEFANGED, text, marks)
+    for _ in range(_PASSES):
+        before = text
+        if "&" in text:
+            text, marks = _sub(_ENTITIES, _entities, "html", text, marks)
+        if "\\" in text:
+            text, marks = _sub(_ESCAPES, _unescaped, "json", text, marks)
+            text, marks = _sub(_ESCAPED_DOTS, _unslashed, DEFANGED, text, marks)
+            text, marks = _sub(_ESCAPED_BLANK, lambda _: " ", None, text, marks)
+        if "${" in text:
+            text, marks = _sub(_LOOKUP, lambda match: match[1] or match[2], "lookup", text, marks)
+        # Only an escape can have hidden another one.
+        if text == before:
+            break
+    if "[" in text or "(" in text or "{" in text or "<" in text:
+        text, marks = _sub(_BRACKETED, _bare, DEFANGED, text, marks)
+    # One character is looked for at memory speed, two are not: hence the first halves of these conditions.
+    if ("]" in text and ".]" in text) or (")" in text and ".)" in text) or ("}" in text and ".}" in text):
+        text, marks = _sub(_HALF_DOT, lambda _: ".", DEFANGED, text, marks)
+    if "://" in text and ("]://" in text or ")://" in text or "}://" in text):
+        text, marks = _sub(_HALF_COLON, lambda _: "", DEFANGED, text, marks)
+    if _ODD_SLASHES.search(text) or _ODD_LINES.search(text) or ":\\" in text or _ONE_SLASH.search(text):
+        text, marks = _sub(_SCHEME, _scheme, DEFANGED, text, marks)
+    if ("@" in text and (" @" in text or "@ " in text)) or " AT " in text:
+        text, marks = _sub(_SPACED_AT, lambda match: f"{match[1]}@", DEFANGED, text, marks)
+    if " dot " in text or " DOT " in text or " Dot " in text:
+        text, marks = _sub(_SPOKEN_AT, lambda match: f"{match[1]}@", DEFANGED, text, marks)
+        text, marks = _sub(_SPOKEN, lambda match: _DOT_WORD.sub(".", match[0]), DEFANGED, text, marks)
+    if ("[" in text and "[dot" in text) or ("]" in text and "dot]" in text):
+        text, marks = _sub(_HALF_WORD, lambda _: ".", DEFANGED, text, marks)
+    return Plain(text, marks)
+
+
+def _sub(pattern: re.Pattern[str], replace: Replace, step: str | None, text: str, marks: Marks) -> tuple[str, Marks]:
+    """Like ``pattern.sub``, with the marks kept at their places and one more for each replacement."""
+    pieces: list[str] = []
+    moved: list[tuple[int, str]] = []
+    copied = length = mark = 0
+    for match in pattern.finditer(text):
+        new = replace(match)
+        if new is None:
+            continue
+        start, end = match.span()
+        if (
+            end - start > 2
+            and new in _JOINTS
+            and text[end : end + 1] == " "
+            and copied < start
+            and text[start - 1] == " "
+        ):
+            start, end = start - 1, end + 1  # "a [.] example"
+        while mark < len(marks) and marks[mark][0] < end:
+            moved.append((length + max(0, min(marks[mark][0], start) - copied), marks[mark][1]))
+            mark += 1
+        pieces.append(text[copied:start])
+        length += start - copied
+        if step:
+            moved.append((length, step))
+        pieces.append(new)
+        length += len(new)
+        copied = end
+    if not pieces:
+        return text, marks
+    moved += [(place - copied + length, step) for place, step in marks[mark:]]
+    pieces.append(text[copied:])
+    return "".join(pieces), tuple(moved)
+
+
+_JOINTS = frozenset(".@")
+
+
+def _ordinary(match: re.Match[str]) -> str:
+    return "".join("" if c in _INVISIBLE_SET else _WIDE_DOTS.get(c) or chr(ord(c) - 0xFEE0) for c in match[0])
+
+
+@lru_cache(maxsize=4096)
+def _entity(written: str) -> str:
+    return html.unescape(written)
+
+
+def _entities(match: re.Match[str]) -> str:
+    return "".join(map(_entity, _ENTITY.findall(match[0])))
+
+
+def _unescaped(match: re.Match[str]) -> str:
+    return "".join(_character(four or two) for four, two in _ESCAPE.findall(match[0]))
+
+
+@lru_cache(maxsize=4096)
+def _character(digits: str) -> str:
+    code = int(digits, 16) if digits else ord("/")
+    return " " if 0xD800 <= code < 0xE000 else chr(code)
+
+
+def _unslashed(match: re.Match[str]) -> str:
+    return _BACKSLASHES.sub("", match[0])
+
+
+def _bare(match: re.Match[str]) -> str:
+    kind = match.lastgroup
+    if kind == "dot":
+        return "."
+    if kind == "at":
+        return "@"
+    return match[0].strip("[](){}")
+
+
+def _scheme(match: re.Match[str]) -> str | None:
+    if match.string[match.start() - 1 : match.start()].isalnum():
+        return None
+    return _meant(match, match[0]) + "://"
+
+
+def _meant(match: re.Match[str], written: str) -> str:
+    name = "http" if match["http"] else "sftp" if written[0] in "sS" else "ftp"
+    return name + match["s"].lower()
