@@ -1,6 +1,7 @@
 """Measure, and print each number beside what it is compared with: ``python -m include.bench`` (``make bench``).
 
-1 parsers, extraction and the gate; 2 every stage against the simulators; 3 a whole run beside one of empty tasks.
+1 parsers, extraction, the gate, and how good the verdicts are; 2 every stage against the simulators; 3 a whole run
+beside one of empty tasks.
 Machines are noisy: compare ratios, and only within one call.
 """
 
@@ -33,12 +34,14 @@ def tables(only: int | None, quick: bool) -> Iterator[str]:
     """Imported one by one: the second needs its environment before Airflow is imported."""
     findings, high = (120, 8) if quick else (1000, 50)
     if only in (None, 1):
-        from include.bench import pure
+        from include.bench import evaluation, pure
 
         tell("Measuring parsers, extraction and the gate")
         yield from pure.report(
             findings=findings, hostile_size=50_000 if quick else 5_000_000, repeats=1 if quick else 5
         )
+        tell("Deciding the demo day and real lists")
+        yield from evaluation.report(share=20 if quick else 1)
     if only in (None, 2):
         from include.bench import stages
 

@@ -38,7 +38,8 @@ def build_load(end: datetime, *, findings: int = 1000, high: int = 50) -> dict[s
             day["akamai_api_security"][kind] += copy["akamai_api_security"][kind]
         _rows(day).extend(_rows(copy))
         day["abuseipdb"]["addresses"] |= copy["abuseipdb"]["addresses"]
-        day["list_feed"]["files"]["malware-domains.txt"] += copy["list_feed"]["files"]["malware-domains.txt"]
+        for name in ("malware-domains.txt", "web-attackers.txt"):
+            day["list_feed"]["files"][name] += copy["list_feed"]["files"][name]
     for kind in ("incidents", "findings"):
         day["akamai_api_security"][kind] = [r for r in day["akamai_api_security"][kind] if r["id"] in chosen]
     day["akamai_sia"]["configs"][CONFIG_ID] = [r for r in _rows(day) if _name(r) in chosen]

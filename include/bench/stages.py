@@ -249,7 +249,7 @@ class _Day:
             )
         decision = self.measure(
             "3 enrich.decide",
-            lambda: stages.decide(case, answers, policy=house.policy(), minimum_severity=None, now=house.now()),
+            partial(self._decide, case, answers),
             items=lambda decision: len(decision["verdicts"]),
             takes=[case, answers],
         )
@@ -284,6 +284,19 @@ class _Day:
         )
         self.do("9 update_incidents", update, items=lambda batch: len(batch["updates"]))
         return self.steps
+
+    def _decide(self, case: Any, answers: Any) -> Any:
+        """As the DAG's task does."""
+        from vendors import house
+
+        from include.soar import stages
+
+        rules, now, ledger = house.policy(), house.now(), house.ledger()
+        history = ledger.history(**stages.history_question(case, rules), known_before=now)
+        decision = stages.decide(case, answers, policy=rules, history=history, minimum_severity=None, now=now)
+        made = stages.judgements(case, decision, policy=rules, history=history, now=now)
+        ledger.record_verdicts(made, policy=rules, minimum_severity=None, run_id="bench", now=now)
+        return decision
 
     def _control(self, stage: str, control: Any, decision: Any, incidents: Any) -> Any:
         return self.do(stage, control(task_id="control", decision=decision, incidents=incidents), items=_acted)

@@ -21,9 +21,10 @@ Seeds
 Underscore keys are for the simulators, never for clients: ``_available_at`` (invisible before), ``_story``. A
 re-listed incident is a second record with the id of the first and a later ``lastUpdate``.
 
-How to read ``block_expected``: true where a source other than Akamai speaks plainly against the value (AbuseIPDB 90
-or more, a DROP network, a listed domain or hash), nothing protects it, and it occurs in a high or critical event.
-An attacker that no list knows is ``malicious`` and yet not expected to be blocked: unknown is never blocked.
+How to read ``block_expected``: true where AbuseIPDB (90 or more) and a block list both speak plainly against the
+value, or a curated list does (a DROP network, a domain, a hash), nothing protects it, and it occurs in a high or
+critical event. An attacker that no list knows is ``malicious`` and yet not expected to be blocked: unknown is never
+blocked. Nor is one that AbuseIPDB alone knows (``THINLY_LISTED``): anybody may report there.
 Scores between 46 and 89 occur only on protected addresses, so that a threshold may move without changing the answer.
 
 Not imitated: rates and sizes of a real tenant (a day there is 10⁵ events), hosts that move between sites, and
@@ -68,7 +69,10 @@ CLIENT_LIST_ID = "91596_SOCAUTOBLOCK"
 
 #: story -> (what happens, what a good response does with it)
 STORIES: dict[str, tuple[str, str]] = {
-    "credential_stuffing": ("30 rotating addresses try passwords on login.shop.example", "block those that are listed"),
+    "credential_stuffing": (
+        "30 rotating addresses try passwords on login.shop.example",
+        "block those that two sources list",
+    ),
     "bola_enumeration": ("3 addresses walk through /v2/orders/{id}", "block 2, relate to a case opened by hand"),
     "vulnerability_scan": ("a scanner knocks on every path, mostly low", "block the loud one only"),
     "sql_injection": ("injection bursts against search and cart", "block, the network is on DROP"),
@@ -108,6 +112,8 @@ BYSTANDERS = tuple(f"198.51.100.{n}" for n in range(20, 32))
 #: 24 IPv4 and 6 IPv6 addresses, mixed, so that each burst has both.
 STUFFERS = tuple(f"2001:db8:bad:{n // 5 + 1}::{n + 16:x}" if n % 5 == 4 else f"203.0.113.{10 + n}" for n in range(30))
 UNLISTED_STUFFERS = frozenset(STUFFERS[-4:])
+#: Bait for haste: on AbuseIPDB with a high score, and on no other list.
+THINLY_LISTED = frozenset(STUFFERS[22:26])
 BOLA = ("203.0.113.130", "203.0.113.131", "203.0.113.132")
 SCANNERS = ("203.0.113.140", "203.0.113.141")
 INJECTORS = ("203.0.113.150", "203.0.113.151")
@@ -1048,11 +1054,15 @@ def _list_feed(day: _Day) -> Record:
         f"{PHISHING}  # phishing",
     ]
     hashes = ["# SHA-256 of files seen in attacks", *MALWARE_HASHES]
+    stuffers = [a for a in STUFFERS if a not in UNLISTED_STUFFERS | THINLY_LISTED]
+    attackers = ["# Addresses that attacked web applications", *stuffers, *BOLA[:2], SCANNERS[0], SPOOFER]
+    attackers += [*INJECTORS, *C2.values()]
     return {
         "files": {
             "drop_v4.json": body + json.dumps(metadata, separators=(",", ":")) + "\n",
             "malware-domains.txt": "\n".join(domains) + "\n",
             "bad-hashes.txt": "\n".join(hashes) + "\n",
+            "web-attackers.txt": "\n".join(attackers) + "\n",
         }
     }
 
@@ -1115,7 +1125,7 @@ def _truth() -> dict[str, Record]:
             truth[value] = {"label": label, "story": story, "block_expected": block}
 
     judge("malicious", "credential_stuffing", STUFFERS, block=True)
-    judge("malicious", "credential_stuffing", UNLISTED_STUFFERS & set(STUFFERS))
+    judge("malicious", "credential_stuffing", UNLISTED_STUFFERS | THINLY_LISTED)
     judge("malicious", "bola_enumeration", BOLA[:2], block=True)
     judge("malicious", "bola_enumeration", BOLA[2:])
     judge("malicious", "vulnerability_scan", SCANNERS[:1], block=True)

@@ -1,5 +1,5 @@
 """
-Our memory: windows read, findings seen, reputations, incident references, actions.
+Our memory: windows read, findings seen, reputations, verdicts and their policies, incident references, actions.
 
 It is not the truth. The vendors' systems are asked before every write, so a lost ledger costs calls, not
 correctness. SQLite by default; Postgres through the connection ``threat_response_ledger``.

@@ -4,20 +4,49 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, create_engine, event, inspect, select, text
+from sqlalchemy import Engine, Select, create_engine, delete, event, func, inspect, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
-from include.soar.ledger.tables import ActionRow, ClaimRow, FindingRow, IncidentRow, ReputationRow, Table, WindowRow
-from include.soar.model import ActionBatch, FetchBatch, Finding, Observable, Reputation
+from include.soar.enrichment import Unfinished
+from include.soar.ledger.tables import (
+    AccountRow,
+    ActionRow,
+    ClaimRow,
+    FindingRow,
+    IncidentRow,
+    PolicyRow,
+    QuotaRow,
+    ReputationRow,
+    Table,
+    UnfinishedRow,
+    VerdictRow,
+    WindowRow,
+)
+from include.soar.model import (
+    ActionBatch,
+    FetchBatch,
+    Finding,
+    Observable,
+    Outcome,
+    Reputation,
+    Severity,
+    Standing,
+    Window,
+    digest,
+)
+from include.soar.policy import Policy
+from include.soar.quota import Account, Admission, Quota, QuotaSeen, Reservation, backfills_part, longest
+from include.soar.verdicts import ACT, HOLD, History, Judgement
 
 #: The newest migration. A test holds it equal to Alembic's own head.
-HEAD = "0001"
+HEAD = "0003"
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 #: Rows in one statement: SQLite allows 32,766 variables.
@@ -110,6 +139,24 @@ class Ledger:
         with Session(self.engine, expire_on_commit=False) as session:
             return list(session.scalars(query))
 
+    def first_decided_at(self, window: Window) -> datetime | None:
+        """When a window was first decided on; None: never."""
+        query = select(func.min(WindowRow.first_decided_at)).where(
+            WindowRow.start_at == window.start_at, WindowRow.end_at == window.end_at
+        )
+        with self._session() as session:
+            return session.scalar(query)
+
+    def record_decided(self, window: Window, *, now: datetime) -> None:
+        """Only the first time counts."""
+        known = update(WindowRow).where(
+            WindowRow.start_at == window.start_at,
+            WindowRow.end_at == window.end_at,
+            WindowRow.first_decided_at.is_(None),
+        )
+        with self._session() as session:
+            session.execute(known.values(first_decided_at=now))
+
     def claim_findings(self, findings: Sequence[Finding], *, window_key: str, now: datetime) -> dict[str, str]:
         """
         Note who read each finding first, and tell it: uid -> window key.
@@ -140,28 +187,32 @@ class Ledger:
 
     # --- reputations ------------------------------------------------------------------------------------
 
-    def reputations(self, provider: str, observables: Sequence[Observable], *, now: datetime) -> dict[str, Reputation]:
-        """Stored answers that are still good, by observable key."""
+    def reputations(
+        self, provider: str, observables: Sequence[Observable], *, now: datetime, stale: bool = False
+    ) -> dict[str, Reputation]:
+        """
+        The last answers that were known at ``now`` and still good then, by observable key.
+
+        :param stale: also those that were no longer good
+        """
         found: dict[str, Reputation] = {}
         with self._session() as session:
             for part in chunks([o.key for o in observables]):
-                query = select(ReputationRow).where(
-                    ReputationRow.provider == provider,
-                    ReputationRow.observable.in_(part),
-                    ReputationRow.good_until > now,
-                )
+                query = _last_known(now).where(ReputationRow.provider == provider, ReputationRow.observable.in_(part))
                 for row in session.scalars(query):
-                    found[row.observable] = Reputation.model_validate(row.document)
+                    if stale or row.good_until > now:
+                        found[row.observable] = Reputation.model_validate(row.document)
         return found
 
     def store_reputations(self, answers: Iterable[tuple[Reputation, timedelta]]) -> None:
-        """Store answers, each with how long it stays good. The caller passes real answers only."""
+        """Add answers, each with how long it stays good. The caller passes real answers only."""
         rows = [
             {
                 "provider": reputation.provider,
                 "observable": reputation.observable.key,
                 "known_at": reputation.known_at,
                 "good_until": reputation.known_at + life,
+                "body_digest": reputation.body_digest,
                 "document": reputation.to_json(),
             }
             for reputation, life in answers
@@ -169,6 +220,240 @@ class Ledger:
         if rows:
             with self._session() as session:
                 self._upsert(session, ReputationRow, rows, keep=set())
+
+    def answer_changes(self, start: datetime, end: datetime) -> list[tuple[Reputation | None, Reputation]]:
+        """
+        What was known at ``start`` and what at ``end``, of each value about which a source said something in between;
+        None: nothing was known. By provider and observable.
+        """
+        newer = _last_known(end).where(ReputationRow.known_at > start)
+        changes: dict[tuple[str, str], list[Reputation | None]] = {}
+        with self._session() as session:
+            for row in session.scalars(newer):
+                changes[row.provider, row.observable] = [None, Reputation.model_validate(row.document)]
+            for provider in {provider for provider, _ in changes}:
+                for part in chunks([key for name, key in changes if name == provider]):
+                    older = _last_known(start).where(
+                        ReputationRow.provider == provider, ReputationRow.observable.in_(part)
+                    )
+                    for row in session.scalars(older):
+                        changes[provider, row.observable][0] = Reputation.model_validate(row.document)
+        return [(before, after) for _, (before, after) in sorted(changes.items()) if after is not None]
+
+    # --- quotas -----------------------------------------------------------------------------------------
+
+    def reserve(
+        self,
+        account: Account,
+        quotas: Sequence[Quota],
+        wanted: int,
+        *,
+        backfill: bool,
+        live_share: float,
+        now: datetime,
+    ) -> Reservation:
+        """
+        As many of the wanted calls as every quota still has, all or nothing of each: what is granted here is granted
+        to nobody else.
+
+        :param quotas: those of this account
+        :param live_share: the share of each quota that backfills leave
+        """
+        with self._session() as session:
+            self._locked(session, account)
+            periods = [(quota, *self._period(session, account, quota, now)) for quota in quotas]
+            left = [_left(*period, backfill, live_share, now) for period in periods]
+            granted = max(0, min([wanted, *(one.calls for one in left)]))
+            if granted:
+                for _, row, _ in periods:
+                    row.used += granted
+                    row.used_by_backfill += granted if backfill else 0
+                    row.last_at = max(row.last_at, now)
+            short = max((one for one in left if one.calls < wanted), key=lambda one: one.again_at, default=None)
+            return Reservation(
+                granted,
+                tuple((quota, row.started_at) for quota, row, _ in periods),
+                f"{short.whose} used up" if short else "",
+                short.again_at if short else None,
+            )
+
+    def settle(
+        self,
+        account: Account,
+        reservation: Reservation,
+        *,
+        unused: int,
+        seen: QuotaSeen | None,
+        backfill: bool,
+        now: datetime,
+    ) -> None:
+        """
+        Give back what was not used of a reservation, and believe what the answers' headers say.
+
+        Their limit replaces ours, their count of used calls raises ours, never lowers it: calls that somebody has
+        reserved have not arrived there yet. Only the period in which the call was reserved is corrected.
+
+        :param unused: of the calls granted
+        """
+        if not reservation.periods or not (unused or seen):
+            return
+        told = longest([quota for quota, _ in reservation.periods])
+        with self._session() as session:
+            self._locked(session, account)
+            for quota, started_at in reservation.periods:
+                row = session.get_one(QuotaRow, (*_key(account), quota.seconds, started_at))
+                row.used = max(row.used - unused, row.seen_used)
+                row.used_by_backfill = max(row.used_by_backfill - (unused if backfill else 0), 0)
+                if seen is None or quota is not told:
+                    continue
+                if seen.limit is not None:
+                    row.allowed = seen.limit
+                if seen.remaining is not None:
+                    row.seen_used = max(row.seen_used, row.allowed - seen.remaining)
+                    row.used = max(row.used, row.seen_used)
+                if seen.resets_at and now < seen.resets_at <= now + quota.period:
+                    row.ends_at = seen.resets_at
+
+    def quota_left(
+        self, account: Account, quotas: Sequence[Quota], *, backfill: bool, live_share: float, now: datetime
+    ) -> int | None:
+        """How many calls would be granted now; None: there is no quota."""
+        if not quotas:
+            return None
+        with self._session() as session:
+            self._locked(session, account)
+            periods = [(quota, *self._period(session, account, quota, now)) for quota in quotas]
+            return max(0, min(_left(*period, backfill, live_share, now).calls for period in periods))
+
+    def _locked(self, session: Session, account: Account) -> AccountRow:
+        """The account's row, which nobody else can change until this transaction ends."""
+        row = dict(zip(("provider", "key", "name"), _key(account), strict=True))
+        self._upsert(session, AccountRow, [row | {"openings": 0, "reason": ""}], keep={"openings", "reason"})
+        return session.get_one(AccountRow, _key(account), with_for_update=True)
+
+    def _period(
+        self, session: Session, account: Account, quota: Quota, now: datetime
+    ) -> tuple[QuotaRow, QuotaRow | None]:
+        """The quota's period at this time, made if it is new, and the one before it."""
+        query = (
+            select(QuotaRow)
+            .where(
+                QuotaRow.provider == account.provider,
+                QuotaRow.key == account.key,
+                QuotaRow.name == account.name,
+                QuotaRow.period_seconds == quota.seconds,
+            )
+            .order_by(QuotaRow.started_at.desc())
+            .limit(2)
+        )
+        rows = list(session.scalars(query))
+        # Before the last one's start as well: another worker's clock may be ahead of ours.
+        if rows and now < rows[0].ends_at:
+            return rows[0], rows[1] if len(rows) > 1 else None
+        phase = {"phase": rows[0].ends_at} if rows else {}
+        row = QuotaRow(
+            **dict(zip(("provider", "key", "name"), _key(account), strict=True)),
+            period_seconds=quota.seconds,
+            started_at=quota.period_start(now, **phase),
+            ends_at=quota.renews_at(now, **phase),
+            allowed=quota.calls,
+            used=0,
+            used_by_backfill=0,
+            seen_used=0,
+            last_at=now,
+        )
+        session.add(row)
+        return row, rows[0] if rows else None
+
+    # --- breakers ---------------------------------------------------------------------------------------
+
+    def admit(self, account: Account, *, now: datetime, probe_lease: timedelta = timedelta(minutes=2)) -> Admission:
+        """
+        Whether anybody may ask now. After the breaker's time the first who comes may probe; the others are told to
+        wait until the lease ends, by when the probe has closed the breaker or opened it anew.
+        """
+        with self._session() as session:
+            row = self._locked(session, account)
+            if row.blocked_until is None:
+                return Admission()
+            if now < row.blocked_until:
+                return Admission(row.blocked_until, row.reason)
+            row.blocked_until = now + probe_lease
+            return Admission(probe=True)
+
+    def trip(
+        self,
+        account: Account,
+        *,
+        reason: str,
+        pause: timedelta | None,
+        first_pause: timedelta,
+        longest_pause: timedelta,
+        now: datetime,
+    ) -> datetime:
+        """
+        Open the breaker. Gives the time at which it may be probed.
+
+        :param pause: None: ``first_pause``, and twice as long each time that it opens again without a good answer
+        """
+        with self._session() as session:
+            row = self._locked(session, account)
+            if pause is None:
+                # The exponent is bounded, or a year of failures would overflow.
+                pause = min(first_pause * 2 ** min(row.openings, 20), longest_pause)
+            row.openings += 1
+            row.blocked_until, row.reason = now + pause, reason
+            return row.blocked_until
+
+    def recover(self, account: Account) -> None:
+        """The provider answers: close the breaker."""
+        with self._session() as session:
+            row = self._locked(session, account)
+            row.openings, row.blocked_until, row.reason = 0, None, ""
+
+    # --- unfinished -------------------------------------------------------------------------------------
+
+    def unfinished(self, *, now: datetime, since: datetime, limit: int) -> list[Finding]:
+        """Findings that asking again may finish now, the oldest first; none that were left before ``since``."""
+        query = (
+            select(UnfinishedRow)
+            .where(UnfinishedRow.retry_at <= now, UnfinishedRow.since >= since)
+            .order_by(UnfinishedRow.since, UnfinishedRow.finding_uid)
+            .limit(limit)
+        )
+        with self._session() as session:
+            return [Finding.model_validate(row.finding) for row in session.scalars(query)]
+
+    def record_unfinished(
+        self, left: Sequence[Unfinished], *, done: Sequence[str], give_up_before: datetime, now: datetime
+    ) -> int:
+        """
+        Remember what a run could not finish, and forget what it could.
+
+        :param done: uids of findings that are complete
+        :param give_up_before: forget what has been unfinished since before then
+        :return: how many were given up
+        """
+        rows = [
+            {
+                "finding_uid": one.finding.uid,
+                "since": now,
+                "retry_at": one.retry_at,
+                "providers": list(one.providers),
+                "finding": one.finding.to_json(),
+            }
+            for one in left
+        ]
+        with self._session() as session:
+            if rows:
+                self._upsert(session, UnfinishedRow, rows, keep={"since"})
+            for part in chunks(done):
+                session.execute(delete(UnfinishedRow).where(UnfinishedRow.finding_uid.in_(part)))
+            old = select(UnfinishedRow).where(UnfinishedRow.since < give_up_before)
+            given_up = list(session.scalars(old))
+            for row in given_up:
+                session.delete(row)
+            return len(given_up)
 
     # --- incidents --------------------------------------------------------------------------------------
 
@@ -248,6 +533,175 @@ class Ledger:
             query = query.where(ActionRow.control == control)
         with Session(self.engine, expire_on_commit=False) as session:
             return list(session.scalars(query))
+
+    # --- verdicts ---------------------------------------------------------------------------------------
+
+    def record_verdicts(
+        self,
+        judgements: Sequence[Judgement],
+        *,
+        policy: Policy,
+        minimum_severity: Severity | None,
+        run_id: str,
+        now: datetime,
+    ) -> None:
+        """Add a run's verdicts to the history. The same ones again, as by a retried task, add nothing."""
+        rows = []
+        for judgement in judgements:
+            inputs, key = judgement.inputs.to_json(), judgement.inputs.observable.key
+            plan = judgement.plan.to_json() if judgement.plan else None
+            inputs_digest = digest(inputs)
+            identity = [run_id, key, inputs_digest, policy.digest, minimum_severity, judgement.outcome, plan]
+            rows.append(
+                {
+                    "id": digest(identity),
+                    "run_id": run_id,
+                    "observable": key,
+                    "last_seen_at": judgement.inputs.observed.last_seen_at,
+                    "decided_at": now,
+                    "policy_digest": policy.digest,
+                    "inputs_digest": inputs_digest,
+                    "minimum_severity": minimum_severity.value if minimum_severity else None,
+                    "standing": judgement.verdict.standing.value,
+                    "confidence": judgement.verdict.confidence,
+                    "outcome": judgement.outcome,
+                    "reasons": list(judgement.verdict.reasons),
+                    "inputs": inputs,
+                    "plan": plan,
+                }
+            )
+        if not rows:
+            return
+        known = {"digest": policy.digest, "document": policy.document, "first_used_at": now}
+        with self._session() as session:
+            self._upsert(session, PolicyRow, [known], keep=set(known))
+            self._upsert(session, VerdictRow, rows, keep=set(rows[0]))
+
+    def history(
+        self, observables: Sequence[Observable], *, since: datetime, before: datetime, known_before: datetime
+    ) -> dict[str, History]:
+        """
+        What was decided about these over earlier findings, by observable key; only of those that have a history.
+
+        :param before: event time: the first sighting of the case at hand. So a window that is decided again, by a
+            retried task or another run, does not meet its own verdicts
+        :param known_before: clock time: when the run began. So a retried task reads what its first try read,
+            whatever other runs have added meanwhile
+        """
+        found: dict[str, dict[str, Any]] = {}
+        counted = (VerdictRow.observable, func.count(VerdictRow.id), func.max(VerdictRow.last_seen_at))
+        acted = select(ActionRow.observable).where(
+            ActionRow.observable == VerdictRow.observable,
+            ActionRow.outcome.in_([Outcome.BLOCKED.value, Outcome.DETECT_ONLY.value]),
+        )
+        kinds = {
+            "malicious": VerdictRow.standing == Standing.MALICIOUS.value,
+            "benign": VerdictRow.standing == Standing.BENIGN.value,
+            # Decided (what was held may have been approved), and a control is known to have followed: a plan alone
+            # is nobody's block.
+            "blocked": VerdictRow.outcome.in_([ACT, HOLD]) & acted.exists(),
+        }
+        with self._session() as session:
+            for part in chunks(sorted({o.key for o in observables})):
+                for kind, condition in kinds.items():
+                    query = (
+                        select(*counted)
+                        .where(
+                            VerdictRow.observable.in_(part),
+                            VerdictRow.last_seen_at >= since,
+                            VerdictRow.last_seen_at < before,
+                            VerdictRow.decided_at < known_before,
+                            condition,
+                        )
+                        .group_by(VerdictRow.observable)
+                    )
+                    for key, count, last_at in session.execute(query):
+                        found.setdefault(key, {}).update({kind: count, f"{kind}_last_at": last_at})
+        return {key: History(**values) for key, values in found.items()}
+
+    def verdict(self, observable: Observable, *, at: datetime) -> VerdictRow | None:
+        """The last verdict about an observable that had been made at that time."""
+        query = (
+            select(VerdictRow)
+            .where(VerdictRow.observable == observable.key, VerdictRow.decided_at <= at)
+            .order_by(VerdictRow.decided_at.desc(), VerdictRow.id)
+            .limit(1)
+        )
+        with Session(self.engine, expire_on_commit=False) as session:
+            return session.scalars(query).first()
+
+    def deciding_runs(self, *, since: datetime, until: datetime) -> list[str]:
+        """The runs that decided in that time, in the order of their last decision."""
+        last = func.max(VerdictRow.decided_at)
+        query = (
+            select(VerdictRow.run_id)
+            .where(VerdictRow.decided_at >= since, VerdictRow.decided_at < until)
+            .group_by(VerdictRow.run_id)
+            .order_by(last, VerdictRow.run_id)
+        )
+        with self._session() as session:
+            return list(session.scalars(query))
+
+    def verdicts(self, run_id: str) -> list[VerdictRow]:
+        """Every verdict of a run, in order of time: more than one about an observable where it was decided again."""
+        query = (
+            select(VerdictRow)
+            .where(VerdictRow.run_id == run_id)
+            .order_by(VerdictRow.decided_at, VerdictRow.observable, VerdictRow.id)
+        )
+        with Session(self.engine, expire_on_commit=False) as session:
+            return list(session.scalars(query))
+
+    def policy(self, policy_digest: str) -> dict[str, Any] | None:
+        """The document of a policy by which verdicts were made."""
+        with Session(self.engine) as session:
+            row = session.get(PolicyRow, policy_digest)
+            return row.document if row else None
+
+
+def _key(account: Account) -> tuple[str, str, str]:
+    return account.provider, account.key, account.name
+
+
+def _last_known(now: datetime) -> Select[ReputationRow]:
+    """Of each provider and observable the last answer that was known at that time."""
+    later = aliased(ReputationRow)
+    newer = select(later.known_at).where(
+        later.provider == ReputationRow.provider,
+        later.observable == ReputationRow.observable,
+        later.known_at > ReputationRow.known_at,
+        later.known_at <= now,
+    )
+    return select(ReputationRow).where(ReputationRow.known_at <= now, ~newer.exists())
+
+
+@dataclass(frozen=True)
+class _Left:
+    calls: int
+    whose: str
+    again_at: datetime
+
+
+def _left(
+    quota: Quota, row: QuotaRow, before: QuotaRow | None, backfill: bool, live_share: float, now: datetime
+) -> _Left:
+    """What a quota has left in the period ``row``, and when it has more."""
+    counted = [row]
+    again_at = row.ends_at
+    if quota.is_burst:
+        if before and now < before.last_at + quota.period:
+            counted.append(before)
+            again_at = before.last_at + quota.period
+        if row.used >= row.allowed:
+            again_at = row.last_at + quota.period
+    left = row.allowed - sum(one.used for one in counted)
+    whose = str(replace(quota, calls=row.allowed))
+    if backfill:
+        part = backfills_part(row.allowed, live_share)
+        share = part - sum(one.used_by_backfill for one in counted)
+        if share < left:
+            return _Left(share, f"the backfills' {part:,} of {whose} are", again_at)
+    return _Left(left, f"{whose} are", again_at)
 
 
 def _engine(url: str) -> Engine:

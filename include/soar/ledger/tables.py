@@ -37,7 +37,7 @@ class Table(DeclarativeBase):
 
 
 class WindowRow(Table):
-    """One source's one window: what was read, from which pages."""
+    """One source's one window: what was read, from which pages, and when it was first decided on."""
 
     __tablename__ = "windows"
     source: Mapped[str] = mapped_column(String(64), primary_key=True)
@@ -51,6 +51,7 @@ class WindowRow(Table):
     rejected: Mapped[int] = mapped_column(Integer)
     digest: Mapped[str] = mapped_column(String(64))
     fetched_at: Mapped[datetime]
+    first_decided_at: Mapped[datetime | None]
 
 
 class FindingRow(Table):
@@ -67,14 +68,72 @@ class FindingRow(Table):
 
 
 class ReputationRow(Table):
-    """A provider's last real answer about an observable. Never an error, never a "not checked"."""
+    """
+    A provider's real answer about an observable, when it was known, and until when it need not be asked for again.
+    Never an error, never a "not checked". Rows are added and never changed: what was known at any time can be asked.
+    """
 
     __tablename__ = "reputations"
     provider: Mapped[str] = mapped_column(String(64), primary_key=True)
     observable: Mapped[str] = mapped_column(String(768), primary_key=True)
-    known_at: Mapped[datetime]
+    known_at: Mapped[datetime] = mapped_column(primary_key=True)
     good_until: Mapped[datetime]
+    body_digest: Mapped[str] = mapped_column(String(64))
     document: Mapped[dict[str, Any]]
+
+    __table_args__ = (Index("ix_reputations_known_at", "known_at"),)
+
+
+class AccountRow(Table):
+    """
+    One kind of call at one provider with one key, and its breaker. Locked by whoever changes its quotas.
+
+    ``openings`` counts how often the breaker opened in a row, ``reason`` says why it did last.
+    """
+
+    __tablename__ = "accounts"
+    provider: Mapped[str] = mapped_column(String(64), primary_key=True)
+    key: Mapped[str] = mapped_column(String(64), primary_key=True)
+    name: Mapped[str] = mapped_column(String(64), primary_key=True)
+    openings: Mapped[int] = mapped_column(Integer)
+    blocked_until: Mapped[datetime | None]
+    reason: Mapped[str] = mapped_column(Text)
+
+
+class QuotaRow(Table):
+    """
+    One period of one quota of an account.
+
+    ``allowed`` is the declared limit until an answer tells another. ``used`` are the calls made or reserved, and
+    never less than ``seen_used``, the most that an answer told.
+    """
+
+    __tablename__ = "quotas"
+    provider: Mapped[str] = mapped_column(String(64), primary_key=True)
+    key: Mapped[str] = mapped_column(String(64), primary_key=True)
+    name: Mapped[str] = mapped_column(String(64), primary_key=True)
+    period_seconds: Mapped[int] = mapped_column(Integer, primary_key=True)
+    started_at: Mapped[datetime] = mapped_column(primary_key=True)
+    ends_at: Mapped[datetime]
+    allowed: Mapped[int] = mapped_column(Integer)
+    used: Mapped[int] = mapped_column(Integer)
+    used_by_backfill: Mapped[int] = mapped_column(Integer)
+    seen_used: Mapped[int] = mapped_column(Integer)
+    last_at: Mapped[datetime]
+
+
+class UnfinishedRow(Table):
+    """
+    A finding that was decided although a source could not be asked about one of its values: a later run takes it up
+    again. ``since`` is when that was first so, ``retry_at`` when asking may help.
+    """
+
+    __tablename__ = "unfinished"
+    finding_uid: Mapped[str] = mapped_column(String(64), primary_key=True)
+    since: Mapped[datetime]
+    retry_at: Mapped[datetime]
+    providers: Mapped[list[str]] = mapped_column(JSON)
+    finding: Mapped[dict[str, Any]]
 
 
 class IncidentRow(Table):
@@ -115,3 +174,44 @@ class ActionRow(Table):
     updated_at: Mapped[datetime]
 
     __table_args__ = (Index("ix_actions_expires_at", "expires_at"),)
+
+
+class PolicyRow(Table):
+    """A policy by which verdicts were made, as JSON: an old verdict is made again under its own rules."""
+
+    __tablename__ = "policies"
+    digest: Mapped[str] = mapped_column(String(64), primary_key=True)
+    document: Mapped[dict[str, Any]]
+    first_used_at: Mapped[datetime]
+
+
+class VerdictRow(Table):
+    """
+    One verdict of one run, with all that it followed from. Rows are added and never changed.
+
+    ``id`` is the digest of run, observable, inputs, policy and outcome: what is decided again in the same way is
+    the same row. ``outcome``: ``act``, ``hold``, ``refuse``, or ``leave`` where nothing spoke for acting; ``plan``
+    is the indicator or the refusal. ``last_seen_at`` is event time, ``decided_at`` the clock's.
+    """
+
+    __tablename__ = "verdicts"
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    run_id: Mapped[str] = mapped_column(String(512))
+    observable: Mapped[str] = mapped_column(String(768))
+    last_seen_at: Mapped[datetime]
+    decided_at: Mapped[datetime]
+    policy_digest: Mapped[str] = mapped_column(String(64))
+    inputs_digest: Mapped[str] = mapped_column(String(64))
+    minimum_severity: Mapped[str | None] = mapped_column(String(16))
+    standing: Mapped[str] = mapped_column(String(16))
+    confidence: Mapped[int] = mapped_column(Integer)
+    outcome: Mapped[str] = mapped_column(String(16))
+    reasons: Mapped[list[str]] = mapped_column(JSON)
+    inputs: Mapped[dict[str, Any]]
+    plan: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+
+    __table_args__ = (
+        Index("ix_verdicts_observable", "observable", "last_seen_at"),
+        Index("ix_verdicts_decided_at", "decided_at"),
+        Index("ix_verdicts_run_id", "run_id"),
+    )

@@ -1,0 +1,52 @@
+"""Foreign text on a terminal: nothing in it is obeyed, and nothing in it can be clicked."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+
+from pydantic import BaseModel
+
+from include.soar.model import Indicator, Refusal
+from include.soar.policy import Policy
+from include.soar.verdicts import HOLD
+
+_SCHEME = re.compile(r"\b(ht|f)tp(?=s?://)", re.IGNORECASE)
+#: A dotted name or an IPv4 address, and not a number with a fraction.
+_DOTTED = re.compile(r"(?<![\w.])(?:[\w-]+\.)+[^\W\d_][\w-]*|(?<![\w.])\d+(?:\.\d+){3}(?!\w)")
+#: The policy's own file and fields, as reasons name them: ``block.evidence`` is nobody's host.
+_OURS = (
+    "policy.yaml",
+    *(
+        f"{name}.{inner}"
+        for name, section in Policy.model_fields.items()
+        if isinstance(section.annotation, type) and issubclass(section.annotation, BaseModel)
+        for inner in section.annotation.model_fields
+    ),
+)
+
+
+def shown(text: str) -> str:
+    """With control, invisible and direction-changing characters written out: an escape sequence is obeyed by nobody."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def safe(text: str) -> str:
+    """Text that may name somebody's host: shown, with every dotted name and address defanged."""
+    harmless = _SCHEME.sub(lambda m: "fxp" if m[1].lower() == "f" else "hxxp", text)
+    return shown(_DOTTED.sub(lambda m: m[0] if m[0].startswith(_OURS) else m[0].replace(".", "[.]"), harmless))
+
+
+def when(instant: datetime) -> str:
+    return f"{instant:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def outcome_words(outcome: str, plan: Indicator | Refusal | None) -> str:
+    """What became of a verdict, in one line."""
+    if isinstance(plan, Indicator):
+        held = "held until a person answers; " if outcome == HOLD else ""
+        return f"{held}to be acted on until {when(plan.expires_at)}, seen as {', '.join(plan.roles)}"
+    if plan is None:
+        return "left alone: it is not malicious, or was seen in no finding of high priority"
+    where = " ".join(part for part in (plan.layer, plan.list_name, plan.entry) if part)
+    return safe(f"refused: {where}: {plan.reason}")

@@ -1,0 +1,205 @@
+"""A new vendor: does what the scaffold writes run at once, does the page that tells of it, and what does it refuse?"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from include.ops.__main__ import main
+from include.ops.new_vendor import FILES, FORMS, LONGEST_NAME, POLICY, REGISTRY, SHARED, SIMULATORS, scaffold
+from include.soar.policy import load_policy
+from tests.conftest import ROOT
+from tests.project import test_completeness as completeness
+
+PAGE = (ROOT / "docs/add-a-vendor.md").read_text("utf-8")
+NOT_COPIED = (".git", ".venv*", ".demo", ".*cache", ".hypothesis", "__pycache__", "*.egg-info", "pictures")
+
+
+@pytest.fixture
+def shared(tmp_path: Path) -> Path:
+    """A project of nothing but the files that a scaffold adds a line to."""
+    for file in (*SHARED, "pyproject.toml"):
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / file, tmp_path / file)
+    return tmp_path
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """The whole project, with this interpreter where `make` would have put one."""
+    project = tmp_path / "project"
+    shutil.copytree(ROOT, project, ignore=shutil.ignore_patterns(*NOT_COPIED))
+    tools = project / ".venv/bin"
+    tools.mkdir(parents=True)
+    for tool, command in (("python", sys.executable), ("ruff", f"{sys.executable} -m ruff")):
+        (tools / tool).write_text(f'#!/bin/sh\nexec {command} "$@"\n')
+        (tools / tool).chmod(0o755)
+    for stamp in (".run", ".dev"):  # newer than what they are made of: nothing is installed
+        (project / ".venv" / stamp).touch()
+    return project
+
+
+def contents(root: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+def scripts() -> Iterator[str]:
+    return (match[1] for match in re.finditer(r"^```sh\n(.*?)^```$", PAGE, re.M | re.S))
+
+
+@pytest.mark.skipif(not shutil.which("make"), reason="needs make")
+def test_the_page_can_be_followed_to_the_letter(copy: Path, tmp_path: Path) -> None:
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "MAKE", "MFLAGS"))
+    }
+    # Neither is used there, and hypothesis takes its time to load.
+    environment |= {"PYTEST_ADDOPTS": "-p no:cacheprovider -p no:hypothesispytest", "TMPDIR": str(tmp_path)}
+    done = ""
+    for script in scripts():
+        ran = subprocess.run(
+            ["sh", "-e", "-c", script],
+            cwd=copy,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=110,
+        )
+        assert ran.returncode == 0, script + ran.stdout + ran.stderr
+        done += ran.stdout
+    # It did what it says, and not nothing.
+    assert re.search(r"^\d+ passed", done, re.M)
+    assert "tests/vendors/acme_intel/test_operators.py" in done
+    assert "plugins/vendors/acme_intel/api.py" in "".join(re.findall(r"^.*CHANGE:.*$", done, re.M))
+    assert "`acme_intel_default`" in (copy / "README.md").read_text("utf-8")
+
+
+def test_the_page_says_where_everything_goes() -> None:
+    assert {path for path in SHARED if path != REGISTRY} - set(re.findall(r"[\w/]+\.(?:py|yaml)", PAGE)) == set()
+    assert len(list(scripts())) == 4
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_a_file_that_is_missing_is_named(shared: Path, monkeypatch: pytest.MonkeyPatch, file: str) -> None:
+    scaffold("acme_intel", shared)
+    monkeypatch.setattr(completeness, "ROOT", shared)
+    # The lines in the shared files are those of the running project.
+    before = [what for what in completeness.missing("acme_intel") if " for " not in what and " type " not in what]
+    assert before == []
+    (shared / file).unlink()
+    named = file.replace("samples/lookup.json", "samples/*")
+    assert named in completeness.missing("acme_intel")
+
+
+@pytest.mark.parametrize("name", ["ab", "contracts_intel", "base9", "zeta_10", "a123456789_1234567890_12"])
+def test_what_is_written_is_formatted_whatever_the_name(shared: Path, name: str) -> None:
+    assert len(name) <= LONGEST_NAME
+    new = [path for path in scaffold(name, shared) if path.suffix == ".py" and path != shared / FORMS]
+    # What is ours ruff sees from what is there.
+    tests = [f"tests/{file}" for file in ("soar", "support.py", "vendors/support.py", "vendors/controls.py")]
+    for file in ("include/soar", "include/simulators/kit.py", "plugins/vendors/__init__.py", *tests):
+        (shared / file).symlink_to(ROOT / file)
+    for command in (["check"], ["format", "--check"]):
+        ran = subprocess.run(
+            [sys.executable, "-m", "ruff", *command, "--no-cache", *map(str, new)],
+            cwd=shared,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert ran.returncode == 0, ran.stdout
+    assert not [path for path in new if re.search("acme", path.read_text("utf-8"), re.I)]
+
+
+def test_each_shared_file_gets_its_lines_and_keeps_the_others(shared: Path) -> None:
+    before = {path: (ROOT / path).read_text("utf-8").splitlines() for path in SHARED}
+    scaffold("acme_intel", shared)
+    added = {}
+    for path, lines in before.items():
+        after = (shared / path).read_text("utf-8").splitlines()
+        rest = iter(after)
+        assert all(line in rest for line in lines), f"{path} lost a line"
+        added[path] = len(after) - len(lines)
+    assert added == {REGISTRY: 2, SIMULATORS: 1, FORMS: 9, POLICY: 4}
+
+
+def test_its_word_counts_for_nothing_until_a_person_has_graded_it(shared: Path) -> None:
+    scaffold("acme_intel", shared)
+    policy = load_policy([shared / POLICY])
+    assert policy.verdict.reliability[policy.sources["acme_intel"].reliability] == 0
+    assert "acme_intel" not in policy.enrichment.providers
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("abuseipdb", "exists already"),
+        ("base", "exists already: plugins/vendors/base.py"),
+        ("kit", "exists already: include/simulators/kit.py"),
+        ("akamai", "a package of Akamai's"),
+        ("email", "standard library"),
+        ("class", "no name of a module"),
+        ("Acme", "no name of a module"),
+        ("acme-intel", "no name of a module"),
+        ("9lives", "no name of a module"),
+        ("_acme", "no name of a module"),
+        ("../acme", "no name of a module"),
+        ("acmé", "no name of a module"),
+        ("acme\n", "no name of a module"),
+        ("", "no name of a module"),
+        ("a" * (LONGEST_NAME + 1), "longer than"),
+    ],
+)
+def test_a_bad_name_is_refused_and_nothing_is_written(
+    shared: Path, capsys: pytest.CaptureFixture[str], name: str, why: str
+) -> None:
+    for file in ("plugins/vendors/abuseipdb/api.py", "plugins/vendors/base.py", "include/simulators/kit.py"):
+        (shared / file).parent.mkdir(parents=True, exist_ok=True)
+        (shared / file).touch()
+    before = contents(shared)
+    assert main(["new-vendor", "--to", str(shared), "--", name]) == 2
+    assert why in capsys.readouterr().err
+    assert contents(shared) == before
+
+
+def test_the_same_name_twice_is_refused(shared: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["new-vendor", "acme_intel", "--to", str(shared)]) == 0
+    assert set(FILES) | set(SHARED) <= set(capsys.readouterr().out.splitlines())
+    after = contents(shared)
+    assert main(["new-vendor", "acme_intel", "--to", str(shared)]) == 2
+    assert "exists already: plugins/vendors/acme_intel" in capsys.readouterr().err
+    assert contents(shared) == after
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        (REGISTRY, "ENRICH: dict", "ASK: dict"),
+        (REGISTRY, "from vendors", "from elsewhere"),
+        (SIMULATORS, "SIMULATORS = {", "FAKES = {"),
+        (FORMS, '"connection-types"', '"types"'),
+        (POLICY, "\nsources:", "\nvoices:"),
+    ],
+)
+def test_a_shared_file_that_was_changed_is_named_and_nothing_is_written(
+    shared: Path, capsys: pytest.CaptureFixture[str], file: str, old: str, new: str
+) -> None:
+    text = (shared / file).read_text("utf-8")
+    assert old in text
+    (shared / file).write_text(text.replace(old, new), "utf-8")
+    before = contents(shared)
+    assert main(["new-vendor", "acme_intel", "--to", str(shared)]) == 2
+    assert f"{file}: no place for acme_intel" in capsys.readouterr().err
+    assert contents(shared) == before
+
+
+def test_a_folder_that_is_no_project_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["new-vendor", "acme_intel", "--to", str(tmp_path)]) == 2
+    assert "is no copy of this project" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
