@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from types import MappingProxyType
 
+from include.soar import caps
 from include.soar.model import (
     Decision,
     Finding,
@@ -19,7 +21,8 @@ from include.soar.model import (
     Verdict,
 )
 from include.soar.policy import Policy
-from include.soar.verdicts import judge, speaks_against
+from include.soar.traffic import Statement, behind, by_address, good_users
+from include.soar.verdicts import History, Inputs, gather, judge, lacking_evidence
 
 
 def decide(
@@ -28,6 +31,7 @@ def decide(
     reputations: Mapping[str, Sequence[Reputation]],
     policy: Policy,
     *,
+    history: Mapping[str, History] = MappingProxyType({}),
     minimum_severity: Severity | None = None,
     silent_providers: Sequence[str] = (),
     now: datetime,
@@ -36,9 +40,13 @@ def decide(
     From findings and answers to a decision.
 
     :param reputations: by observable key
+    :param history: by observable key, what we decided about it over earlier findings
     :param minimum_severity: overrides the policy's
     :param now: an observable whose block would already be over is not planned
+    :raises PolicyError: a file that the policy names is missing or cannot be read
+    :return: where a cap is exceeded nothing is to be acted on, and all of it is held
     """
+    policy.block.require_files()
     floor = minimum_severity or policy.priority.minimum_severity
     priorities = tuple(
         Priority(
@@ -50,38 +58,36 @@ def decide(
     )
     high = {p.finding_uid for p in priorities if p.high}
     by_uid = {f.uid: f for f in findings}
+    gate = policy.gate_at(now)
+    statements = by_address(findings)
     verdicts: list[Verdict] = []
     indicators: list[Indicator] = []
     refusals: list[Refusal] = []
     for item in observed:
-        verdict = judge(item.observable, reputations.get(item.observable.key, ()), policy)
+        key = item.observable.key
+        inputs = gather(
+            item,
+            by_uid,
+            reputations.get(key, ()),
+            history=history.get(key),
+            hit=gate.check(item.observable),
+        )
+        verdict = judge(inputs, policy)
         verdicts.append(verdict)
-        outcome = _indicator(item, verdict, by_uid, high, policy, now)
+        outcome = _indicator(item, inputs, verdict, by_uid, high, statements, policy, now)
         if isinstance(outcome, Indicator):
             indicators.append(outcome)
         elif outcome is not None:
             refusals.append(outcome)
-    if len(indicators) > policy.block.maximum_per_run:
-        reason = (
-            f"{len(indicators)} indicators in one run are more than block.maximum_per_run "
-            f"{policy.block.maximum_per_run}: nothing is blocked until a person has looked"
-        )
-        refusals.extend(
-            Refusal(
-                observable=i.observable,
-                layer="cap",
-                entry="block.maximum_per_run",
-                reason=reason,
-                finding_uids=i.finding_uids,
-            )
-            for i in indicators
-        )
-        indicators = []
+    looked = caps.look(indicators, statements, policy.block)
     return Decision(
         policy_digest=policy.digest,
         priorities=priorities,
         verdicts=tuple(verdicts),
-        indicators=tuple(indicators),
+        indicators=() if looked.reasons else tuple(indicators),
+        held=tuple(indicators) if looked.reasons else (),
+        hold_reasons=looked.reasons,
+        remarks=looked.remarks,
         refusals=tuple(refusals),
         silent_providers=tuple(silent_providers),
     )
@@ -93,9 +99,11 @@ def _compared(severity: Severity, floor: Severity) -> str:
 
 def _indicator(
     item: Observed,
+    inputs: Inputs,
     verdict: Verdict,
     by_uid: Mapping[str, Finding],
     high: set[str],
+    statements: dict[str, list[Statement]],
     policy: Policy,
     now: datetime,
 ) -> Indicator | Refusal | None:
@@ -104,11 +112,20 @@ def _indicator(
     if not uids or verdict.standing is not Standing.MALICIOUS:
         return None
 
-    def refuse(layer: str, entry: str, reason: str) -> Refusal:
-        return Refusal(observable=item.observable, layer=layer, entry=entry, reason=reason, finding_uids=uids)
+    def refuse(layer: str, entry: str, reason: str, *, list_name: str = "") -> Refusal:
+        return Refusal(
+            observable=item.observable,
+            layer=layer,
+            list_name=list_name,
+            entry=entry,
+            reason=reason,
+            finding_uids=uids,
+        )
 
-    if hit := policy.gate.check(item.observable):
-        return refuse(hit.layer, hit.entry, hit.reason)
+    if hit := inputs.hit:
+        return refuse(hit.layer, hit.entry, hit.reason, list_name=hit.list_name)
+    if wide := caps.width_refused(item.observable, policy.block):
+        return refuse("width", *wide, list_name="block.widest_prefix")
     seen = [s for s in item.sightings if s.finding_uid in uids]
     # From here on only what was seen in such a role counts: a claim neither adds weight nor prolongs a block.
     acting = [s for s in seen if s.role in policy.block.roles]
@@ -116,15 +133,11 @@ def _indicator(
     if not roles:
         played = ", ".join(sorted({s.role.value for s in seen}))
         return refuse("role", played, f"only seen as {played}: block.roles allows {_listing(policy.block.roles)}")
-    listing = [r for r in verdict.reputations if speaks_against(r, policy)]
-    top = [r for r in listing if policy.sources[r.provider].top_grade]
+    if shared := good_users(behind(item.observable, statements), policy.block.shared_address):
+        return refuse("shared", *shared, list_name="block.shared_address")
     worst = max((by_uid[s.finding_uid].severity for s in acting), key=lambda severity: severity.rank)
-    voices = {r.provider for r in listing}
-    enough = len(voices) >= 2 or top or worst.rank >= policy.block.with_one_source_from_severity.rank
-    if not enough:
-        return refuse(
-            "evidence", listing[0].provider, f"one source of ordinary grade and severity {worst.value} are not enough"
-        )
+    if why := lacking_evidence(inputs, worst, policy):
+        return refuse("evidence", "block.evidence", why)
     days = policy.block.days.get(item.observable.type)
     if days is None:
         return refuse("type", item.observable.type.value, f"block.days names no time for {item.observable.type.value}")

@@ -19,8 +19,9 @@ from pydantic import AliasChoices, AwareDatetime, BeforeValidator, Field, TypeAd
 from pydantic_core import PydanticCustomError
 
 from include.soar.errors import Unexpected, one_line
-from include.soar.evidence import CLAIM_HEADERS, CREDENTIALS, bounded, clip
-from include.soar.model import Finding, Mention, Role, Severity, house_id
+from include.soar.evidence import CLAIM_HEADERS, CREDENTIALS, MOST_MENTIONS, bounded, clip
+from include.soar.model import Finding, Mention, Role, Severity, Traffic, house_id
+from include.soar.traffic import address_of, pseudonym
 from include.soar.wire import Request, Response, VendorShape, decode
 
 VENDOR = "akamai_api_security"
@@ -50,6 +51,8 @@ RETURN_FIELDS = {
     ),
 }
 NONAME_PAGE_SIZE = 50
+#: INFERENCE: where ``attacker`` counts its requests, if a tenant has that at all; no public client reads any count.
+REQUESTS_FIELD, MALICIOUS_REQUESTS_FIELD = "requestsCount", "maliciousRequestsCount"
 #: INFERENCE: the value of ``module`` that means "a weakness of the API", where nobody attacks.
 POSTURE_MODULE = "posture"
 
@@ -59,6 +62,8 @@ POSTURE_MODULE = "posture"
 NEOSEC_PAGE_SIZE = 50
 NEOSEC_TIME = "%Y-%m-%dT%H:%M:%S.%fZ"
 POSTURE_ALERT = "APIAlert"
+#: Classes of an alert's entities that tell users apart, the better first.
+USER_CLASSES = ("user", "token")
 
 # --- both ----------------------------------------------------------------------------------------------------
 
@@ -239,11 +244,24 @@ def _texts(value: Any) -> tuple[str, ...]:
     return tuple(text for item in values if (text := _text(item)))
 
 
+def _count(value: Any) -> Any:
+    """
+    A count as a number or its digits. Anything else costs the record: what cannot be read may be the good users that
+    would have kept an address from being blocked.
+    """
+    if isinstance(value, str) and value.isascii() and value.strip().isdigit():
+        return int(value)
+    if value is None or (isinstance(value, int) and not isinstance(value, bool) and value >= 0):
+        return value
+    raise PydanticCustomError("count", "{word} is no count", {"word": repr(one_line(value, 60))})
+
+
 Identity = Annotated[str, BeforeValidator(_identity), Field(min_length=1, max_length=512)]
 #: No default anywhere: a severity that is missing is not a low one.
 Word = Annotated[Severity, BeforeValidator(_severity)]
 Text = Annotated[str, BeforeValidator(_text)]
 Texts = Annotated[tuple[str, ...], BeforeValidator(_texts)]
+Count = Annotated[int | None, BeforeValidator(_count)]
 _INSTANT: TypeAdapter[datetime] = TypeAdapter(AwareDatetime)
 
 
@@ -278,6 +296,11 @@ class Record(VendorShape):
     @property
     def is_posture(self) -> bool:
         return self.module.strip().casefold() == POSTURE_MODULE
+
+
+class Counts(VendorShape):
+    requests: Count = Field(default=None, validation_alias=REQUESTS_FIELD)
+    malicious: Count = Field(default=None, validation_alias=MALICIOUS_REQUESTS_FIELD)
 
 
 class Alert(VendorShape):
@@ -332,6 +355,7 @@ def _record(kind: str, record: Record) -> Finding:
             record.owaspTags + record.complianceFrameworkTags + record.vulnerabilityFrameworkTags,
         ),
         mentions=bounded(_record_mentions(record, attacker)),
+        traffic=_record_traffic(record, attacker),
     )
 
 
@@ -353,6 +377,38 @@ def _record_mentions(record: Record, attacker: dict[str, Any]) -> Iterator[Menti
     yield from _leaves("evidence", record.evidence)
 
 
+def _record_traffic(record: Record, attacker: dict[str, Any]) -> tuple[Traffic, ...]:
+    counts = Counts.model_validate(attacker)
+    identifier, kind = _text(attacker.get("identifier")), _text(attacker.get("identifierType"))
+    addresses = (*_texts(attacker.get("IP")), *record.attackerIp, *record.attackerIps)
+    if kind.casefold() == "ip" or (not kind and _is_address(identifier)):
+        addresses, identifier = (identifier, *addresses), ""
+    return _traffic(
+        addresses,
+        requests=counts.requests,
+        malicious_requests=counts.malicious,
+        users=(pseudonym(VENDOR, kind.casefold(), identifier),) if identifier else (),
+    )
+
+
+def _alert_traffic(alert: Alert) -> tuple[Traffic, ...]:
+    entities = [Entity.model_validate(item) for item in _dicts(alert.entities)]
+    actors = [e for e in entities if e.family.casefold() == "actor" and e.value]
+    values = {kind: {e.value for e in actors if e.kind.casefold() == kind} for kind in ("ip", *USER_CLASSES)}
+    # One class only: a user with a token is one user.
+    kind = next((kind for kind in USER_CLASSES if values[kind]), "")
+    users = sorted(pseudonym(VENDOR, kind, value) for value in values.get(kind, ()))
+    return _traffic((*alert.caller_ips, *values["ip"]), users=tuple(users[:MOST_MENTIONS]))
+
+
+def _traffic(addresses: tuple[str, ...], **said: Any) -> tuple[Traffic, ...]:
+    """Only of a record that names one address: of several nobody knows which request and which user is whose."""
+    distinct = {found for text in addresses if (found := address_of(text))}
+    if len(distinct) != 1 or not any(said.values()):
+        return ()
+    return (Traffic(address=distinct.pop(), **said),)
+
+
 def _alert(alert: Alert) -> Finding:
     return Finding(
         uid=house_id("finding", VENDOR, "alert", alert.id),
@@ -366,6 +422,7 @@ def _alert(alert: Alert) -> Finding:
         target=one_line(alert.endpoint),
         tags=_tags({"kind": "alert", "status": alert.status, "module": alert.alert_type}, alert.labels),
         mentions=bounded(_alert_mentions(alert)),
+        traffic=_alert_traffic(alert),
     )
 
 

@@ -19,8 +19,9 @@ from pydantic import AwareDatetime, BeforeValidator, Field, TypeAdapter, Validat
 from pydantic_core import PydanticCustomError
 
 from include.soar.errors import Unexpected, one_line
-from include.soar.evidence import CLAIM_HEADERS, CREDENTIALS, bounded, clip
-from include.soar.model import Finding, Mention, Role, Severity, house_id
+from include.soar.evidence import CLAIM_HEADERS, CREDENTIALS, MOST_MENTIONS, bounded, clip
+from include.soar.model import Finding, Mention, Role, Severity, Traffic, house_id
+from include.soar.traffic import address_of, pseudonym
 from include.soar.wire import Request, Response, VendorShape, decode
 
 VENDOR = "akamai_sia"
@@ -356,6 +357,7 @@ def parse_row(record: Any) -> Finding:
             }
         ),
         mentions=bounded(_mentions_of(row)),
+        traffic=_traffic_of(row),
     )
 
 
@@ -416,6 +418,50 @@ def _mentions_of(row: Row) -> Iterator[Mention]:
         yield from _mention(f"{where}.internalIP", Role.INTERNAL, _text(sinkhole.get("internalIP")))
         for machine in _texts(sinkhole.get("machineNames")):
             yield from _mention(f"{where}.machineNames", Role.INTERNAL, machine)
+
+
+def _traffic_of(row: Row) -> tuple[Traffic, ...]:
+    """
+    Which of our clients reached an address in an event that is no threat, and the AS that the vendor names for it.
+
+    A client that met a threat there is a victim: that says nothing good about the address.
+    """
+    event = row.event
+    client = next(
+        (
+            text
+            for text in (
+                event.internalClientIP,
+                event.decryptedInternalClientIp,
+                event.machineName,
+                event.deviceName,
+                row.query.deviceName,
+                # The last resort: a whole site behind one egress address counts as one client.
+                row.query.clientIp or row.request.clientIp,
+            )
+            if text
+        ),
+        "",
+    )
+    users = (pseudonym(VENDOR, "client", client),) if client and not event.is_threat else ()
+    systems = {
+        found: _asn(answer.get("asn"))
+        for answer in row.query.resolved
+        if (found := address_of(_text(answer.get("response"))))
+    }
+    if found := address_of(row.request.destinationIP):
+        systems.setdefault(found, None)
+    return tuple(
+        Traffic(address=address, users=users, asn=asn)
+        for address, asn in sorted(systems.items())[:MOST_MENTIONS]
+        if users or asn
+    )
+
+
+def _asn(value: Any) -> int | None:
+    """``64496`` or ``AS64496``; the vendor's words for nothing, and whatever else is no number, are none."""
+    digits = _text(value).upper().removeprefix("AS")
+    return int(digits) if digits.isascii() and digits.isdigit() and 0 < int(digits) < 2**32 else None
 
 
 def _words(value: Any) -> list[str]:

@@ -15,7 +15,10 @@ from vendors.akamai_api_security import api
 from include.soar import evidence
 from include.soar.errors import Unavailable, Unexpected
 from include.soar.model import Finding, Role, Severity, house_id
+from include.soar.observables import observe
+from include.soar.plan import decide
 from include.soar.wire import Response
+from tests.soar.examples import address, policy, reputation
 
 SAMPLES = Path(__file__).parent / "samples"
 START = datetime(2026, 1, 2, 3, 0, tzinfo=UTC)
@@ -294,3 +297,95 @@ def test_only_a_web_link_becomes_the_findings_url(incident: dict[str, Any], url:
 
 def test_a_title_stays_on_one_line(incident: dict[str, Any]) -> None:
     assert api.parse("incident", incident | {"title": "a\nERROR forged\x1b[31m"}).title == "a ERROR forged [31m"
+
+
+# --- traffic: who else is behind an address ----------------------------------------------------------------------
+
+
+def test_an_alert_names_the_users_of_its_one_address_by_pseudonyms() -> None:
+    alert = copy.deepcopy(json.loads(sample("alerts").body)["items"][0])
+    (traffic,) = api.parse("alert", alert).traffic
+    assert traffic.address == "203.0.113.7"
+    assert (traffic.requests, traffic.malicious_requests, traffic.asn) == (None, None, None)
+    assert len(traffic.users) == 1  # one token
+    token = alert["entities"][2]
+    more = [token | {"class": "user", "value": f"user{n % 2}"} for n in range(4)]
+    alert["entities"] += [*more, token | {"value": "other"}]
+    (traffic,) = api.parse("alert", alert).traffic
+    assert len(traffic.users) == 2  # users, where there are any: a user with a token is one user
+    alert["entities"] = [e | {"family": "target"} if e["class"] == "user" else e for e in alert["entities"]]
+    (traffic,) = api.parse("alert", alert).traffic
+    assert len(traffic.users) == 2  # the two tokens: the users are not who acted
+
+
+def test_the_same_user_is_the_same_in_every_alert() -> None:
+    first = copy.deepcopy(json.loads(sample("alerts").body)["items"][0])
+    second = copy.deepcopy(first) | {"id": "another", "caller_ips": ["203.0.113.8"], "severity": "High"}
+    second["entities"][0]["value"] = "203.0.113.8"
+    assert api.parse("alert", first).traffic[0].users == api.parse("alert", second).traffic[0].users
+
+
+@pytest.mark.parametrize("addresses", [["203.0.113.7", "203.0.113.8"], [], ["nonsense"]])
+def test_of_several_addresses_nobody_knows_whose_the_users_are(addresses: list[str]) -> None:
+    alert = json.loads(sample("alerts").body)["items"][0]
+    entities = [e for e in alert["entities"] if e["class"] != "ip"]
+    assert api.parse("alert", alert | {"caller_ips": addresses, "entities": entities}).traffic == ()
+
+
+def test_an_alert_may_name_as_many_users_as_it_likes() -> None:
+    alert = json.loads(sample("alerts").body)["items"][0]
+    crowd = [{"value": f"user{n}", "class": "user", "family": "actor"} for n in range(evidence.MOST_MENTIONS + 5)]
+    (traffic,) = api.parse("alert", alert | {"entities": crowd}).traffic
+    assert len(traffic.users) == evidence.MOST_MENTIONS
+
+
+def one_attacker(incident: dict[str, Any], **attacker: Any) -> dict[str, Any]:
+    return incident | {"attacker": {"IP": ["203.0.113.7"], "confidence": "High", **attacker}}
+
+
+def test_an_incident_says_nothing_of_its_traffic_unless_it_does(incident: dict[str, Any]) -> None:
+    assert api.parse("incident", one_attacker(incident, identifier="203.0.113.7", identifierType="IP")).traffic == ()
+    assert api.parse("incident", one_attacker(incident, requestsCount=None)).traffic == ()
+
+
+def test_an_identifier_that_is_no_address_is_a_user(incident: dict[str, Any]) -> None:
+    jane = one_attacker(incident, identifier="jane@mail.example", identifierType="User")
+    (traffic,) = api.parse("incident", jane).traffic
+    assert len(traffic.users) == 1
+    assert "jane" not in traffic.model_dump_json()
+
+
+@pytest.mark.parametrize(("given", "read"), [(0, 0), (90, 90), ("90", 90)])
+def test_counts_are_read_where_there_are_any(incident: dict[str, Any], given: Any, read: int) -> None:
+    counted = one_attacker(incident, requestsCount=100, maliciousRequestsCount=given)
+    (traffic,) = api.parse("incident", counted).traffic
+    assert (traffic.requests, traffic.malicious_requests) == (100, read)
+    (traffic,) = api.parse("incident", one_attacker(incident, requestsCount=100)).traffic
+    assert traffic.malicious_requests is None  # absent, and not zero
+
+
+@pytest.mark.parametrize("count", [-1, "-1", "many", "", 1.5, True, [], {"total": 5}])
+def test_a_count_that_cannot_be_read_costs_the_record(incident: dict[str, Any], count: Any) -> None:
+    """It may be the good users that would have kept the address from being blocked."""
+    with pytest.raises(ValidationError) as caught:
+        api.parse("incident", one_attacker(incident, requestsCount=count))
+    assert caught.value.errors()[0]["loc"] == ("requestsCount",)
+
+
+@pytest.mark.parametrize(("users", "blocked"), [(19, True), (20, False)])
+def test_a_nat_with_many_users_is_not_blocked_whatever_two_sources_say(users: int, blocked: bool) -> None:
+    """By the policy as it is shipped, from the alert to the plan."""
+    attack = json.loads(sample("alerts").body)["items"][0] | {"id": "attack", "severity": "Critical"}
+    actor = {"class": "user", "family": "actor"}
+    quiet = [
+        attack | {"id": f"quiet-{n}", "severity": "Low", "entities": [actor | {"value": f"user{n}"}]}
+        for n in range(users)
+    ]
+    findings = [api.parse("alert", alert) for alert in (attack, *quiet)]
+    nat = address("203.0.113.7")
+    said = [reputation(nat, provider=provider, known_at=START) for provider in ("abuseipdb", "list_feed")]
+    decision = decide(findings, observe(findings), {nat.key: said}, policy(), now=END)
+    assert [i.observable for i in decision.indicators] == ([nat] if blocked else [])
+    assert [(r.layer, r.entry) for r in decision.refusals if r.observable == nat] == (
+        [] if blocked else [("shared", "distinct_users")]
+    )
