@@ -11,11 +11,19 @@ from include.simulators.kit import Clock, FaultyLine, Simulator, build_app
 
 #: One line a product: module in this folder -> class in it.
 SIMULATORS = {
+    # First: the next one answers everything else below /api/v3.
+    "virustotal": "VirusTotalSimulator",
     "akamai_api_security": "AkamaiApiSecuritySimulator",
     "akamai_sia": "AkamaiSiaSimulator",
     "akamai_client_lists": "AkamaiClientListsSimulator",
     "abuseipdb": "AbuseIpdbSimulator",
     "list_feed": "ListFeedSimulator",
+    "greynoise": "GreyNoiseSimulator",
+    "alienvault_otx": "AlienvaultOtxSimulator",
+    "urlhaus": "UrlhausSimulator",
+    "threatfox": "ThreatfoxSimulator",
+    "misp": "MispSimulator",
+    "taxii": "TaxiiSimulator",
     "cyware_respond": "CywareRespondSimulator",
     "crowdstrike_falcon": "CrowdStrikeFalconSimulator",
     "splunk": "SplunkSimulator",

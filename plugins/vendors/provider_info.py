@@ -30,6 +30,7 @@ def _switch(label: str, description: str, *, default: bool) -> dict[str, Any]:
 
 
 _VERIFY = _switch("Verify TLS", "Off only for a laboratory with a self-signed certificate", default=True)
+_CA_BUNDLE = _text("CA bundle", "Path on the workers, where the certificate is of your own authority")
 _ACCESS_TOKEN = _secret("Access token", "EdgeGrid access_token of the API client (akab-…)")
 _ACCOUNT = _text("Account switch key", "Only for API clients that manage several accounts")
 
@@ -113,6 +114,66 @@ def get_provider_info() -> dict[str, Any]:
                     "max_age_days": _number(
                         "Oldest report (days)", "Older reports do not count", default=90, minimum=1, maximum=365
                     ),
+                    "blacklist": _choice(
+                        "Blacklist",
+                        "Downloaded first, at most four times a day: who is on it is not asked about",
+                        ["json", "plaintext", "off"],
+                        "json",
+                    ),
+                    "blacklist_minimum": _number(
+                        "Blacklist: lowest score", "A free key silently gets 100", default=100, minimum=25, maximum=100
+                    ),
+                    "blacklist_limit": _number(
+                        "Blacklist: rows",
+                        "Silently no more than the plan gives",
+                        default=10_000,
+                        minimum=1,
+                        maximum=500_000,
+                    ),
+                    "check_block_from": _number(
+                        "Ask about a /24 from",
+                        "So many of its addresses; 0: never, ask about each",
+                        default=0,
+                        minimum=0,
+                        maximum=256,
+                    ),
+                    "verify": _VERIFY,
+                },
+            ),
+            _connection(
+                "virustotal",
+                "VirusTotalHook",
+                "VirusTotal",
+                host="https://www.virustotal.com",
+                labels={"password": "API key (a public one must not be used commercially)"},
+                hidden=("login",),
+                fields={
+                    "plan": _choice(
+                        "Plan",
+                        "A public (free) key must not be used in commercial products, services or business workflows",
+                        ["public", "premium"],
+                        "public",
+                    ),
+                    "calls_per_minute": _text("Calls a minute", "Premium only; empty: no limit", pattern=r"^\d*$"),
+                    "calls_per_day": _text("Calls a day", "Premium only; empty: no limit", pattern=r"^\d*$"),
+                    "verify": _VERIFY,
+                },
+            ),
+            _connection(
+                "greynoise",
+                "GreyNoiseHook",
+                "GreyNoise",
+                host="https://api.greynoise.io",
+                labels={"password": "API key (optional for the community)"},
+                hidden=("login",),
+                fields={
+                    "plan": _choice(
+                        "Plan",
+                        "community: some 50 lookups a week with a key, 25 without; paid: API v3",
+                        ["community", "paid"],
+                        "community",
+                    ),
+                    "lookups_per_day": _text("Lookups a day", "Paid only; empty: no limit", pattern=r"^\d*$"),
                     "verify": _VERIFY,
                 },
             ),
@@ -125,7 +186,113 @@ def get_provider_info() -> dict[str, Any]:
                 fields={
                     "lists": _text("Lists", "name format location [score], several separated by |"),
                     "key_header": _text("Key header", "Header that carries the key, e.g. Auth-Key"),
+                    "stale_after_hours": _number(
+                        "Stale after (hours)",
+                        "Then what a list does not name counts as not checked",
+                        default=48,
+                        minimum=1,
+                        maximum=8760,
+                    ),
+                    "largest_loss": _number(
+                        "Largest loss (%)",
+                        "A list that lost more of its entries is refused",
+                        default=50,
+                        minimum=0,
+                        maximum=100,
+                    ),
+                    "largest_megabytes": _number(
+                        "Largest list (MB)", "A longer one is refused", default=32, minimum=1, maximum=1024
+                    ),
                     "verify": _VERIFY,
+                },
+            ),
+            _connection(
+                "alienvault_otx",
+                "AlienVaultOTXHook",
+                "AlienVault OTX",
+                host="https://otx.alienvault.com",
+                labels={"password": "API key"},
+                hidden=("login",),
+                fields={"verify": _VERIFY},
+            ),
+            _connection(
+                "urlhaus",
+                "URLhausHook",
+                "URLhaus (abuse.ch)",
+                host="https://urlhaus-api.abuse.ch",
+                labels={"password": "Auth-Key"},
+                hidden=("login",),
+                fields={"verify": _VERIFY},
+            ),
+            _connection(
+                "threatfox",
+                "ThreatFoxHook",
+                "ThreatFox (abuse.ch)",
+                host="https://threatfox-api.abuse.ch",
+                labels={"password": "Auth-Key"},
+                hidden=("login",),
+                fields={"verify": _VERIFY},
+            ),
+            _connection(
+                "misp",
+                "MispHook",
+                "MISP",
+                host="https://misp.example",
+                labels={"password": "Authentication key"},
+                hidden=("login",),
+                fields={
+                    "published_only": _switch("Published events only", "Leave out drafts", default=True),
+                    "warning_lists": _switch(
+                        "MISP's warning lists", "Leave out what is on one of them (enforceWarninglist)", default=True
+                    ),
+                    "last": _text("Published within", "365d, 24h; empty: all events", pattern=r"^[1-9][0-9]*[dhm]$|^$"),
+                    "values_a_call": _number("Values a search", "In one call", default=100, minimum=1, maximum=1000),
+                    "page_size": _number("Page size", "Attributes a page", default=1000, minimum=1, maximum=10_000),
+                    "ca_bundle": _CA_BUNDLE,
+                    "verify": _VERIFY,
+                },
+            ),
+            _connection(
+                "taxii",
+                "TaxiiHook",
+                "TAXII 2.1 server",
+                host="https://taxii.example",
+                labels={"login": "User (Basic)", "password": "Password or key"},
+                fields={
+                    "auth": _choice(
+                        "Authentication",
+                        "basic: user and password; bearer, token: in Authorization; header: in another header",
+                        ["basic", "bearer", "token", "header"],
+                        "basic",
+                    ),
+                    "key_header": _text("Key header", "Only for header, e.g. X-Api-Key"),
+                    "discovery_path": _text("Discovery path", "Default /taxii2/"),
+                    "api_root": _text("API root", "Its path or URL; empty: the server's default"),
+                    "collections": _text("Collections", "Ids or titles separated by |; empty: all that may be read"),
+                    "first_days": _number(
+                        "First download (days)", "What was added since; 0: all", default=0, minimum=0, maximum=36_500
+                    ),
+                    "stale_after_hours": _number(
+                        "Stale after (hours)",
+                        "A collection not read for so long no longer says that something is not listed",
+                        default=48,
+                        minimum=1,
+                        maximum=8760,
+                    ),
+                    "page_size": _number("Page size", "Objects a page", default=1000, minimum=1, maximum=100_000),
+                    "ca_bundle": _CA_BUNDLE,
+                    "verify": _VERIFY,
+                },
+            ),
+            _connection(
+                "offline_asn",
+                "OfflineAsnHook",
+                "Offline AS table",
+                host="https://iptoasn.com",
+                labels={},
+                hidden=("host", "login", "password"),
+                fields={
+                    "table": _text("Table", "Path or object-storage URL of a table of iptoasn.com, packed or not"),
                 },
             ),
             _connection(

@@ -6,14 +6,16 @@ names a vendor. A vendor whose connection is absent is skipped, so a line here o
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from airflow.sdk import BaseOperator
 
-from vendors.abuseipdb.operators import AbuseIPDBEnrichOperator
+from vendors.abuseipdb.operators import AbuseIPDBEnrichOperator, AbuseIPDBRefreshOperator
 from vendors.akamai_api_security.operators import AkamaiApiSecurityFetchOperator
 from vendors.akamai_client_lists.operators import AkamaiClientListsActiveSensor, AkamaiClientListsBlockOperator
 from vendors.akamai_sia.operators import AkamaiSiaFetchOperator
+from vendors.alienvault_otx.operators import AlienVaultOTXEnrichOperator
 from vendors.contracts import ConfirmSensor, ControlOperator, EnrichOperator, FetchOperator
 from vendors.crowdstrike_falcon.operators import CrowdStrikeFalconBlockOperator
 from vendors.cyware_respond.operators import (
@@ -21,8 +23,15 @@ from vendors.cyware_respond.operators import (
     CywareRelateOperator,
     CywareUpdateIncidentsOperator,
 )
+from vendors.greynoise.operators import GreyNoiseEnrichOperator
 from vendors.list_feed.operators import ListFeedEnrichOperator, ListFeedRefreshOperator
+from vendors.misp.operators import MispEnrichOperator
+from vendors.offline_asn.operators import OfflineAsnEnrichOperator
 from vendors.splunk.operators import SplunkWatchOperator
+from vendors.taxii.operators import TaxiiEnrichOperator, TaxiiRefreshOperator
+from vendors.threatfox.operators import ThreatFoxEnrichOperator
+from vendors.urlhaus.operators import URLhausEnrichOperator
+from vendors.virustotal.operators import VirusTotalEnrichOperator
 
 
 class IncidentOperators(NamedTuple):
@@ -41,10 +50,22 @@ FETCH: dict[str, type[FetchOperator]] = {
 #: Stage 3.
 ENRICH: dict[str, type[EnrichOperator]] = {
     "abuseipdb": AbuseIPDBEnrichOperator,
+    "virustotal": VirusTotalEnrichOperator,
+    "greynoise": GreyNoiseEnrichOperator,
     "list_feed": ListFeedEnrichOperator,
+    "taxii": TaxiiEnrichOperator,
+    "misp": MispEnrichOperator,
+    "alienvault_otx": AlienVaultOTXEnrichOperator,
+    "urlhaus": URLhausEnrichOperator,
+    "threatfox": ThreatFoxEnrichOperator,
+    "offline_asn": OfflineAsnEnrichOperator,
 }
 #: Stage 3: what an enricher needs refreshed first.
-REFRESH: dict[str, type[BaseOperator]] = {"list_feed": ListFeedRefreshOperator}
+REFRESH: dict[str, type[BaseOperator]] = {
+    "abuseipdb": AbuseIPDBRefreshOperator,
+    "list_feed": ListFeedRefreshOperator,
+    "taxii": TaxiiRefreshOperator,
+}
 #: Stages 4, 5 and 9.
 INCIDENTS = IncidentOperators(CywareOpenIncidentsOperator, CywareRelateOperator, CywareUpdateIncidentsOperator)
 #: Stages 6 and 7, by place.
@@ -56,3 +77,17 @@ BLOCK: dict[str, dict[str, type[ControlOperator]]] = {
 CONFIRM: dict[str, type[ConfirmSensor]] = {"akamai_client_lists": AkamaiClientListsActiveSensor}
 #: Stage 8.
 WATCH: dict[str, type[ControlOperator]] = {"splunk": SplunkWatchOperator}
+
+
+def enrichers(providers: Iterable[str]) -> dict[str, type[EnrichOperator]]:
+    """
+    Those of ``ENRICH`` that the policy names, local lists first: what they say orders the questions to the others.
+
+    :raises ValueError: naming one that there is not
+    """
+    chosen = {}
+    for name in providers:
+        if name not in ENRICH:
+            raise ValueError(f"policy, enrichment.providers: {name!r} is none of {', '.join(ENRICH)}")
+        chosen[name] = ENRICH[name]
+    return dict(sorted(chosen.items(), key=lambda one: one[1].stores_answers))

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
+from dataclasses import asdict
+from datetime import datetime, timedelta
 from typing import Any
 
 from airflow.sdk import BaseOperator, Context
 
+from include.soar.errors import Unauthorized, VendorError
 from include.soar.model import Observable, ObservableType, Reputation
 from vendors import house
 from vendors.contracts import EnrichOperator
 from vendors.list_feed import api
-from vendors.list_feed.api import ListIndex, Source
+from vendors.list_feed.api import Copy, ListIndex, Source
 from vendors.list_feed.hook import ListFeedHook
 
 
@@ -20,8 +22,9 @@ class ListFeedRefreshOperator(BaseOperator):
     """
     Bring the copies of all lists up to date. Gives a reference per list.
 
-    A list that cannot be read now is replaced by its last good copy, with a warning; with no copy at all the
-    task fails, and the enrichment says that it was not checked.
+    A list that cannot be read now is replaced by its last good copy, with a warning. One without a copy costs itself
+    only: its reference has no ``uri``, and what no other list names was then not checked. Without any list the task
+    fails.
 
     :param not_before: a younger copy is used as it is; Spamhaus asks for no more than one pull an hour
     """
@@ -42,9 +45,21 @@ class ListFeedRefreshOperator(BaseOperator):
     def execute(self, context: Context) -> list[dict[str, Any]]:
         house.skip_if_absent(self.conn_id, "list feed")
         hook = ListFeedHook(self.conn_id)
-        references = [hook.refresh(s, now=house.now(), not_before=self.not_before) for s in hook.sources()]
-        for reference in references:
-            self.log.info("List %(name)s: %(entries)d entries, fetched at %(fetched_at)s", reference)
+        references, failures = [], []
+        for source in hook.sources():
+            try:
+                reference = hook.refresh(source, now=house.now(), not_before=self.not_before)
+            except Unauthorized:  # a person must act, and all lists are of this connection
+                raise
+            except VendorError as error:
+                self.log.error("List %s is left out: %s", source.name, error)
+                failures.append(error)
+                reference = {**asdict(source), "uri": None, "problem": error.reason}
+            else:
+                self.log.info("List %(name)s: %(entries)d entries, fetched at %(fetched_at)s", reference)
+            references.append(reference)
+        if len(failures) == len(references):
+            raise failures[0]
         return references
 
 
@@ -59,6 +74,7 @@ class ListFeedEnrichOperator(EnrichOperator):
             ObservableType.DOMAIN,
             ObservableType.URL,
             ObservableType.FILE,
+            ObservableType.ASN,
         }
     )
     hook_class = ListFeedHook
@@ -72,6 +88,19 @@ class ListFeedEnrichOperator(EnrichOperator):
         self.lists = lists
 
     def ask(self, hook: ListFeedHook, observables: Sequence[Observable]) -> list[Reputation]:
-        index = ListIndex((Source(r["name"], r["format"], r["location"], r["score"]), hook.load(r)) for r in self.lists)
-        now = house.now()
+        now, lists, copies = house.now(), [], {}
+        for reference in self.lists:
+            name, doubt = reference["name"], api.doubt(reference, now=now, stale_after=hook.stale_after)
+            entries: list[str] = []
+            if reference["uri"] is not None:
+                try:
+                    entries = hook.load(reference)
+                except VendorError as error:
+                    doubt = f"could not be read: {error.reason}"
+            if doubt:
+                self.log.error("List %s %s", name, doubt)
+            read_at = datetime.fromisoformat(reference["fetched_at"]) if entries else now
+            copies[name] = Copy(read_at, reference.get("body_digest", ""), doubt)
+            lists.append((Source(name, reference["format"], reference["location"], reference["score"]), entries))
+        index = ListIndex(lists, copies)
         return [index.reputation(observable, known_at=now) for observable in observables]

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
+from vendors import house
 from vendors.abuseipdb import api
 from vendors.abuseipdb.hook import AbuseIPDBHook
+from vendors.asking import Meter
 
 from include.simulators.abuseipdb import AbuseIpdbSimulator
-from include.soar.errors import RateLimited, Rejected, Unavailable, VendorError
-from include.soar.model import Answer
+from include.soar.errors import RateLimited, Rejected, Unauthorized, Unavailable, Unexpected, VendorError
+from include.soar.model import Answer, Observable, ObservableType
+from include.soar.quota import Account
 from tests.soar.examples import address
 from tests.support import SimServer
 from tests.vendors import controls
@@ -19,6 +24,9 @@ from tests.vendors.support import connect
 
 KEY = AbuseIpdbSimulator.settings["api_key"]
 EVIL = address("203.0.113.7")
+WORST = {"abuseConfidenceScore": 100, "totalReports": 900, "numDistinctUsers": 70, "countryCode": "ZZ"}
+BLOCK = Observable(type=ObservableType.CIDR, value="203.0.113.0/24")
+SIX_HOURS = timedelta(hours=6)
 SEED = {
     "addresses": {
         "203.0.113.7": {"abuseConfidenceScore": 92, "totalReports": 31, "numDistinctUsers": 7, "countryCode": "ZZ"},
@@ -150,3 +158,162 @@ def test_the_key_is_in_no_line_and_no_error(
     assert lines
     assert "daily quota is spent" in printed
     assert not [line for line in [*lines, printed] if KEY in line]
+
+
+# --- whole networks ----------------------------------------------------------------------------------------------
+
+
+def test_check_block(hook: AbuseIPDBHook, sim: SimServer) -> None:
+    members = [EVIL, address("203.0.113.99")]
+    answers = {r.observable.value: (r.answer, r.score) for r in hook.check_block(BLOCK, members)}
+    assert answers == {"203.0.113.7": (Answer.LISTED, 92), "203.0.113.99": (Answer.NOT_LISTED, 0)}
+    (call,) = sim.calls("abuseipdb")
+    # A free key may not ask about older reports than that, although `check` may.
+    assert call["query"] == [["network", "203.0.113.0/24"], ["maxAgeInDays", "30"]]
+    assert sim.state("abuseipdb")["used_today"] == {"check-block": 1}
+
+
+def test_a_network_wider_than_the_plan_allows_is_refused(hook: AbuseIPDBHook) -> None:
+    with pytest.raises(Rejected, match="402"):
+        hook.check_block(Observable(type=ObservableType.CIDR, value="203.0.0.0/16"), [EVIL])
+
+
+@pytest.mark.parametrize(("kind", "options", "error"), FAULTS)
+@pytest.mark.usefixtures("impatient")
+def test_faults_of_check_block(
+    hook: AbuseIPDBHook, sim: SimServer, kind: str, options: dict[str, Any], error: type[VendorError]
+) -> None:
+    sim.fault("abuseipdb", kind, path="check-block", **options)
+    with pytest.raises(error):
+        hook.check_block(BLOCK, [EVIL])
+
+
+# --- the blacklist -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    monkeypatch.setenv("THREAT_RESPONSE_HOME", str(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture
+def listing(sim: SimServer, monkeypatch: pytest.MonkeyPatch, home: Path) -> Any:
+    """A hook for a connection with the given extra."""
+    worst = {"203.0.113.50": WORST, "203.0.113.51": WORST | {"abuseConfidenceScore": 80}, "2001:db8::bad": WORST}
+    sim.seed("abuseipdb", {"addresses": worst, "public_networks": ["203.0.113.0/24", "2001:db8::/32"]})
+
+    def connected(**extra: Any) -> AbuseIPDBHook:
+        connect(monkeypatch, "abuseipdb_default", "abuseipdb", sim, password=KEY, **extra)
+        return AbuseIPDBHook()
+
+    return connected
+
+
+def refresh(hook: AbuseIPDBHook, after: timedelta = timedelta(0)) -> dict[str, Any] | None:
+    now, rules = house.now() + after, house.policy().enrichment
+    account = Account("abuseipdb", hook.key_digest, "blacklist")
+    # Unlimited here, and without its breaker's memory: what the ledger counts is the operators' test.
+    meter = Meter(house.ledger(), account, (), rules, False, now=lambda: now, wait=lambda _: None)
+    return hook.refresh_blacklist(meter, not_before=SIX_HOURS)
+
+
+def loaded(hook: AbuseIPDBHook, reference: dict[str, Any] | None) -> set[tuple[str, int]]:
+    assert reference is not None
+    blacklist = hook.load_blacklist(reference)
+    assert blacklist.generated_at.isoformat() == reference["generated_at"]
+    assert len(blacklist.rows) == reference["rows"]
+    return {(address, row.score) for address, row in blacklist.rows.items()}
+
+
+def downloads(sim: SimServer) -> list[int]:
+    return [call["status"] for call in sim.calls("abuseipdb", path="blacklist")]
+
+
+def test_the_blacklist(listing: Any, sim: SimServer) -> None:
+    hook = listing()
+    first = refresh(hook)
+    assert loaded(hook, first) == {("203.0.113.50", 100), ("2001:db8::bad", 100)}
+    assert refresh(hook, SIX_HOURS - timedelta(minutes=1)) == first
+    assert sim.state("abuseipdb")["used_today"] == {"blacklist": 1}
+    refresh(hook, SIX_HOURS)
+    assert sim.state("abuseipdb")["used_today"] == {"blacklist": 2}
+
+
+def test_the_blacklist_as_plain_text(listing: Any, sim: SimServer) -> None:
+    hook = listing(blacklist="plaintext")
+    # The simulator ends its last line with no line end, as a cut one does: that address is left out.
+    assert loaded(hook, refresh(hook)) == {("203.0.113.50", 100)}
+    assert ["plaintext", ""] in sim.calls("abuseipdb")[0]["query"]
+
+
+def test_a_subscriber_gets_lower_scores_and_a_free_key_silently_does_not(listing: Any, sim: SimServer) -> None:
+    free = listing(blacklist_minimum=75)
+    assert loaded(free, refresh(free)) == {("203.0.113.50", 100), ("2001:db8::bad", 100)}
+    sim.configure("abuseipdb", plan="basic")
+    paying = listing(blacklist_minimum=75, blacklist_limit=2000)
+    assert ("203.0.113.51", 80) in loaded(paying, refresh(paying)), "another question: the first answer is none"
+
+
+def test_a_blacklist_that_is_switched_off(listing: Any, sim: SimServer) -> None:
+    assert refresh(listing(blacklist="off")) is None
+    assert sim.calls("abuseipdb") == []
+
+
+@pytest.mark.parametrize(("kind", "options", "error"), FAULTS)
+def test_without_a_new_blacklist_the_old_one_goes_on(
+    listing: Any, sim: SimServer, monkeypatch: pytest.MonkeyPatch, kind: str, options: dict[str, Any], error: Any
+) -> None:
+    hook = listing()
+    first = refresh(hook)
+    sim.fault("abuseipdb", kind, **options)
+    monkeypatch.setattr(api, "BLACKLIST_TIMEOUT_SECONDS", 0.3)
+    again = refresh(hook, SIX_HOURS)
+    assert again is not None
+    assert first is not None
+    assert {**again, "asked_at": first["asked_at"]} == first
+    assert len(downloads(sim)) == 2
+
+
+@pytest.mark.parametrize(("kind", "options", "error"), FAULTS)
+def test_without_any_blacklist_there_is_none(
+    listing: Any, sim: SimServer, monkeypatch: pytest.MonkeyPatch, kind: str, options: dict[str, Any], error: Any
+) -> None:
+    monkeypatch.setattr(api, "BLACKLIST_TIMEOUT_SECONDS", 0.3)
+    sim.fault("abuseipdb", kind, **options)
+    hook = listing()
+    assert refresh(hook) is None
+    # An answer that cannot be read may have cost one of five: it is not asked for again at once.
+    assert refresh(hook, timedelta(minutes=5)) is None
+    assert len(downloads(sim)) == 1
+    monkeypatch.setattr(api, "BLACKLIST_TIMEOUT_SECONDS", 20)
+    assert len(loaded(hook, refresh(hook, SIX_HOURS))) == 2
+
+
+def test_a_blacklist_that_never_ends(listing: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(api, "LARGEST_BLACKLIST_BYTES", 100)
+    assert refresh(listing()) is None
+
+
+def test_a_copy_that_is_gone_or_not_whole(listing: Any, home: Path) -> None:
+    hook = listing()
+    reference = refresh(hook)
+    assert reference is not None
+    (path,) = home.rglob("*.gz")
+    for content in (path.read_bytes()[:-10], b"odd", None):
+        path.write_bytes(content) if content else path.unlink()
+        with pytest.raises(Unexpected, match="the copy cannot be read"):
+            hook.load_blacklist(reference)
+    (current,) = home.rglob("current.json")
+    current.write_bytes(current.read_bytes()[:20])
+    assert len(loaded(hook, refresh(hook))) == 2  # as if it had never been asked for
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [{"blacklist": "csv"}, {"blacklist_minimum": 24}, {"blacklist_limit": "many"}, {"blacklist_limit": 0}],
+    ids=str,
+)
+def test_a_wrong_field_of_the_connection_is_named(listing: Any, extra: dict[str, Any]) -> None:
+    with pytest.raises(Unauthorized, match=next(iter(extra))):
+        refresh(listing(**extra))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from vendors.list_feed import api
-from vendors.list_feed.api import ListIndex, Source, parse_list, parse_sources
+from vendors.list_feed.api import Copy, ListIndex, Source, parse_list, parse_sources
 
 from include.soar.errors import Unexpected
 from include.soar.model import Answer, Observable, ObservableType
@@ -19,6 +20,7 @@ from tests.soar.examples import NOW, address, domain
 
 SAMPLES = Path(__file__).parent / "samples"
 DROP = Source("drop", "drop", "/drop/drop_v4.json", 100)
+CSV = Source("tracker", "csv:dst_ip", "/lists/tracker.csv", 80)
 PLAIN = Source("team", "plain", "file:///lists/team.txt", 60)
 
 
@@ -27,10 +29,10 @@ def entries(source: Source, name: str) -> list[str]:
 
 
 def test_sources() -> None:
-    text = "drop drop /drop/drop_v4.json\n\n  team-2 plain s3://aws@bucket/team.txt 60 | x_3 plain file:///x 1"
+    text = "drop drop /drop/drop_v4.json\n\n  team-2 csv:3 s3://aws@bucket/team.csv 60 | x_3 plain file:///x 1"
     assert parse_sources(text) == [
         Source("drop", "drop", "/drop/drop_v4.json", 100),
-        Source("team-2", "plain", "s3://aws@bucket/team.txt", 60),
+        Source("team-2", "csv:3", "s3://aws@bucket/team.csv", 60),
         Source("x_3", "plain", "file:///x", 1),
     ]
     assert [source.is_http for source in parse_sources(text)] == [True, False, False]
@@ -44,6 +46,8 @@ def test_sources() -> None:
         ("drop drop", "line 1"),
         ("drop drop /x 100 more", "line 1"),
         ("a plain /a\nb csv /b", "line 2: format 'csv'"),
+        ("a csv: /a", "line 1: format 'csv:'"),
+        ("a plain:2 /a", "line 1: format 'plain:2'"),
         ("../x plain /a", "name"),
         ("a plain /a 0", "score '0'"),
         ("a plain /a 101", "score '101'"),
@@ -59,11 +63,12 @@ def test_a_wrong_line_is_named(text: str, problem: str) -> None:
 
 
 def test_a_conditional_request() -> None:
-    request = api.list_request(DROP, etag='"abc"', last_modified="Tue, 24 Nov 2026 12:00:00 GMT")
+    request = api.list_request(DROP, etag='"abc"', last_modified="Tue, 24 Nov 2026 12:00:00 GMT", largest_bytes=99)
+    assert request.largest_bytes == 99
     assert (request.method, request.path, request.writes) == ("GET", "/drop/drop_v4.json", False)
     assert request.headers["If-None-Match"] == '"abc"'
     assert request.headers["If-Modified-Since"] == "Tue, 24 Nov 2026 12:00:00 GMT"
-    assert set(api.list_request(DROP, etag=None, last_modified=None).headers) == {"Accept"}
+    assert set(api.list_request(DROP, etag=None, last_modified=None, largest_bytes=99).headers) == {"Accept"}
 
 
 def test_a_drop_list() -> None:
@@ -71,8 +76,8 @@ def test_a_drop_list() -> None:
 
 
 def test_a_plain_list() -> None:
-    found, unreadable = parse_list(PLAIN, (SAMPLES / "plain.txt").read_bytes())
-    assert unreadable == 1
+    found, broken = parse_list(PLAIN, (SAMPLES / "plain.txt").read_bytes())
+    assert broken == ["this line is none of it"]
     assert found == [
         "domain-name:bad.example",
         "domain-name:evil.pl",
@@ -87,8 +92,8 @@ def test_a_plain_list() -> None:
 @pytest.mark.parametrize("line", ["0.0.0.0/0", "::/0", "128.0.0.0/1", "203.0.0.0/7", "2000::/3"])
 def test_a_network_as_wide_as_the_internet_is_a_slip(line: str) -> None:
     """One such line would make everybody malicious, on a top-grade list even without a second voice."""
-    found, unreadable = parse_list(PLAIN, f"203.0.113.7\n198.51.100.0/24\n{line}\n".encode())
-    assert (len(found), unreadable) == (2, 1)
+    found, broken = parse_list(PLAIN, f"203.0.113.7\n198.51.100.0/24\n{line}\n".encode())
+    assert (len(found), broken) == (2, [line])
 
 
 @pytest.mark.parametrize(
@@ -117,6 +122,58 @@ def test_a_drop_list_that_was_cut_is_told_by_its_own_count_and_by_its_last_line(
     with pytest.raises(Unexpected, match="ends in the middle of a line"):
         parse_list(DROP, f"{first}\n{second[:-9]}".encode())
     assert parse_list(DROP, f"{first}\n{second}".encode()) == parse_list(DROP, whole.encode())
+
+
+def test_a_drop_list_of_autonomous_systems() -> None:
+    lines = [
+        '{"asn":64496,"rir":"arin","domain":"bad.example","cc":"ZZ","asname":"BAD"}',
+        '{"asn":true}',
+        '{"as":64497}',
+    ]
+    found, broken = parse_list(DROP, "\n".join([*lines, lines[0].replace("64496", "64498")]).encode())
+    assert found == ["autonomous-system:AS64496", "autonomous-system:AS64498"]
+    assert broken == lines[1:]
+
+
+def test_a_table_by_the_name_of_a_column() -> None:
+    """As abuse.ch writes it: the head is a comment, everything is quoted."""
+    found, broken = parse_list(CSV, (SAMPLES / "tracker.csv").read_bytes())
+    assert found == ["domain-name:c2.example", "network:198.51.100.0/25", "network:203.0.113.7/32"]
+    assert broken == ['"2026-11-24 05:00:00","not an address","443","online"', '"2026-11-24 05:10:00"']
+
+
+@pytest.mark.parametrize(
+    ("kind", "content", "found"),
+    [
+        ("csv:2", "1,203.0.113.7\n2,203.0.113.8\n", 2),
+        ("csv:1", "203.0.113.7\n203.0.113.8", 2),
+        ("tsv:1", "203.0.113.7\t12\n# a comment\n203.0.113.8\t9\n", 2),
+        ("tsv:2", "\t203.0.113.7\n\t203.0.113.8\n", 2),  # the first column is empty
+        ("csv:ip", "\ufeffip,more\n203.0.113.7,x\n", 1),  # a spreadsheet's mark
+        ("csv:ip", 'n, "ip"\n1, "203.0.113.7"\n', 1),
+        ("csv:1", '"203.0.113.7\n203.0.113.8\n203.0.113.9\n', 3),  # a stray quote swallows nothing
+        ("csv:2", '"a, b",203.0.113.7', 1),
+    ],
+)
+def test_a_table(kind: str, content: str, found: int) -> None:
+    parsed = parse_list(Source("t", kind, "/t", 80), content.encode())
+    assert (len(parsed.entries), parsed.broken) == (found, [])
+
+
+@pytest.mark.parametrize(
+    ("kind", "content"),
+    [
+        ("csv:ip", "address,more\n203.0.113.7,x\n"),
+        ("csv:7", "203.0.113.7,x\n"),
+        ("csv:0", "203.0.113.7,x\n"),
+        ("tsv:1", "203.0.113.7,x\n"),
+        ("csv:ip", "ip,more\n"),
+        ("csv:ip", ""),
+    ],
+)
+def test_another_table_is_not_an_empty_list(kind: str, content: str) -> None:
+    with pytest.raises(Unexpected, match="not a "):
+        parse_list(Source("t", kind, "/t", 80), content.encode())
 
 
 # --- looking up --------------------------------------------------------------------------------------------------
@@ -170,6 +227,59 @@ def test_several_lists_speak_with_the_worst_score() -> None:
     reputation = both.reputation(address("203.0.113.7"), known_at=NOW)
     assert reputation.score == 100
     assert reputation.summary == "drop lists 203.0.113.0/24; team lists 203.0.113.7/32"
+
+
+def test_an_autonomous_system_is_looked_up_by_its_number() -> None:
+    asn = Observable(type=ObservableType.ASN, value="AS64496")
+    index = ListIndex([(DROP, ["autonomous-system:AS64496"])])
+    assert index.reputation(asn, known_at=NOW).answer is Answer.LISTED
+
+
+LONG_AGO = NOW - timedelta(days=30)
+BAD, UNSEEN = address("203.0.113.7"), address("198.51.100.1")
+
+
+def said(drop: Copy, team: Copy, observable: Observable) -> Any:
+    lists = [(DROP, ["network:203.0.113.0/24"]), (PLAIN, ["domain-name:bad.example", "network:203.0.113.8/32"])]
+    return ListIndex(lists, {"drop": drop, "team": team}).reputation(observable, known_at=NOW)
+
+
+def test_an_answer_tells_the_bodies_that_it_was_read_from() -> None:
+    drop, team = Copy(NOW, "d1"), Copy(NOW, "t1")
+    assert said(drop, team, BAD).body_digest == "d1"
+    absent = said(drop, team, UNSEEN)
+    assert (absent.answer, len(absent.body_digest)) == (Answer.NOT_LISTED, 64)
+    assert said(drop, Copy(NOW, "t2"), UNSEEN).body_digest != absent.body_digest
+
+
+def test_a_stale_list_says_so_and_its_silence_is_no_answer() -> None:
+    stale = "is stale: last read at 2026-10-25 12:00Z"
+    drop, team = Copy(LONG_AGO, "d1", stale), Copy(NOW, "t1")
+    listed = said(drop, team, BAD)
+    # Last reported then: so the word of a list that nobody can read any more fades.
+    assert (listed.answer, listed.last_reported_at) == (Answer.LISTED, LONG_AGO)
+    assert listed.summary == f"drop lists 203.0.113.0/24; drop {stale}"
+    absent = said(drop, team, UNSEEN)
+    assert (absent.answer, absent.score) == (Answer.NOT_CHECKED, None)
+    assert absent.summary == f"on no list, but drop {stale}"
+    fresh = said(drop, team, domain("bad.example"))
+    assert (fresh.summary, fresh.last_reported_at) == ("team lists bad.example", None)
+    assert said(drop, team, address("203.0.113.8")).last_reported_at is None, "a fresh list says so too"
+
+
+@pytest.mark.parametrize(
+    ("reference", "doubt"),
+    [
+        ({"uri": "file:///x", "fetched_at": (NOW - timedelta(hours=47)).isoformat()}, ""),
+        (
+            {"uri": "file:///x", "fetched_at": (NOW - timedelta(hours=48)).isoformat()},
+            "is stale: last read at 2026-11-22 12:00Z",
+        ),
+        ({"uri": None, "problem": "there is no such object"}, "could not be read: there is no such object"),
+    ],
+)
+def test_why_a_copy_is_in_doubt(reference: dict[str, Any], doubt: str) -> None:
+    assert api.doubt(reference, now=NOW, stale_after=timedelta(hours=48)) == doubt
 
 
 @given(st.lists(st.ip_addresses(v=4).map(str), min_size=1), st.ip_addresses(v=4))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import json
 from datetime import timedelta
 from pathlib import Path
@@ -129,6 +130,7 @@ def test_without_a_copy_a_fault_is_an_error(
     # A list that was cut cannot be told from one that is wrong.
     with pytest.raises(Unexpected if kind == "truncate" else error):
         refresh(hook)
+    monkeypatch.setattr(api, "TIMEOUT_SECONDS", 20)
     assert refresh(hook)["entries"] == 10  # nothing of the failure was kept
 
 
@@ -138,6 +140,82 @@ def test_a_list_that_shrank_by_more_than_half_was_cut(hook: ListFeedHook, sim: S
     assert refresh(hook, HOUR) == first
     publish(sim, "\n".join(LINES[:5]))
     assert refresh(hook, HOUR * 2)["entries"] == 5
+
+
+@pytest.mark.parametrize(("largest_loss", "kept"), [(0, 10), (30, 10), (31, 10), (40, 6), (100, 6)])
+def test_how_much_a_list_may_lose_is_the_connections_word(
+    sim: SimServer, monkeypatch: pytest.MonkeyPatch, largest_loss: int, kept: int
+) -> None:
+    publish(sim, FULL)
+    hook = connected(monkeypatch, sim, largest_loss=largest_loss)
+    refresh(hook)
+    publish(sim, "\n".join(LINES[:6]))
+    assert refresh(hook, HOUR)["entries"] == kept
+
+
+def test_a_list_that_is_refused_is_told_loudly_and_not_pulled_again_at_once(
+    hook: ListFeedHook, sim: SimServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = refresh(hook)
+    publish(sim, "\n".join(LINES[:4]))
+    assert refresh(hook, HOUR) == first
+    printed = capsys.readouterr().out
+    assert "[error" in printed
+    assert "shrank from 10 to 4 entries" in printed
+    assert refresh(hook, HOUR * 1.9) == first
+    assert pulls(sim) == [200, 200]
+
+
+def test_lines_that_cannot_be_read_are_kept_aside(hook: ListFeedHook, sim: SimServer) -> None:
+    assert (refresh(hook)["broken"], refresh(hook)["broken_uri"]) == (0, None)
+    odd = '{"cidr":"203.0.113.300/32"}'
+    publish(sim, "\n".join([*LINES[:9], odd]))
+    reference = refresh(hook, HOUR)
+    assert (reference["entries"], reference["broken"]) == (9, 1)
+    kept = Path(reference["broken_uri"].removeprefix("file://")).read_bytes()
+    assert gzip.decompress(kept).decode() == odd
+
+
+def test_a_list_that_never_ends(
+    sim: SimServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, hook: ListFeedHook
+) -> None:
+    first = refresh(hook)
+    publish(sim, "203.0.113.7\n" * 100_000)
+    small = connected(monkeypatch, sim, largest_megabytes=1)
+    assert refresh(small, HOUR) == first
+    (tmp_path / "team.txt").write_text("203.0.113.7\n" * 100_000, encoding="utf-8")
+    with pytest.raises(Unexpected, match="longer than 1,048,576 bytes"):
+        refresh(small, source=Source("again", "plain", "/feeds/drop_v4.json", 100))
+    with pytest.raises(Unexpected, match="longer than 1,048,576 bytes"):
+        refresh(small, source=Source("team", "plain", f"file://{tmp_path}/team.txt", 100))
+
+
+def test_a_table(hook: ListFeedHook, sim: SimServer) -> None:
+    sim.seed("list_feed", {"files": {"tracker.csv": "ip,port\n203.0.113.7,443\n"}})
+    assert hook.load(refresh(hook, source=Source("t", "csv:ip", "/feeds/tracker.csv", 80))) == [
+        "network:203.0.113.7/32"
+    ]
+
+
+def test_a_copy_that_is_gone_or_not_whole(hook: ListFeedHook) -> None:
+    reference = refresh(hook)
+    path = Path(reference["uri"].removeprefix("file://"))
+    for content in (path.read_bytes()[:-10], b"odd", None):
+        path.write_bytes(content) if content else path.unlink()
+        with pytest.raises(Unexpected, match="the copy cannot be read"):
+            hook.load(reference)
+
+
+@pytest.mark.parametrize(
+    "extra", [{"largest_loss": "half"}, {"largest_megabytes": 0}, {"stale_after_hours": -1}], ids=str
+)
+def test_a_wrong_number_of_the_connection_is_named(
+    sim: SimServer, monkeypatch: pytest.MonkeyPatch, extra: dict[str, Any]
+) -> None:
+    publish(sim, FULL)
+    hook = connected(monkeypatch, sim, **extra)
+    with pytest.raises(Unauthorized, match=next(iter(extra))):
+        _ = refresh(hook), hook.stale_after
 
 
 def test_a_list_that_is_gone_is_an_error(hook: ListFeedHook, sim: SimServer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -235,6 +313,8 @@ def test_a_list_in_object_storage(hook: ListFeedHook, sim: SimServer, tmp_path: 
 def test_an_object_that_cannot_be_read(hook: ListFeedHook, tmp_path: Path) -> None:
     with pytest.raises(Unavailable):
         refresh(hook, source=Source("team", "plain", f"file://{tmp_path}", 60))  # a folder
+    with pytest.raises(Unauthorized, match="no file system for nosuch://"):
+        refresh(hook, source=Source("team", "plain", "nosuch://bucket/team.txt", 60))
 
 
 # --- the connection ----------------------------------------------------------------------------------------------

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 from airflow.sdk.exceptions import AirflowSkipException
+from vendors import house
 from vendors.list_feed.operators import ListFeedEnrichOperator, ListFeedRefreshOperator
 
-from include.soar.errors import Unavailable
+from include.soar.errors import Unauthorized, Unavailable
 from include.soar.model import Answer, CaseBatch, Observable, ReputationBatch
 from tests.soar.examples import address, domain, observed, window
 from tests.support import SimServer
@@ -78,6 +79,44 @@ def test_without_any_copy_the_task_fails_and_nothing_counts_as_clean(vendor: Sim
     vendor.fault("list_feed", "status", status=503, times=-1)
     with pytest.raises(Unavailable):
         refresh()
+
+
+def test_a_list_without_a_copy_costs_itself_only(vendor: SimServer) -> None:
+    vendor.fault("list_feed", "status", path="team.txt", status=404, times=-1)
+    lists = refresh()
+    assert [(r["name"], r["uri"] is None) for r in lists] == [("drop", False), ("team", True)]
+    # What another list names is listed; the rest was not checked, since the missing list might name it.
+    assert enrich(lists, EVIL, CLEAN) == {
+        EVIL.value: (Answer.LISTED, 100),
+        CLEAN.value: (Answer.NOT_CHECKED, None),
+    }
+
+
+def test_a_key_that_one_list_refuses_is_a_persons_business(vendor: SimServer) -> None:
+    vendor.fault("list_feed", "status", path="team.txt", status=401)
+    with pytest.raises(Unauthorized):
+        refresh()
+
+
+def test_a_list_that_nobody_could_read_for_days_says_so(vendor: SimServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    refresh()
+    now = house.now()
+    monkeypatch.setattr(house, "now", lambda: now + timedelta(hours=49))
+    vendor.fault("list_feed", "status", path="team.txt", status=503, times=-1)
+    lists = refresh()
+    assert enrich(lists, EVIL, CLEAN, domain("bad.example")) == {
+        EVIL.value: (Answer.LISTED, 100),
+        CLEAN.value: (Answer.NOT_CHECKED, None),
+        "bad.example": (Answer.LISTED, 60),
+    }
+    connect(monkeypatch, "list_feed_default", "list_feed", vendor, lists=LISTS, stale_after_hours=72)
+    assert enrich(lists, CLEAN)[CLEAN.value] == (Answer.NOT_LISTED, 0)
+
+
+def test_a_copy_that_was_deleted_is_no_empty_list(tmp_path: Path) -> None:
+    lists = refresh()
+    next(path for path in tmp_path.rglob("*.gz") if path.parent.name == "team").unlink()
+    assert enrich(lists, EVIL, CLEAN)[CLEAN.value] == (Answer.NOT_CHECKED, None)
 
 
 def test_without_a_connection_both_are_skipped(monkeypatch: pytest.MonkeyPatch) -> None:

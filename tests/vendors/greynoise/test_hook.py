@@ -1,0 +1,234 @@
+"""GreyNoise's hook, over HTTP against the simulator."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from vendors.greynoise import api
+from vendors.greynoise.hook import GreyNoiseHook
+
+from include.simulators.greynoise import GreyNoiseSimulator
+from include.soar.errors import RateLimited, Rejected, Unauthorized, Unavailable, Unexpected, VendorError
+from include.soar.model import Answer
+from tests.soar.examples import address
+from tests.support import SimServer
+from tests.vendors import controls
+from tests.vendors.controls import everything_logged
+from tests.vendors.support import connect
+
+KEY = GreyNoiseSimulator.settings["api_key"]
+EVIL, DNS, QUIET = address("203.0.113.7"), address("203.0.113.53"), address("203.0.113.99")
+SEED = {
+    "addresses": {
+        EVIL.value: {"internet_scanner_intelligence": {"classification": "malicious", "tags": [{"name": "Mirai"}]}},
+        DNS.value: {"business_service_intelligence": {"name": "Example DNS", "trust_level": "1"}},
+    },
+    "public_networks": ["203.0.113.0/24"],
+}
+#: A request that the simulator holds back would be counted in the middle of the next test: it is handled first.
+FAULTS = [
+    *(fault for fault in controls.FAULTS if fault.id != "timeout"),
+    pytest.param("hang_after_commit", {"seconds": 1.0}, Unavailable, id="timeout"),
+    pytest.param("status", {"status": 400}, Rejected, id="400"),
+]
+
+
+@pytest.fixture
+def vendor(sim: SimServer) -> SimServer:
+    sim.seed("greynoise", SEED)
+    return sim
+
+
+@pytest.fixture
+def hook(vendor: SimServer, monkeypatch: pytest.MonkeyPatch) -> GreyNoiseHook:
+    connect(monkeypatch, "greynoise_default", "greynoise", vendor, password=KEY)
+    return GreyNoiseHook()
+
+
+@pytest.fixture
+def paid(vendor: SimServer, monkeypatch: pytest.MonkeyPatch) -> GreyNoiseHook:
+    connect(monkeypatch, "greynoise_default", "greynoise", vendor, password=KEY, plan="paid")
+    vendor.configure("greynoise", plan="paid")
+    return GreyNoiseHook()
+
+
+@pytest.fixture
+def keyless(vendor: SimServer, monkeypatch: pytest.MonkeyPatch) -> GreyNoiseHook:
+    connect(monkeypatch, "greynoise_default", "greynoise", vendor)
+    return GreyNoiseHook()
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For the fault "timeout": less patience than the simulator's delay."""
+    monkeypatch.setattr(api, "TIMEOUT_SECONDS", 0.3)
+
+
+@pytest.mark.parametrize("plan", ["hook", "paid", "keyless"])
+def test_lookup(vendor: SimServer, plan: str, request: pytest.FixtureRequest) -> None:
+    hook: GreyNoiseHook = request.getfixturevalue(plan)
+    answers = [hook.lookup(o) for o in (EVIL, DNS, QUIET)]
+    assert [(r.observable, r.answer, r.score) for r in answers] == [
+        (EVIL, Answer.LISTED, 100),
+        (DNS, Answer.NOT_LISTED, 0),
+        (QUIET, Answer.NOT_LISTED, 0),
+    ]
+    assert "Example DNS" in answers[1].tags
+    path = "/v3/ip/" if plan == "paid" else "/v3/community/"
+    assert [c["path"] for c in vendor.calls("greynoise")] == [path + o.value for o in (EVIL, DNS, QUIET)]
+
+
+def test_lookup_many(paid: GreyNoiseHook, vendor: SimServer) -> None:
+    answers = {r.observable: (r.answer, r.score) for r in paid.lookup_many([EVIL, DNS, QUIET])}
+    assert answers == {EVIL: (Answer.LISTED, 100), DNS: (Answer.NOT_LISTED, 0), QUIET: (Answer.NOT_LISTED, 0)}
+    assert len(vendor.calls("greynoise")) == 1
+
+
+def test_a_question_is_no_write(paid: GreyNoiseHook) -> None:
+    assert GreyNoiseHook(writes_allowed=False).lookup_many([EVIL])
+
+
+def test_a_spent_week_says_when_it_returns(hook: GreyNoiseHook, vendor: SimServer) -> None:
+    vendor.configure("greynoise", weekly_limit=1)
+    hook.lookup(EVIL)
+    with pytest.raises(RateLimited, match="weekly rate limit of 1") as caught:
+        hook.lookup(EVIL)
+    assert caught.value.retry_after is not None
+    assert 0 < caught.value.retry_after <= 7 * 86400
+
+
+@pytest.mark.parametrize("plan", ["hook", "paid"])
+def test_an_address_that_is_refused_costs_the_item(plan: str, request: pytest.FixtureRequest) -> None:
+    with pytest.raises(Rejected, match="routable"):
+        request.getfixturevalue(plan).lookup(address("198.51.100.1"))
+
+
+def test_a_plan_that_leaves_out_what_we_need(paid: GreyNoiseHook, vendor: SimServer) -> None:
+    vendor.configure("greynoise", restricted_fields=["cves", "raw_data"])
+    assert paid.lookup(EVIL).score == 100
+    assert len(paid.lookup_many([EVIL, QUIET])) == 2
+    vendor.configure("greynoise", restricted_fields=["classification"])
+    for ask in (lambda: paid.lookup(EVIL), lambda: paid.lookup_many([EVIL])):
+        with pytest.raises(Unauthorized, match="plan leaves out"):
+            ask()
+
+
+@pytest.mark.parametrize(("kind", "options", "error"), FAULTS)
+@pytest.mark.parametrize("plan", ["hook", "paid"])
+@pytest.mark.usefixtures("impatient")
+def test_faults(
+    vendor: SimServer,
+    plan: str,
+    kind: str,
+    options: dict[str, Any],
+    error: type[VendorError],
+    request: pytest.FixtureRequest,
+) -> None:
+    hook = request.getfixturevalue(plan)
+    ask = (lambda: hook.lookup_many([EVIL, DNS])) if plan == "paid" else (lambda: hook.lookup(EVIL))
+    vendor.fault("greynoise", kind, **options)
+    with pytest.raises(error) as caught:
+        ask()
+    assert type(caught.value) is error
+    if isinstance(caught.value, RateLimited):
+        assert caught.value.retry_after == 7
+    assert KEY not in str(caught.value)
+
+
+def test_a_page_instead_of_the_404(hook: GreyNoiseHook, vendor: SimServer) -> None:
+    vendor.fault("greynoise", "html", status=404)
+    with pytest.raises(Unexpected):
+        hook.lookup(QUIET)
+
+
+def test_the_quotas_are_those_of_the_key(vendor: SimServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    def quotas(key: str | None = KEY, **extra: Any) -> list[str]:
+        connect(monkeypatch, "greynoise_default", "greynoise", vendor, password=key, **extra)
+        return [str(quota) for quota in GreyNoiseHook().quotas]
+
+    assert quotas() == quotas(lookups_per_day="9000") == ["50 lookup a week"]
+    assert quotas(None) == ["25 lookup a week"]
+    assert quotas(plan="paid", lookups_per_day="") == []
+    assert quotas(plan="paid", lookups_per_day="5000") == ["5,000 lookup a day"]
+    for wrong in ({"plan": "v2"}, {"plan": "paid", "lookups_per_day": "many"}):
+        with pytest.raises(Unauthorized, match=r"'v2'|'many'"):
+            quotas(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("plan", "message", "spent"),
+    [
+        ("hook", "greynoise: the key works; plan Community, until ", 0),
+        ("paid", "greynoise: the paid lookup works; this test cost one", 1),
+        ("keyless", "greynoise: the community lookup works; this test cost one", 1),
+    ],
+)
+def test_the_connection_test(
+    vendor: SimServer, plan: str, message: str, spent: int, request: pytest.FixtureRequest
+) -> None:
+    passed, said = request.getfixturevalue(plan).test_connection()
+    assert passed
+    assert said.startswith(message)
+    assert vendor.state("greynoise")["used_this_week"] == spent
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "cause"),
+    [
+        ("status", {"status": 401}, "Wrong key"),
+        ("status", {"status": 403}, "Missing grant"),
+        ("status", {"status": 429}, "quota is used up"),
+        ("status", {"status": 503}, "the vendor is down"),
+        ("html", {"status": 200}, "Wrong host"),
+        ("status", {"status": 404}, "Wrong host"),
+        ("reset", {}, "the vendor is down"),
+    ],
+)
+@pytest.mark.parametrize("plan", ["hook", "paid"])
+def test_the_connection_test_names_the_cause(
+    vendor: SimServer, plan: str, kind: str, options: dict[str, Any], cause: str, request: pytest.FixtureRequest
+) -> None:
+    vendor.fault("greynoise", kind, **options)
+    passed, message = request.getfixturevalue(plan).test_connection()
+    assert not passed
+    assert cause in message.split(": greynoise")[0]
+
+
+def test_a_community_key_for_a_paid_plan(paid: GreyNoiseHook, vendor: SimServer) -> None:
+    vendor.configure("greynoise", plan="community")
+    passed, message = paid.test_connection()
+    assert (passed, message.split(":")[0]) == (False, "Missing grant")
+
+
+@pytest.mark.parametrize(
+    ("key", "plan", "cause"),
+    [("another-key-1", "community", "Wrong key"), ("another-key-1", "paid", "Wrong key"), (None, "paid", "Incomplete")],
+)
+def test_a_wrong_key(
+    vendor: SimServer, monkeypatch: pytest.MonkeyPatch, key: str | None, plan: str, cause: str
+) -> None:
+    connect(monkeypatch, "greynoise_default", "greynoise", vendor, password=key, plan=plan)
+    passed, message = GreyNoiseHook().test_connection()
+    assert not passed
+    assert message.startswith(cause)
+
+
+@pytest.mark.parametrize("plan", ["hook", "paid"])
+def test_the_key_is_in_no_line_and_no_error(
+    vendor: SimServer, plan: str, capsys: pytest.CaptureFixture[str], request: pytest.FixtureRequest
+) -> None:
+    hook = request.getfixturevalue(plan)
+    with everything_logged() as lines:
+        hook.lookup(EVIL)
+        for status in (400, 401, 429, 500):
+            vendor.fault("greynoise", "status", status=status, detail=f"the key {KEY} is odd")
+            with pytest.raises(VendorError) as caught:
+                hook.lookup(EVIL)
+            assert KEY not in str(caught.value)
+        vendor.fault("greynoise", "reset")
+        with pytest.raises(Unavailable):
+            hook.lookup(EVIL)
+        hook.test_connection()
+    assert lines
+    assert not [line for line in [*lines, capsys.readouterr().out] if KEY in line]

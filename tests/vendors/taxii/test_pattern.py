@@ -1,0 +1,149 @@
+"""STIX patterns: what is read, and what is named as not readable."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from vendors.taxii.pattern import LONGEST_PATTERN, read_pattern
+
+HASH = "2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881"
+
+
+def read(text: str) -> tuple[list[str], list[str]]:
+    reading = read_pattern(text)
+    return [observable.key for observable in reading.named], list(reading.problems)
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("[ipv4-addr:value = '203.0.113.7']", ["ipv4-addr:203.0.113.7"]),
+        ("[ipv4-addr:value='203.0.113.7']", ["ipv4-addr:203.0.113.7"]),
+        ("  [ ipv4-addr:value\n=\t'203.0.113.7' ]  ", ["ipv4-addr:203.0.113.7"]),
+        ("[ipv4-addr:value == '203.0.113.7']", ["ipv4-addr:203.0.113.7"]),
+        ("[ipv4-addr:value = '203.0.113.7/32']", ["ipv4-addr:203.0.113.7"]),
+        ("[ipv4-addr:value = '203.0.113.0/24']", ["cidr:203.0.113.0/24"]),
+        ("[ipv4-addr:value ISSUBSET '203.0.113.9/24']", ["cidr:203.0.113.0/24"]),
+        ("[ipv6-addr:value ISSUBSET '2001:DB8::/32']", ["cidr:2001:db8::/32"]),
+        ("[domain-name:value = 'Evil.Example.']", ["domain-name:evil.example"]),
+        ("[url:value = 'HTTPS://Evil.example/A?b=\\'c\\'']", ["url:https://evil.example/A?b='c'"]),
+        ("[url:value = 'https://evil.example/a ']", ["url:https://evil.example/a"]),
+        ("[email-addr:value = 'me@Evil.example']", ["email-addr:me@evil.example"]),
+        ("[email-message:from_ref.value = 'me@evil.example']", ["email-addr:me@evil.example"]),
+        (f"[file:hashes.'SHA-256' = '{HASH.upper()}']", [f"file:{HASH}"]),
+        (f"[file:hashes.SHA256 = '{HASH}']", [f"file:{HASH}"]),
+        ("[file:hashes.MD5 = 'c8372a6127166207f570d10e9ba99fd1']", ["file:c8372a6127166207f570d10e9ba99fd1"]),
+        ("[network-traffic:dst_ref.value = '203.0.113.7']", ["ipv4-addr:203.0.113.7"]),
+        ("[network-traffic:dst_ref.value = 'evil.example']", ["domain-name:evil.example"]),
+        (
+            "[ipv4-addr:value = '203.0.113.7' OR ipv4-addr:value = '203.0.113.8' OR domain-name:value = 'a.example']",
+            ["ipv4-addr:203.0.113.7", "ipv4-addr:203.0.113.8", "domain-name:a.example"],
+        ),
+        (
+            "[ipv4-addr:value = '203.0.113.7'] OR ([domain-name:value = 'a.example'])",
+            ["ipv4-addr:203.0.113.7", "domain-name:a.example"],
+        ),
+        (
+            "[(ipv4-addr:value = '203.0.113.7' OR (domain-name:value = 'a.example'))]",
+            ["ipv4-addr:203.0.113.7", "domain-name:a.example"],
+        ),
+        ("[ipv4-addr:value = '203.0.113.7' OR ipv4-addr:value = '203.0.113.7']", ["ipv4-addr:203.0.113.7"]),
+    ],
+)
+def test_what_is_read(text: str, named: list[str]) -> None:
+    assert read(text) == (named, [])
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("[ipv4-addr:value = '203.0.113.7' AND network-traffic:dst_port = 443]", "AND"),
+        ("[ipv4-addr:value = '203.0.113.7'] AND [domain-name:value = 'a.example']", "AND"),
+        ("[ipv4-addr:value = '203.0.113.7'] FOLLOWEDBY [domain-name:value = 'a.example']", "FOLLOWEDBY"),
+        ("[ipv4-addr:value = '203.0.113.7'] REPEATS 5 TIMES", "REPEATS"),
+        ("([ipv4-addr:value = '203.0.113.7']) WITHIN 600 SECONDS", "WITHIN"),
+        (
+            "[ipv4-addr:value = '203.0.113.7'] START t'2026-01-01T00:00:00Z' STOP t'2026-02-01T00:00:00Z'",
+            "START",
+        ),
+        ("[NOT ipv4-addr:value = '203.0.113.7']", "NOT"),
+        ("[ipv4-addr:value NOT = '203.0.113.7']", "NOT"),
+        ("[ipv4-addr:value != '203.0.113.7']", "NOT"),
+        ("[ipv4-addr:value IN ('203.0.113.7', '203.0.113.8')]", "IN"),
+        ("[url:value LIKE 'https://evil.example/%']", "LIKE"),
+        ("[url:value MATCHES '^https']", "MATCHES"),
+        ("[ipv4-addr:value ISSUPERSET '203.0.113.0/24']", "ISSUPERSET"),
+        ("[EXISTS ipv4-addr:value]", "EXISTS"),
+        ("[process:command_line  = 'cmd \\'x\\' ] OR [']", "process:command_line"),
+        ("[windows-registry-key:values[*].data = 'x']", "windows-registry-key:values[*].data"),
+        ("[file:extensions.'x-y z'.a = 'x']", "file:extensions.x-y z.a"),
+        ("[network-traffic:dst_port = 443]", "network-traffic:dst_port"),
+        ("[file:hashes.'ssdeep' = 'x']", "file:hashes.ssdeep"),
+        ("[file:hashes.MD5 = 'not a hash']", "file:hashes.MD5 with a value that is none"),
+        ("[url:value = 'https://evil.example /a']", "url:value with a value that is none"),
+        ("[ipv4-addr:value = '999.0.113.7']", "ipv4-addr:value with a value that is none"),
+        ("[ipv4-addr:value = '0.0.0.0/0']", "ipv4-addr:value with a network wider than /8"),
+        ("[ipv6-addr:value ISSUBSET '::/0']", "ipv6-addr:value with a network wider than /16"),
+        ("[domain-name:value ISSUBSET 'a.example']", "domain-name:value ISSUBSET"),
+        ("", "syntax"),
+        ("rule x { condition: true }", "syntax"),
+        ("[ipv4-addr:value = '203.0.113.7'", "syntax"),
+        ("[ipv4-addr:value = '203.0.113.7']]", "syntax"),
+        ("[ipv4-addr:value = '203.0.113.7'] OR", "syntax"),
+        ("[ipv4-addr:value = 203.0.113.7]", "syntax"),
+        ("[]", "syntax"),
+        ("(" * 200 + "[url:value = 'https://a.example/']" + ")" * 200, "syntax"),
+        ("x" * (LONGEST_PATTERN + 1), "longer than a pattern"),
+    ],
+)
+def test_what_is_not_read_is_named(text: str, problem: str) -> None:
+    assert read(text) == ([], [problem])
+
+
+def test_what_can_be_read_of_an_or_is_read() -> None:
+    assert read(
+        "[process:name = 'x' OR ipv4-addr:value = '203.0.113.7' OR url:value LIKE 'a%'] OR "
+        "[email-addr:value = 'a@b.example' AND file:size > 5] OR [domain-name:value = 'a.example']"
+    ) == (["ipv4-addr:203.0.113.7", "domain-name:a.example"], ["process:name", "LIKE", "AND"])
+
+
+def test_and_binds_tighter_than_or() -> None:
+    text = "[ipv4-addr:value = '203.0.113.7' OR url:value = 'https://a.example/' AND file:size = 5]"
+    assert read(text) == (["ipv4-addr:203.0.113.7"], ["AND"])
+
+
+_PIECES = st.sampled_from(
+    [
+        *(
+            "[",
+            "]",
+            "(",
+            ")",
+            "ipv4-addr:value",
+            "file:hashes.'SHA-256'",
+            "=",
+            "!=",
+            "IN",
+            "LIKE",
+            "ISSUBSET",
+            "OR",
+            "AND",
+        ),
+        *("NOT", "FOLLOWEDBY", "WITHIN", "5", "SECONDS", "'203.0.113.7'", "'\\", "'", "t'x'", ",", "EXISTS", "\u202e"),
+    ]
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(_PIECES, max_size=25).map(" ".join))
+def test_no_text_breaks_the_reader_and_nothing_is_named_without_its_comparison(text: str) -> None:
+    reading = read_pattern(text)
+    assert reading.named or reading.problems
+    for observable in reading.named:
+        assert f"= '{observable.value}'" in text or f"ISSUBSET '{observable.value}'" in text
+
+
+def test_a_long_pattern_is_read_in_one_pass() -> None:
+    text = "[" + " OR ".join(f"ipv4-addr:value = '203.0.{i // 250}.{i % 250}'" for i in range(2000)) + "]"
+    assert len(read_pattern(text).named) == 2000

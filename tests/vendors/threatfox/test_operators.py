@@ -1,0 +1,86 @@
+"""The enrichment by ThreatFox, against the simulator."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from vendors.threatfox.operators import ThreatFoxEnrichOperator
+
+from include.simulators.threatfox import ThreatfoxSimulator
+from include.soar.model import Answer, CaseBatch, Observable, ObservableType, Reputation, ReputationBatch
+from tests.soar.examples import address, domain, observed, window
+from tests.support import SimServer
+from tests.vendors.controls import POLICY, PROTECTED, context
+from tests.vendors.support import connect
+
+EVIL, CLEAN, NAME = address("203.0.113.7"), address("203.0.113.9"), domain("evil.example")
+SHA1 = Observable(type=ObservableType.FILE, value="ab" * 20)
+
+
+@pytest.fixture(autouse=True)
+def vendor(sim: SimServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> SimServer:
+    monkeypatch.setenv("THREAT_RESPONSE_POLICY", POLICY)
+    monkeypatch.setenv("THREAT_RESPONSE_HOME", str(tmp_path))
+    connect(monkeypatch, "threatfox_default", "threatfox", sim, password=ThreatfoxSimulator.settings["api_key"])
+    iocs = [{"ioc": "203.0.113.7:443", "confidence_level": 75}, {"ioc": "evil.example", "confidence_level": 100}]
+    sim.seed("threatfox", {"iocs": iocs})
+    return sim
+
+
+def enrich(*observables: Observable) -> dict[str, Reputation]:
+    case = CaseBatch(window=window(), findings=(), observed=tuple(observed(o) for o in observables)).to_json()
+    result = ThreatFoxEnrichOperator(task_id="threatfox", case=case).execute(context())
+    batch = ReputationBatch.model_validate(result)
+    assert batch.provider == "threatfox"
+    return {r.observable.value: r for r in batch.reputations}
+
+
+def test_what_it_indexes_is_asked_about_and_nothing_else(vendor: SimServer) -> None:
+    answers = enrich(EVIL, CLEAN, NAME, SHA1, address("2001:db8::1"), address(PROTECTED), address("10.0.0.1"))
+    assert {value: (r.answer, r.score) for value, r in answers.items()} == {
+        EVIL.value: (Answer.LISTED, 75),
+        CLEAN.value: (Answer.NOT_LISTED, 0),
+        NAME.value: (Answer.LISTED, 100),
+        SHA1.value: (Answer.NOT_APPLICABLE, None),
+        "2001:db8::1": (Answer.NOT_APPLICABLE, None),
+        PROTECTED: (Answer.NOT_APPLICABLE, None),
+        "10.0.0.1": (Answer.NOT_APPLICABLE, None),
+    }
+    asked = {call["body"]["search_term"] for call in vendor.calls("threatfox")}
+    assert asked == {EVIL.value, CLEAN.value, NAME.value}
+
+
+def test_a_value_that_is_refused_costs_itself_only(vendor: SimServer) -> None:
+    vendor.fault("threatfox", "merge", body=NAME.value, patch={"query_status": "illegal_search_term"})
+    answers = enrich(EVIL, NAME, CLEAN)
+    assert [answers[o.value].answer for o in (EVIL, NAME, CLEAN)] == [Answer.LISTED, Answer.ERROR, Answer.NOT_LISTED]
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("status", {"status": 401}),
+        ("status", {"status": 403}),
+        ("status", {"status": 503}),
+        ("html", {"status": 200}),
+        ("truncate", {}),
+        ("reset", {}),
+        ("merge", {"patch": {"query_status": None}}),
+        ("merge", {"patch": {"query_status": "unknown_auth_key"}}),
+        ("merge", {"patch": {"query_status": "ok", "data": "a sentence"}}),
+    ],
+    ids=["401", "403", "503", "html", "cut", "reset", "no status", "key revoked", "no rows"],
+)
+def test_a_broken_provider_stops_nothing_and_is_never_clean(
+    vendor: SimServer, kind: str, options: dict[str, Any]
+) -> None:
+    vendor.fault("threatfox", kind, times=-1, **options)
+    answers = enrich(EVIL, CLEAN)
+    assert {(r.answer, r.score) for r in answers.values()} == {(Answer.ERROR, None)}
+
+
+def test_a_429_leaves_the_rest_unchecked(vendor: SimServer) -> None:
+    vendor.fault("threatfox", "status", status=429, times=-1)
+    assert {r.answer for r in enrich(EVIL, CLEAN).values()} == {Answer.NOT_CHECKED}
