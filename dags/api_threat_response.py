@@ -9,6 +9,7 @@ Akamai events in, incidents and blocks out. The nine stages of the runbook, in i
 | 2 | `extract` | addresses, domains, URLs, e-mail addresses and file hashes, with where each was seen |
 | 3 | `enrich` | what the reputation sources say; `enrich.decide` makes one verdict of it, and the plan |
 | 4 | `open_incidents` | one Cyware Respond incident per high-priority finding, ever |
+| | `approve_blocks` | lets the plan through; asks a person first when it exceeds a cap: nothing is blocked until then |
 | 5 | `relate` | older incidents that share an indicator get the new findings and a relationship |
 | 6 | `block.waf` | attackers' addresses on the Akamai client list, until the environment says *active* |
 | 7 | `block.edr` | indicators on CrowdStrike Falcon: hashes prevented, addresses and domains detected |
@@ -17,7 +18,8 @@ Akamai events in, incidents and blocks out. The nine stages of the runbook, in i
 
 An optional stage whose connection is absent is skipped. A stage that failed turns the run red, and the incident is
 updated all the same. **A backfill only plans its blocks** unless it is given `{"effects": "apply"}`: yesterday's
-address may be someone else's today.
+address may be someone else's today. What its questions to the reputation sources would cost:
+`make plan-enrichment FROM=… TO=…`.
 
 Runbook: `docs/runbook.md`. Vendors: `plugins/vendors/registry.py`. Thresholds: `include/config/policy.yaml`.
 """
@@ -30,10 +32,11 @@ from typing import Any
 import pendulum
 from airflow.sdk import CronDataIntervalTimetable, Param, TaskGroup, TriggerRule, dag, get_current_context, task
 from vendors import house
+from vendors.approval import ApproveBlocksOperator
 from vendors.base import VendorRetryPolicy
-from vendors.registry import BLOCK, CONFIRM, ENRICH, FETCH, INCIDENTS, REFRESH, WATCH
+from vendors.registry import BLOCK, CONFIRM, ENRICH, FETCH, INCIDENTS, REFRESH, WATCH, enrichers
 
-from include.soar import stages
+from include.soar import report, stages
 
 PARAMS = {
     "effects": Param(
@@ -49,6 +52,13 @@ PARAMS = {
         type=["null", "string"],
         enum=[None, "informational", "low", "medium", "high", "critical"],
         description_md="A finding becomes an incident from here upwards. Empty or null: as the policy says.",
+    ),
+    "answers": Param(
+        "fresh",
+        title="Answers of the reputation sources",
+        enum=["fresh", "frozen"],
+        description_md="**fresh** asks, **frozen** takes what was known when the window was first decided, and asks "
+        "nobody. What a window or a backfill would cost: `make plan-enrichment FROM=… TO=…` (runbook, Before a backfill).",
     ),
     "window_start": Param(
         None,
@@ -83,7 +93,9 @@ PARAMS = {
     schedule=CronDataIntervalTimetable("0 * * * *", timezone="UTC"),
     start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
     catchup=False,
-    max_active_runs=1,
+    # A run that waits for a person must not keep the next hours from being read. Enough places for one that waits in
+    # every hour of the longest wait; runs that overlap do not harm each other (docs/decisions/0015).
+    max_active_runs=32,
     default_args={
         "owner": "soc",
         "retries": 6,
@@ -103,16 +115,22 @@ def api_threat_response() -> None:
     # A source that fails must not silence the other one; the run still turns red.
     @task(trigger_rule=TriggerRule.ALL_DONE, multiple_outputs=False, show_return_value_in_logs=False)
     def extract(batches: list[Any]) -> dict[str, Any]:
-        return stages.extract(batches)
+        return stages.extract(batches, house.policy().extraction.own, house.carried_over(get_current_context()))
 
     case = extract(batches)
 
     with TaskGroup("enrich"):
-        answers = {}
-        for provider, ask in ENRICH.items():
-            more = {}
+        # Read here, from its file: a task for a provider that nobody wants would cost a process in every run.
+        answers: dict[str, Any] = {}
+        for provider, ask in enrichers(house.policy().enrichment.providers).items():
+            more: dict[str, Any] = {}
             if provider in REFRESH:
                 more["lists"] = REFRESH[provider](task_id=f"refresh_{provider}").output
+            if ask.stores_answers:
+                # What costs something is asked last, and first about what the lists name. A list that failed, or a
+                # refresh that did, does not keep anybody from being asked.
+                more["local"] = {name: said for name, said in answers.items() if not ENRICH[name].stores_answers}
+                more["trigger_rule"] = TriggerRule.ALL_DONE
             answers[provider] = ask(task_id=provider, case=case, **more).output
 
         # A silent provider must not stop the response: with all of them silent every verdict is "unknown", and
@@ -128,13 +146,21 @@ def api_threat_response() -> None:
                 for provider, answer in answers.items()
                 if answer is not None or house.connection_exists(ENRICH[provider].hook_class.default_conn_name)
             }
-            decision = stages.decide(
-                case,
-                asked,
-                policy=house.policy(),
-                minimum_severity=house.minimum_severity(context),
-                now=house.now(),
+            rules, severity, now = house.policy(), house.minimum_severity(context), house.now()
+            ledger = house.ledger()
+            # From before this run began: a retried task reads what its first try read.
+            history = ledger.history(
+                **stages.history_question(case, rules), known_before=context["dag_run"].start_date or now
             )
+            decision = stages.decide(case, asked, policy=rules, history=history, minimum_severity=severity, now=now)
+            ledger.record_verdicts(
+                stages.judgements(case, decision, policy=rules, history=history, now=now),
+                policy=rules,
+                minimum_severity=severity,
+                run_id=house.run_name(context),
+                now=now,
+            )
+            house.remember_decided(context, ledger, case, decision)
             house.log.info("Decided: %s", stages.counts(case, decision))
             return decision
 
@@ -143,8 +169,13 @@ def api_threat_response() -> None:
     incidents = INCIDENTS.open(task_id="open_incidents", case=case, decision=decision).output
     # From here on ALL_DONE: one incident that Respond refuses turns `open_incidents` red, but it has published the
     # others, and one bad item must not keep every block of the night from being made.
-    later = {"incidents": incidents, "decision": decision, "trigger_rule": TriggerRule.ALL_DONE}
-    relations = INCIDENTS.relate(task_id="relate", case=case, **later).output
+    later = {"incidents": incidents, "trigger_rule": TriggerRule.ALL_DONE}
+    relations = INCIDENTS.relate(task_id="relate", case=case, decision=decision, **later).output
+
+    # Beside the incidents, not before them: they are opened at once and say what is held. If this task fails, what it
+    # has published holds no indicator, and nothing is blocked.
+    approved = ApproveBlocksOperator(task_id=report.ASKING_TASK, decision=decision).output
+    later["decision"] = approved
 
     actions, controls_done = {}, []
     with TaskGroup("block"):
@@ -179,8 +210,8 @@ def api_threat_response() -> None:
         raise RuntimeError("a stage of this run failed: see its red task")
 
     red = fail_the_run()
-    [*batches, *answers.values(), case, decision, incidents, relations, *actions.values(), *controls_done] >> red
-    updated >> red
+    [*batches, *answers.values(), case, decision, approved, incidents, relations] >> red
+    [*actions.values(), *controls_done, updated] >> red
 
 
 api_threat_response()

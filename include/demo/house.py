@@ -87,7 +87,8 @@ def connections(sim_port: int, known: dict[str, dict[str, str]]) -> dict[str, di
             extra={
                 "lists": "spamhaus-drop drop /feeds/drop_v4.json 100|"
                 "malware-domains plain /feeds/malware-domains.txt 100|"
-                "bad-hashes plain /feeds/bad-hashes.txt 100"
+                "bad-hashes plain /feeds/bad-hashes.txt 100|"
+                "web-attackers plain /feeds/web-attackers.txt 100"
             },
         ),
         "cyware_respond_default": at_simulator(

@@ -121,7 +121,8 @@ def summary(house: House, airflow: Airflow, live: str, truth: dict[str, Any], se
     skipped: set[str] = set()
     for dag_run in airflow.runs():
         run_id = dag_run["dag_run_id"]
-        case, decision = airflow.xcom(run_id, "extract"), airflow.xcom(run_id, "enrich.decide")
+        case = airflow.xcom(run_id, "extract")
+        decision = airflow.xcom(run_id, "approve_blocks") or airflow.xcom(run_id, "enrich.decide")
         if case is None or decision is None:
             continue
         findings |= {f["uid"]: f["source"] for f in case["findings"]}
@@ -151,7 +152,7 @@ def summary(house: House, airflow: Airflow, live: str, truth: dict[str, Any], se
     for control in sorted({a.control for a in actions}):
         states = Counter(a.outcome for a in actions if a.control == control)
         lines.append(f"  {control:<22} {', '.join(f'{n} {s}' for s, n in sorted(states.items()))}")
-    lines += ["", f"Refused by the gate      {len(refusals)}"]
+    lines += ["", f"Refused, and why         {len(refusals)}"]
     lines += [f"  {value:<34} {why}"[:150] for value, why in sorted(refusals.items())[:12]]
     lines.append(f"Skipped stages           {', '.join(sorted(skipped)) or 'none: every connection is there'}")
     lines += ["", *_against_truth(house, truth)]

@@ -71,6 +71,54 @@ class Severity(StrEnum):
         return list(Severity).index(self)
 
 
+class Reliability(StrEnum):
+    """
+    How far a source can be relied on: the letters of the Admiralty code, as MISP and most platforms use them
+    (https://www.misp-project.org/taxonomies.html#_admiralty_scale).
+    """
+
+    A = "A"
+    B = "B"
+    C = "C"
+    D = "D"
+    E = "E"
+    F = "F"
+
+    @property
+    def word(self) -> str:
+        return _RELIABILITY_WORDS[self.value]
+
+    def is_at_least(self, other: Reliability) -> bool:
+        return self.value <= other.value
+
+
+_RELIABILITY_WORDS = {
+    "A": "completely reliable",
+    "B": "usually reliable",
+    "C": "fairly reliable",
+    "D": "not usually reliable",
+    "E": "unreliable",
+    "F": "reliability cannot be judged",
+}
+
+
+class Tlp(StrEnum):
+    """
+    Whom something may be told, from anybody to nobody else: the Traffic Light Protocol 2.0
+    (https://www.first.org/tlp/).
+    """
+
+    CLEAR = "CLEAR"
+    GREEN = "GREEN"
+    AMBER = "AMBER"
+    AMBER_STRICT = "AMBER+STRICT"
+    RED = "RED"
+
+    @property
+    def rank(self) -> int:
+        return list(Tlp).index(self)
+
+
 class ObservableType(StrEnum):
     """STIX 2.1 cyber-observable types."""
 
@@ -180,6 +228,24 @@ class Mention(Frozen):
     text: str = Field(max_length=200_000)
 
 
+class Traffic(Frozen):
+    """
+    What a finding says about the traffic of one address. What the vendor does not say is absent, never zero.
+
+    :param address: as an observable spells it
+    :param requests: those that the vendor counts for the finding: all of them, good ones too
+    :param malicious_requests: how many of them are part of an attack
+    :param users: who was seen with it, each by a pseudonym that is the same in every finding of that source
+    :param asn: which autonomous system the vendor says it is in
+    """
+
+    address: str
+    requests: int | None = Field(default=None, ge=0)
+    malicious_requests: int | None = Field(default=None, ge=0)
+    users: tuple[str, ...] = ()
+    asn: int | None = Field(default=None, ge=1, lt=2**32)
+
+
 class Finding(Frozen):
     """
     What Akamai reports, normalised (after OCSF Detection Finding).
@@ -204,6 +270,7 @@ class Finding(Frozen):
     target: str = ""
     tags: tuple[str, ...] = ()
     mentions: tuple[Mention, ...] = ()
+    traffic: tuple[Traffic, ...] = ()
 
 
 class RejectedRecord(Frozen):
@@ -272,13 +339,18 @@ class Observed(Frozen):
 
 
 class CaseBatch(Frozen):
-    """Stage 2's answer: the findings of all sources, and what was seen in them."""
+    """
+    Stage 2's answer: the findings of all sources, and what was seen in them.
+
+    :param carried_over: uids of findings of earlier windows, which this run finishes: a source could not be asked then
+    """
 
     schema_version: SchemaVersion = SCHEMA_VERSION
     window: Window
     findings: tuple[Finding, ...]
     observed: tuple[Observed, ...]
     rejected: tuple[RejectedRecord, ...] = ()
+    carried_over: tuple[str, ...] = ()
 
 
 class Answer(StrEnum):
@@ -299,6 +371,11 @@ class Reputation(Frozen):
     :param summary: one line for a person: why listed, or why not checked
     :param reference: the provider's page for the value, never to be fetched by us
     :param known_at: when the provider said so
+    :param tags: the provider's own labels: malware families, campaigns, categories; hostile text like any other
+    :param techniques: MITRE ATT&CK technique ids that the provider names, e.g. ``T1110``
+    :param first_reported_at: the provider's first sight of it
+    :param body_digest: SHA-256 of the body that it was read from, so that a later reading can be told from this one
+    :param retry_at: without an answer: when asking again may give one; None: it would not
     """
 
     observable: Observable
@@ -307,8 +384,13 @@ class Reputation(Frozen):
     score: int | None = Field(default=None, ge=0, le=100)
     summary: str = ""
     reference: str | None = None
+    tags: tuple[str, ...] = ()
+    techniques: tuple[str, ...] = ()
+    first_reported_at: Instant | None = None
     last_reported_at: Instant | None = None
+    body_digest: str = ""
     known_at: Instant
+    retry_at: Instant | None = None
 
     @model_validator(mode="after")
     def _score_goes_with_an_answer(self) -> Reputation:
@@ -344,10 +426,17 @@ class Verdict(Frozen):
 
 
 class Refusal(Frozen):
-    """Why an observable is not blocked although something spoke for it."""
+    """
+    Why an observable is not blocked although something spoke for it.
+
+    :param layer: which rule refused: a layer of the never-block gate, ``role``, ``evidence``, ``shared``…
+    :param list_name: which list of that layer, where it has several
+    :param entry: which entry of it
+    """
 
     observable: Observable
     layer: str
+    list_name: str = ""
     entry: str
     reason: str
     finding_uids: tuple[str, ...] = ()
@@ -374,8 +463,31 @@ class Priority(Frozen):
     reason: str
 
 
+class Answered(StrEnum):
+    """What became of the question whether to make a run's blocks."""
+
+    APPROVED = "approved"
+    REJECTED = "rejected"
+    NOBODY = "unanswered"
+
+
+class Approval(Frozen):
+    """The answer. ``by`` is empty where nobody gave one."""
+
+    answer: Answered
+    by: str = ""
+    at: Instant
+
+
 class Decision(Frozen):
-    """The verdicts, what to do about them, and by which policy."""
+    """
+    The verdicts, what to do about them, and by which policy.
+
+    :param held: what would be acted on and waits for a person, since a cap is exceeded; ``indicators`` is then empty
+    :param hold_reasons: which caps, and by how much; they stay when the answer is there
+    :param approval: the answer, once there is one: ``held`` has then become ``indicators`` or ``refusals``
+    :param remarks: what could not be checked, for the run's log
+    """
 
     schema_version: SchemaVersion = SCHEMA_VERSION
     policy_digest: str
@@ -384,6 +496,10 @@ class Decision(Frozen):
     indicators: tuple[Indicator, ...]
     refusals: tuple[Refusal, ...]
     silent_providers: tuple[str, ...] = ()
+    held: tuple[Indicator, ...] = ()
+    hold_reasons: tuple[str, ...] = ()
+    approval: Approval | None = None
+    remarks: tuple[str, ...] = ()
 
 
 class IncidentOutcome(StrEnum):

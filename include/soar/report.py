@@ -10,13 +10,15 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from html.parser import HTMLParser
+from typing import Any
 from urllib.parse import urlsplit
 
 from include.soar.model import (
     Action,
     ActionBatch,
+    Approval,
     CaseBatch,
     Decision,
     Finding,
@@ -204,11 +206,42 @@ def _findings_table(case: CaseBatch, decision: Decision, finding: Finding) -> Ht
     return table(("observable", "type", "seen as", "verdict", "confidence", "sources"), ordered)
 
 
-def _refusals_table(refusals: Sequence[Refusal]) -> Html:
-    return table(
-        ("observable", "layer", "entry", "reason"),
-        ((defang(r.observable), r.layer, r.entry, r.reason) for r in refusals),
-    )
+def _refusals(refusals: Sequence[Refusal]) -> Html | None:
+    """Each value that something spoke against and that is not blocked: which rule, which list, which entry, why."""
+    if not refusals:
+        return None
+    rows = ((defang(r.observable), r.layer, r.list_name, r.entry, r.reason) for r in refusals)
+    return Html(_heading("Not blocked, and why") + table(("observable", "layer", "list", "entry", "reason"), rows))
+
+
+def _held(decision: Decision, finding: Finding) -> Html | None:
+    """That the run stopped before blocking, for a finding that this concerns."""
+    held = [i for i in decision.held if finding.uid in i.finding_uids]
+    if held:
+        parts = [
+            _heading(f"Held: {len(decision.held)} blocks of this run wait for a person, {len(held)} of this event"),
+            tag(
+                "p",
+                f"Nothing is blocked before. Answer in Airflow: Browse, Required Actions, task {ASKING_TASK}."
+                " A run that only plans its blocks does not ask.",
+            ),
+            table(("observable", "until"), ((defang(i.observable), when(i.expires_at)) for i in held)),
+        ]
+    elif decision.approval and _concerns(decision, finding):
+        parts = [_heading(f"Held before blocking, then {answer_words(decision.approval)}")]
+    else:
+        return None
+    return Html("".join([*parts, facts(("because", clean(reason)) for reason in decision.hold_reasons)]))
+
+
+def _concerns(decision: Decision, finding: Finding) -> bool:
+    refused = (r.finding_uids for r in decision.refusals if r.layer == "approval")
+    return any(finding.uid in uids for uids in (*(i.finding_uids for i in decision.indicators), *refused))
+
+
+def answer_words(approval: Approval) -> str:
+    who = f" by {approval.by}" if approval.by else ""
+    return f"{approval.answer.value}{who} at {when(approval.at)}"
 
 
 def refusals_of(decision: Decision, finding: Finding) -> list[Refusal]:
@@ -251,8 +284,8 @@ def description(case: CaseBatch, decision: Decision, finding: Finding, *, source
         table(("observable", "until"), ((defang(i.observable), when(i.expires_at)) for i in acting))
         if acting
         else None,
-        _heading("Not acted on, and why") if refusals else None,
-        _refusals_table(refusals) if refusals else None,
+        _held(decision, finding),
+        _refusals(refusals),
         _silent(decision),
     )
 
@@ -330,7 +363,7 @@ def state_reference(case: CaseBatch, decision: Decision, finding: Finding, actio
     moves on with every other incident's block.
     """
     verdicts = {v.observable.key: v.standing.value for v in decision.verdicts}
-    state = {
+    state: dict[str, Any] = {
         "actions": sorted(
             [
                 a.control,
@@ -346,6 +379,8 @@ def state_reference(case: CaseBatch, decision: Decision, finding: Finding, actio
         ),
         "refusals": [[r.observable.key, r.layer, r.entry, r.reason] for r in refusals_of(decision, finding)],
     }
+    if held := sorted(i.observable.key for i in decision.held if finding.uid in i.finding_uids):
+        state["held"] = held
     return "TR-S-" + digest(state)[:16]
 
 
@@ -392,8 +427,8 @@ def state_report(
         )
         if actions
         else None,
-        _heading("Refused, and why") if refusals else None,
-        _refusals_table(refusals) if refusals else None,
+        _held(decision, finding),
+        _refusals(refusals),
         _heading("Related incidents") if relations else None,
         table(
             ("incident", "shares", "outcome", "detail"),
@@ -415,6 +450,52 @@ def state_report(
         tag("p", "Stages that did not take part: " + ", ".join(skipped)) if skipped else None,
         tag("p", f"ref {reference}"),
     )
+
+
+# --- the question whether to block ----------------------------------------------------------------------------
+
+
+#: Where a person answers: the id of the DAG's task that asks.
+ASKING_TASK = "approve_blocks"
+#: What has a meaning in Markdown. A backslash takes it away from any punctuation (CommonMark, section 2.4).
+_MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+!|&~^$])")
+
+
+def _markdown(text: object) -> str:
+    return _MARKDOWN.sub(r"\\\1", clean(text))
+
+
+def question(decision: Decision, *, wait: timedelta) -> tuple[str, str]:
+    """
+    What a person is asked when a run has stopped before blocking: the subject, and the rest in Markdown.
+
+    :param wait: how long the run waits for the answer
+    """
+    held, hours = decision.held, wait.total_seconds() / 3600
+    lines = [
+        f"The run has stopped before blocking: **{len(held)} indicators** wait. Nothing of them is blocked or watched"
+        " yet; the incidents are open and say so.",
+        "",
+        *(f"- {_markdown(reason)}" for reason in decision.hold_reasons),
+        "",
+        f"**Approve** acts on all {len(held)}, **Reject** on none. Without an answer within {hours:g} hours none is"
+        " acted on, and the run ends red.",
+        "",
+        "| Observable | Seen as | Confidence | Until | Events |",
+        "|---|---|---|---|---|",
+    ]
+    for indicator in sorted(held, key=lambda i: (-i.confidence, i.observable.key))[:ROWS]:
+        cells = (
+            defang(indicator.observable),
+            ", ".join(role.value for role in indicator.roles),
+            indicator.confidence,
+            when(indicator.expires_at),
+            len(indicator.finding_uids),
+        )
+        lines.append(f"| {' | '.join(map(_markdown, cells))} |")
+    if len(held) > ROWS:
+        lines += ["", f"and {len(held) - ROWS} more"]
+    return f"Block {len(held)} indicators? A cap is exceeded", "\n".join(lines)
 
 
 # --- plain text -----------------------------------------------------------------------------------------------

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import Any
 
-from include.soar import plan
+from include.soar import plan, verdicts
 from include.soar.model import (
     Answer,
     CaseBatch,
+    Decision,
     FetchBatch,
     Finding,
     Reputation,
@@ -18,26 +20,34 @@ from include.soar.model import (
     Severity,
     Window,
 )
-from include.soar.observables import observe
+from include.soar.observables import NOTHING_OWN, OwnSurface, observe
 from include.soar.policy import Policy
+from include.soar.verdicts import History, Judgement
 
 
 class NothingFetched(ValueError):
     """No source gave a batch: there is nothing to work on, and that must not look like a quiet night."""
 
 
-def extract(batches: Sequence[Mapping[str, Any] | None]) -> dict[str, Any]:
+def extract(
+    batches: Sequence[Mapping[str, Any] | None],
+    own: OwnSurface = NOTHING_OWN,
+    carried_over: Sequence[Finding] = (),
+) -> dict[str, Any]:
     """
     Stage 2: the sources' batches become one case with its observables.
 
     :param batches: ``FetchBatch`` JSON per source; None for a source that was skipped or failed
+    :param own: what of it is our own API
+    :param carried_over: findings of earlier windows that this run is to finish
     :return: ``CaseBatch`` JSON
     :raises NothingFetched: every source is missing
     """
     fetched = [FetchBatch.model_validate(batch) for batch in batches if batch is not None]
     if not fetched:
         raise NothingFetched("no source has given a batch: each was skipped (no connection) or failed")
-    findings = _distinct([finding for batch in fetched for finding in batch.findings])
+    new = [finding for batch in fetched for finding in batch.findings]
+    findings = _distinct([*carried_over, *new])
     windows = [batch.window for batch in fetched]
     window = Window(
         start_at=min(w.start_at for w in windows),
@@ -47,8 +57,9 @@ def extract(batches: Sequence[Mapping[str, Any] | None]) -> dict[str, Any]:
     case = CaseBatch(
         window=window,
         findings=findings,
-        observed=observe(findings),
+        observed=observe(findings, own),
         rejected=tuple(r for batch in fetched for r in batch.rejected),
+        carried_over=tuple(sorted({f.uid for f in carried_over} - {f.uid for f in new})),
     )
     return case.to_json()
 
@@ -78,12 +89,14 @@ def decide(
     policy: Policy,
     minimum_severity: Severity | None,
     now: datetime,
+    history: Mapping[str, History] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """
     The end of stage 3: everything the providers said becomes verdicts and a plan.
 
     :param case: ``CaseBatch`` JSON
     :param answers: ``ReputationBatch`` JSON by provider; None for one that was skipped or failed
+    :param history: what the ledger answers to :func:`history_question`
     :return: ``Decision`` JSON
     """
     batch = CaseBatch.model_validate(case)
@@ -96,6 +109,7 @@ def decide(
         batch.observed,
         by_observable,
         policy,
+        history=history,
         minimum_severity=minimum_severity,
         silent_providers=sorted(
             {name for name, answer in answers.items() if answer is None}
@@ -103,6 +117,54 @@ def decide(
         ),
         now=now,
     ).to_json()
+
+
+def history_question(case: Mapping[str, Any], policy: Policy) -> dict[str, Any]:
+    """
+    What to ask ``Ledger.history`` before deciding: about all observables, up to the case's first sighting.
+
+    :param case: ``CaseBatch`` JSON
+    """
+    batch = CaseBatch.model_validate(case)
+    first_seen_at = min((s.seen_at for item in batch.observed for s in item.sightings), default=batch.window.start_at)
+    return {
+        "observables": [item.observable for item in batch.observed],
+        "since": first_seen_at - timedelta(days=policy.verdict.history.days),
+        "before": first_seen_at,
+    }
+
+
+def judgements(
+    case: Mapping[str, Any],
+    decision: Mapping[str, Any],
+    *,
+    policy: Policy,
+    history: Mapping[str, History],
+    now: datetime,
+) -> list[Judgement]:
+    """
+    Every verdict of a decision with what it followed from, for the ledger.
+
+    :param case: ``CaseBatch`` JSON
+    :param decision: ``Decision`` JSON that :func:`decide` made of it with the same policy, history and ``now``
+    """
+    batch, decided = CaseBatch.model_validate(case), Decision.model_validate(decision)
+    findings = {f.uid: f for f in batch.findings}
+    said = {v.observable: v.reputations for v in decided.verdicts}
+    gate = policy.gate_at(now)
+    return verdicts.judgements(
+        decided,
+        (
+            verdicts.gather(
+                item,
+                findings,
+                said[item.observable],
+                history=history.get(item.observable.key),
+                hit=gate.check(item.observable),
+            )
+            for item in batch.observed
+        ),
+    )
 
 
 def _is_silent(batch: ReputationBatch) -> bool:
@@ -115,10 +177,12 @@ def counts(case: Mapping[str, Any], decision: Mapping[str, Any]) -> dict[str, in
     standings = Counter(v["standing"] for v in decision["verdicts"])
     return {
         "findings": len(case["findings"]),
+        "carried_over": len(case["carried_over"]),
         "high_priority": sum(p["high"] for p in decision["priorities"]),
         "observables": len(case["observed"]),
         **{f"verdict_{standing}": number for standing, number in sorted(standings.items())},
         "indicators": len(decision["indicators"]),
         "refused": len(decision["refusals"]),
+        "held": len(decision["held"]),
         "rejected_records": len(case["rejected"]),
     }

@@ -39,6 +39,7 @@ class Request:
     :param form: body as a form, or None
     :param writes: True when the call changes something at the vendor; refused in plan mode
     :param timeout_seconds: for connecting, and for every wait for bytes
+    :param largest_bytes: a longer answer, unpacked, is ``Unexpected`` and not read to its end; None for no bound
     """
 
     method: str
@@ -50,6 +51,7 @@ class Request:
     headers: Mapping[str, str] = field(default_factory=dict)
     writes: bool = False
     timeout_seconds: float = 60.0
+    largest_bytes: int | None = None
 
 
 @dataclass(frozen=True)

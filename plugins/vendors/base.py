@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 from urllib.parse import quote, urlsplit
 
 import requests
@@ -24,6 +24,8 @@ from include.soar.errors import (
     VendorError,
     one_line,
 )
+from include.soar.model import digest
+from include.soar.quota import Quota, QuotaSeen
 from include.soar.wire import Request, Response, failure
 
 #: A vendor may ask a task to wait this long at most; AbuseIPDB's spent day would otherwise park it for hours.
@@ -98,6 +100,8 @@ class VendorHook(HttpHook):
     #: Statuses that at this vendor mean something else than in general; see ``wire.failure``.
     rejected_statuses: ClassVar[tuple[int, ...]] = ()
     unavailable_statuses: ClassVar[tuple[int, ...]] = ()
+    #: What the last answer told about the quota.
+    seen_quota: QuotaSeen | None = None
 
     def __init__(self, conn_id: str | None = None, *, writes_allowed: bool = True) -> None:
         self.conn_id = conn_id or self.default_conn_name
@@ -118,6 +122,15 @@ class VendorHook(HttpHook):
         """Headers of every request."""
         return {}
 
+    @property
+    def quotas(self) -> tuple[Quota, ...] | None:
+        """How often the connection's key may ask; None: as often as the provider's operator says."""
+        return None
+
+    def quota_seen(self, response: Response) -> QuotaSeen | None:
+        """What an answer, a refusing one too, tells about the quota. By default nothing."""
+        return None
+
     def ping(self) -> str:
         """One cheap call that proves host, key and grant; a line for the person who pressed *Test connection*."""
         raise NotImplementedError
@@ -129,6 +142,23 @@ class VendorHook(HttpHook):
         connection = self.get_connection(self.conn_id)
         hide(*self.secrets(connection))
         return connection
+
+    def sibling(self) -> Self:
+        """The same connection, already read, with a session of its own: a session belongs to one thread."""
+        other = type(self)(self.conn_id, writes_allowed=self.writes_allowed)
+        other.__dict__["connection"] = self.connection
+        return other
+
+    def close(self) -> None:
+        """End the connections that are kept open."""
+        if session := self.__dict__.pop("session", None):
+            session.close()
+
+    @cached_property
+    def key_digest(self) -> str:
+        """Which key this is, without saying it: whose calls are counted together."""
+        parts = [self.connection.login, *self.secrets(self.connection)]
+        return digest([part or "" for part in parts])[:12]
 
     def extra(self, name: str, default: Any = None) -> Any:
         """A field of the connection's extra; an empty text counts as absent, since the UI's form sends it."""
@@ -226,8 +256,9 @@ class VendorHook(HttpHook):
                 timeout=request.timeout_seconds,
                 # A redirect would carry our credentials to wherever the answer says.
                 allow_redirects=False,
+                stream=request.largest_bytes is not None,
             )
-            body = answer.content
+            body = self._read(request, answer)
         # `from None`: the texts of these exceptions hold the whole URL, and with it a signature.
         except (*_NOT_SENDABLE, UnicodeError):
             problem = "host, key or another field has a character that HTTP cannot carry (a line end, say)"
@@ -244,7 +275,23 @@ class VendorHook(HttpHook):
             raise Unavailable(self.vendor, request.operation, type(error).__name__) from None
         except OSError:
             raise Unauthorized(self.vendor, request.operation, "the connection's CA bundle cannot be read") from None
-        return Response(answer.status_code, {k.lower(): v for k, v in answer.headers.items()}, body)
+        response = Response(answer.status_code, {k.lower(): v for k, v in answer.headers.items()}, body)
+        self.seen_quota = self.quota_seen(response) or self.seen_quota
+        return response
+
+    def _read(self, request: Request, answer: requests.Response) -> bytes:
+        """The body; piece by piece where it is bounded, so that an endless one cannot fill the worker's memory."""
+        bound = request.largest_bytes
+        if bound is None:
+            return answer.content
+        body = bytearray()
+        with answer:
+            for piece in answer.iter_content(65_536):
+                body += piece
+                if len(body) > bound:
+                    problem = f"answer is longer than {bound:,} bytes"
+                    raise Unexpected(self.vendor, request.operation, problem, status=answer.status_code)
+        return bytes(body)
 
     def test_connection(self) -> tuple[bool, str]:
         """For Airflow's *Test connection*: whether it works, and if not, which of the usual causes it is."""

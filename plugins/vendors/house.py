@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,10 @@ from urllib.parse import quote
 from airflow.sdk import BaseHook, Context, ObjectStoragePath
 from airflow.sdk.exceptions import AirflowNotFoundException, AirflowSkipException
 
+from include.soar.enrichment import unfinished
+from include.soar.errors import one_line
 from include.soar.ledger import Ledger
-from include.soar.model import Severity, Window
+from include.soar.model import CaseBatch, Decision, Finding, Severity, Window
 from include.soar.policy import Policy, load_policy
 from include.soar.window import resolve_window
 
@@ -132,5 +134,77 @@ def may_write(context: Context, *, blocks: bool) -> bool:
         raise ValueError(f"effects: {chosen!r} is not auto, apply or plan")
     if chosen != "auto":
         return bool(chosen == "apply")
+    return not (blocks and is_backfill(context))
+
+
+def is_backfill(context: Context) -> bool:
     run_type = context["dag_run"].run_type
-    return not (blocks and str(getattr(run_type, "value", run_type)) == "backfill")
+    return str(getattr(run_type, "value", run_type)) == "backfill"
+
+
+def answers_are_frozen(context: Context) -> bool:
+    """
+    Whether this run takes the answers that were known when its window was first decided, and asks nobody.
+
+    ``answers`` = ``fresh`` (the default) or ``frozen``.
+    """
+    chosen = (context.get("params") or {}).get("answers") or "fresh"
+    if chosen not in ("fresh", "frozen"):
+        raise ValueError(f"answers: {chosen!r} is not fresh or frozen")
+    return bool(chosen == "frozen")
+
+
+def finishes(context: Context) -> bool:
+    """
+    Whether what this run leaves unfinished is remembered, and what it finishes forgotten: not of a run that only plans
+    its blocks, or a later run would make them, nor of one that asks nobody.
+    """
+    return may_write(context, blocks=True) and not answers_are_frozen(context)
+
+
+def carried_over(context: Context) -> list[Finding]:
+    """What earlier runs left unfinished and this one may finish. A backfill leaves it to the live runs."""
+    rules = policy().enrichment.carry_over
+    if not finishes(context) or is_backfill(context) or not rules.findings:
+        return []
+    moment = now()
+    found = ledger().unfinished(now=moment, since=moment - timedelta(days=rules.days), limit=rules.findings)
+    for finding in found:
+        log.info("Carried over: finding %s of %s, to be finished", one_line(finding.uid), finding.detected_at)
+    return found
+
+
+def remember_decided(context: Context, ledger: Ledger, case: Mapping[str, Any], decision: Mapping[str, Any]) -> None:
+    """
+    After a decision: when its window was first decided, and what a later run has to finish, since an answer is missing
+    that may still come.
+
+    :param case: ``CaseBatch`` JSON
+    :param decision: ``Decision`` JSON
+    """
+    batch = CaseBatch.model_validate(case)
+    left = unfinished(batch, Decision.model_validate(decision))
+    moment = now()
+    if not answers_are_frozen(context):
+        ledger.record_decided(batch.window, now=moment)
+    for one in left:
+        log.warning(
+            "Unfinished: finding %s: no answer yet by %s; %s",
+            one_line(one.finding.uid),
+            ", ".join(one.providers),
+            f"a run after {one.retry_at:%Y-%m-%d %H:%M:%S} UTC finishes it"
+            if finishes(context)
+            else "this run only plans its blocks, so no later run finishes it: run it again",
+        )
+    if not finishes(context):
+        return
+    open_uids = {one.finding.uid for one in left}
+    days = policy().enrichment.carry_over.days
+    given_up = ledger.record_unfinished(
+        left,
+        done=[f.uid for f in batch.findings if f.uid not in open_uids],
+        give_up_before=moment - timedelta(days=days),
+        now=moment,
+    )
+    if given_up:
+        log.warning("Given up: %d findings are still unfinished after %g days", given_up, days)

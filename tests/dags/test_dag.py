@@ -12,9 +12,12 @@ from pathlib import Path
 import pytest
 from airflow.dag_processing.dagbag import DagBag
 from airflow.sdk import DAG, CronDataIntervalTimetable
+from vendors import house
 from vendors.base import VendorRetryPolicy
-from vendors.registry import BLOCK, CONFIRM, ENRICH, FETCH, WATCH
+from vendors.registry import BLOCK, CONFIRM, ENRICH, FETCH, WATCH, enrichers
 
+from include.soar.policy import LONGEST_WAIT_HOURS
+from include.soar.report import ASKING_TASK
 from tests.conftest import ROOT
 
 DAG_ID = "api_threat_response"
@@ -32,11 +35,11 @@ def dag() -> DAG:
 def test_every_registered_vendor_has_its_task(dag: DAG) -> None:
     expected = (
         {f"fetch.{name}" for name in FETCH}
-        | {f"enrich.{name}" for name in ENRICH}
+        | {f"enrich.{name}" for name in house.policy().enrichment.providers}
         | {f"block.{place}.{name}" for place, controls in BLOCK.items() for name in controls}
         | {f"block.{place}.{name}_active" for place, controls in BLOCK.items() for name in controls if name in CONFIRM}
         | {f"watch.{name}" for name in WATCH}
-        | {"extract", "enrich.decide", "open_incidents", "relate", "update_incidents", "fail_the_run"}
+        | {"extract", "enrich.decide", "approve_blocks", "open_incidents", "relate", "update_incidents", "fail_the_run"}
     )
     assert expected <= set(dag.task_ids)
 
@@ -60,6 +63,41 @@ def test_each_stage_comes_after_what_it_takes(dag: DAG) -> None:
     assert {f"watch.{name}" for name in WATCH} | {f"fetch.{name}" for name in FETCH} <= direct
 
 
+def test_only_the_chosen_providers_have_a_task_and_lists_are_asked_before_what_costs_something(dag: DAG) -> None:
+    chosen = enrichers(house.policy().enrichment.providers)
+    asking = {t.removeprefix("enrich.") for t in dag.task_ids if t.startswith("enrich.")} & set(ENRICH)
+    assert asking == set(chosen)
+    local = {f"enrich.{name}" for name, ask in chosen.items() if not ask.stores_answers}
+    for name, ask in chosen.items():
+        task = dag.get_task(f"enrich.{name}")
+        if ask.stores_answers:
+            # A list that cannot be read keeps nobody from being asked.
+            assert local <= task.upstream_task_ids
+            assert task.trigger_rule == "all_done"
+    assert local
+    with pytest.raises(ValueError, match="'abuse_ipdb' is none of abuseipdb, "):
+        enrichers(["abuse_ipdb"])
+
+
+def test_a_person_is_asked_before_anything_is_acted_on_and_after_the_incidents_can_be_opened(dag: DAG) -> None:
+    asking = dag.get_task(ASKING_TASK)
+    assert asking.upstream_task_ids == {"enrich.decide"}
+    controls = {f"block.{place}.{name}" for place, controls in BLOCK.items() for name in controls}
+    for task_id in (*controls, *(f"watch.{name}" for name in WATCH), "update_incidents"):
+        # What is acted on and told is what this task gives, never what `decide` gives.
+        assert ASKING_TASK in dag.get_task(task_id).upstream_task_ids, task_id
+        assert "enrich.decide" not in dag.get_task(task_id).upstream_task_ids, task_id
+    for task_id in ("open_incidents", "relate"):
+        assert ASKING_TASK not in dag.get_task(task_id).get_flat_relative_ids(upstream=True), task_id
+    assert asking.trigger_rule == "all_success"
+    assert ASKING_TASK in dag.get_task("fail_the_run").upstream_task_ids
+
+
+def test_runs_that_wait_for_a_person_do_not_keep_the_next_hour_from_being_read(dag: DAG) -> None:
+    # Each hour's run may wait so long; one place is for the hour that is being read.
+    assert dag.max_active_runs > LONGEST_WAIT_HOURS
+
+
 def test_the_rules_that_keep_a_failure_visible(dag: DAG) -> None:
     assert dag.get_task("update_incidents").trigger_rule == "all_done"
     assert dag.get_task("fail_the_run").trigger_rule == "one_failed"
@@ -81,7 +119,6 @@ def test_every_task_retries_by_the_one_policy(dag: DAG) -> None:
 def test_windows_touch_and_do_not_overlap(dag: DAG) -> None:
     assert isinstance(dag.timetable, CronDataIntervalTimetable)
     assert dag.catchup is False
-    assert dag.max_active_runs == 1
 
 
 def test_a_run_without_parameters_is_valid_and_harmless_by_default(dag: DAG) -> None:

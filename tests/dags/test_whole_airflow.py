@@ -48,9 +48,21 @@ WRITES = ("POST", "PUT", "PATCH", "DELETE")
 READING = ("/threat-events/details", "/oauth2/token", "/auth/token", "/auth/login", "/advanced-search")
 
 
+class OwnHouse(House):
+    """A house with a policy file of its own, laid over the demo's, that a test may write while everything runs."""
+
+    @property
+    def own_policy(self) -> Path:
+        return self.home / "own.yaml"
+
+    def environment(self) -> dict[str, str]:
+        environment = super().environment()
+        return environment | {"THREAT_RESPONSE_POLICY": f"{environment['THREAT_RESPONSE_POLICY']}:{self.own_policy}"}
+
+
 @dataclass
 class Whole:
-    house: House
+    house: OwnHouse
     secrets: dict[str, dict[str, str]]
     airflow: Airflow
     end_at: datetime
@@ -121,8 +133,9 @@ def _pair(pair: list[list[str]]) -> str:
 @pytest.fixture(scope="module")
 def whole() -> Iterator[Whole]:
     home = Path(tempfile.mkdtemp(prefix="threat-response-whole-"))
-    house = House(home, free_port(), free_port(), by_schedule=False)
+    house = OwnHouse(home, free_port(), free_port(), by_schedule=False)
     house.save()
+    house.own_policy.write_text("version: 1\n")
     secrets = make_secrets()
     end_at = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=1)
     try:
@@ -209,8 +222,11 @@ def _backfill_run(whole: Whole) -> str:
     raise AssertionError("Airflow made no backfill run")
 
 
-def test_what_fails_turns_the_run_red_and_costs_only_itself(whole: Whole) -> None:
-    """The WAF refuses everything, Respond refuses one incident; the EDR and the other incidents go on."""
+def test_a_run_asks_first_and_what_then_fails_turns_it_red_and_costs_only_itself(whole: Whole) -> None:
+    """
+    More addresses of one network than a run may block by itself: it stops and asks. Approved, it goes on. The WAF
+    refuses everything, Respond refuses one incident; the EDR and the other incidents are as they should be.
+    """
     end_at = whole.end_at - timedelta(hours=2)
     window = {"window_start": (end_at - timedelta(hours=4)).isoformat(), "window_end": end_at.isoformat()}
     before = whole.vendors()
@@ -219,13 +235,18 @@ def test_what_fails_turns_the_run_red_and_costs_only_itself(whole: Whole) -> Non
     one = {"product": "cyware_respond", "kind": "status", "status": 400, "method": "POST", "path": "/v1/incident/$"}
     whole.sim("POST", "/faults", waf)
     whole.sim("POST", "/faults", one)
+    whole.house.own_policy.write_text("block: {maximum_per_network: 1}\n")
     red = whole.airflow.trigger(conf={**window, "effects": "apply"}, run_id="red")
+    _approve(whole, red, before)
     assert whole.wait(red) == {red: "failed"}
     states = {t["task_id"]: t["state"] for t in whole.airflow.tasks(red)}
     assert states["open_incidents"] == "failed"
     assert states["block.waf.akamai_client_lists"] == "failed"
     assert states["fail_the_run"] == "failed"
+    assert states["approve_blocks"] == "success"
     assert states["update_incidents"] == "success"
+    approved = whole.airflow.xcom(red, "approve_blocks")["indicators"]
+    assert approved == whole.airflow.xcom(red, "enrich.decide")["held"] != []
     outcomes = Counter(ref["outcome"] for ref in whole.airflow.xcom(red, "open_incidents")["incidents"])
     assert outcomes["failed"] == 1
     assert outcomes["created"] >= 1
@@ -236,7 +257,52 @@ def test_what_fails_turns_the_run_red_and_costs_only_itself(whole: Whole) -> Non
     respond = whole.sim("GET", "/cyware_respond/state")
     told = [c["description"] for found in respond["comments"].values() for c in found]
     assert any("akamai_client_lists" in text and "failed" in text for text in told)
+    assert _told(whole, "Held before blocking, then approved by admin at ")
     whole.sim("DELETE", "/faults")
+
+
+def _approve(whole: Whole, run_id: str, before: dict[str, Any]) -> None:
+    """The run has stopped before blocking: look at what there is, then say yes as a person would."""
+    states = _wait_for_the_question(whole, run_id)
+    assert {s for t, s in states.items() if t.startswith(("block.", "watch."))} == {None}
+    waiting = whole.vendors()
+    assert all(waiting[kind] == before[kind] for kind in ("items", "indicators", "rows"))
+    assert waiting["incidents"] - before["incidents"]
+    assert _told(whole, "Held: ")
+    # Whatever ends the task now, the controls find nothing to act on.
+    assert whole.airflow.xcom(run_id, "approve_blocks")["indicators"] == []
+    path = f"/dags/{DAG_ID}/dagRuns/{run_id}/taskInstances/approve_blocks/-1/hitlDetails"
+    assert "/24 in one run" in whole.airflow.call("GET", path)["body"]
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        state = {t["task_id"]: t["state"] for t in whole.airflow.tasks(run_id)}["approve_blocks"]
+        if state == "success":
+            return
+        # Perhaps more than once: Airflow 3.3.2 takes a task for lost whose answer comes within about a second, and then
+        # asks again.
+        if state == "awaiting_input" and not whole.airflow.call("GET", path)["response_received"]:
+            whole.airflow.call("PATCH", path, json={"chosen_options": ["Approve"], "params_input": {}})
+        time.sleep(0.5)
+    raise AssertionError(f"the answer was not taken: {state}")
+
+
+def _wait_for_the_question(whole: Whole, run_id: str) -> dict[str, str | None]:
+    """Until the run waits for its answer and has done all that it does before; the tasks' states."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        states = {t["task_id"]: t["state"] for t in whole.airflow.tasks(run_id)}
+        if states.get("approve_blocks") == "awaiting_input" and states.get("relate") == "success":
+            return states
+        time.sleep(0.5)
+    raise AssertionError(f"the run asked nobody: {states}")
+
+
+def _told(whole: Whole, words: str) -> bool:
+    """Whether an incident says so, in its description or in a comment."""
+    respond = whole.sim("GET", "/cyware_respond/state")
+    texts = [incident["description"] or "" for incident in respond["incidents"]]
+    texts += [c["description"] for found in respond["comments"].values() for c in found]
+    return any(words in text for text in texts)
 
 
 def test_no_secret_is_in_anything_that_the_runs_wrote(whole: Whole) -> None:
@@ -272,6 +338,7 @@ def test_the_dag_is_what_the_ui_shows(whole: Whole) -> None:
         "enrich.refresh_list_feed",
         "enrich.list_feed",
         "enrich.decide",
+        "approve_blocks",
         "open_incidents",
         "relate",
         "block.waf.akamai_client_lists",

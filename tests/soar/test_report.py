@@ -12,14 +12,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from include.soar import report
+from include.soar import caps, report
 from include.soar.model import (
     Action,
     ActionBatch,
     Answer,
+    Answered,
+    Approval,
     CaseBatch,
     Decision,
     Finding,
+    Indicator,
     Observable,
     ObservableType,
     Observed,
@@ -116,15 +119,36 @@ def world(text: str, value: str, url: str | None) -> tuple[CaseBatch, Decision, 
         verdicts=tuple(verdicts),
         indicators=(),
         refusals=tuple(
-            Refusal(observable=o, layer="own", entry=text, reason=text, finding_uids=("f-1",)) for o in observables
+            Refusal(observable=o, layer="own", list_name=text, entry=text, reason=text, finding_uids=("f-1",))
+            for o in observables
         ),
         silent_providers=(text,),
     )
     return batch, decision, finding
 
 
+def held(decision: Decision, reason: str) -> Decision:
+    """The same, with everything held for that reason."""
+    indicators = tuple(
+        Indicator(
+            observable=v.observable,
+            confidence=72,
+            reasons=(),
+            roles=(Role.ATTACKER,),
+            first_seen_at=NOW,
+            last_seen_at=NOW,
+            expires_at=NOW + timedelta(days=7),
+            finding_uids=("f-1",),
+        )
+        for v in decision.verdicts
+    )
+    return decision.model_copy(update={"held": indicators, "hold_reasons": (reason,)})
+
+
 def documents(text: str, value: str, url: str | None) -> list[str]:
     batch, decision, finding = world(text, value, url)
+    waiting = held(decision, text)
+    settled = caps.settle(waiting, Approval(answer=Answered.REJECTED, by=text, at=NOW), now=NOW)
     action = Action(
         control="waf",
         verb=Verb.DENY,
@@ -138,6 +162,19 @@ def documents(text: str, value: str, url: str | None) -> list[str]:
     )
     return [
         report.description(batch, decision, finding, source=text, mark="TR-x"),
+        report.description(batch, waiting, finding, source=text, mark="TR-x"),
+        report.state_report(
+            batch,
+            settled,
+            finding,
+            actions=[],
+            relations=[],
+            skipped=[],
+            run=text,
+            run_url=url,
+            at=NOW,
+            reference="TR-S-x",
+        ),
         report.related_comment(
             batch, decision, finding, incident=report.link(text, url), shared=[ADDRESS], reference="TR-R-x"
         ),
@@ -291,6 +328,104 @@ def test_the_plain_text_reads_like_the_page() -> None:
     assert row.endswith("malicious | 72 | abuseipdb <https://console.example/e/1>: many logins; many logins")
 
 
+# --- not blocked, and why ---------------------------------------------------------------------------------------
+
+
+def told(decision: Decision, *, in_the_description: bool = False) -> list[str]:
+    batch, _, finding = world("x", "https://evil.example/a", None)
+    if in_the_description:
+        return report.render_text(report.description(batch, decision, finding, source="s", mark="TR-x")).splitlines()
+    options: dict[str, Any] = {"actions": [], "relations": [], "skipped": [], "run": "r", "run_url": None, "at": NOW}
+    return report.render_text(report.state_report(batch, decision, finding, reference="TR-S-x", **options)).splitlines()
+
+
+@pytest.mark.parametrize("in_the_description", [True, False])
+def test_every_refusal_is_told_with_layer_list_entry_and_reason(in_the_description: bool) -> None:
+    _, decision, _ = world("x", "https://evil.example/a", None)
+    refused = (
+        Refusal(
+            observable=ADDRESS,
+            layer="well-known",
+            list_name="misp:akamai",
+            entry="203.0.113.0/24",
+            reason="an edge",
+            finding_uids=("f-1",),
+        ),
+        Refusal(observable=ADDRESS, layer="own", entry="other", reason="of another event", finding_uids=("f-2",)),
+    )
+    lines = told(decision.model_copy(update={"refusals": refused}), in_the_description=in_the_description)
+    place = lines.index("Not blocked, and why")
+    assert lines[place + 1] == "observable | layer | list | entry | reason"
+    assert lines[place + 2] == "203[.]0[.]113[.]10 | well-known | misp:akamai | 203.0.113.0/24 | an edge"
+    assert not any("of another event" in line for line in lines)
+
+
+def test_an_incident_without_refusals_says_nothing_about_them() -> None:
+    _, decision, _ = world("x", "v", None)
+    lines = told(decision.model_copy(update={"refusals": ()}))
+    assert not [line for line in lines if "Not blocked" in line or "Held" in line]
+
+
+@pytest.mark.parametrize("in_the_description", [True, False])
+def test_what_is_held_is_told_with_its_reason_and_where_to_answer(in_the_description: bool) -> None:
+    _, decision, _ = world("x", "https://evil.example/a", None)
+    lines = told(held(decision, "25 addresses of one /24"), in_the_description=in_the_description)
+    place = lines.index("Held: 2 blocks of this run wait for a person, 2 of this event")
+    assert "Required Actions, task approve_blocks" in lines[place + 1]
+    assert "203[.]0[.]113[.]10 | 2026-01-25 07:38:50 UTC" in lines
+    assert any("25 addresses of one /24" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("answer", "by", "words"),
+    [
+        (Answered.APPROVED, "jane", "Held before blocking, then approved by jane at 2026-01-18 07:38:50 UTC"),
+        (Answered.REJECTED, "jane", "Held before blocking, then rejected by jane at 2026-01-18 07:38:50 UTC"),
+        (Answered.NOBODY, "", "Held before blocking, then unanswered at 2026-01-18 07:38:50 UTC"),
+    ],
+)
+def test_the_answer_is_told_and_by_whom(answer: Answered, by: str, words: str) -> None:
+    _, decision, _ = world("x", "v", None)
+    settled = caps.settle(held(decision, "25 addresses"), Approval(answer=answer, by=by, at=NOW), now=NOW)
+    lines = told(settled)
+    assert words in lines
+    refused = [line for line in lines if " | approval | block.approval | " in line]
+    assert len(refused) == (0 if answer is Answered.APPROVED else 2)
+
+
+def test_an_event_that_the_hold_does_not_concern_says_nothing_of_it() -> None:
+    _, decision, _ = world("x", "v", None)
+    other = tuple(i.model_copy(update={"finding_uids": ("f-2",)}) for i in held(decision, "r").held)
+    waiting = decision.model_copy(update={"held": other, "hold_reasons": ("r",)})
+    settled = caps.settle(waiting, Approval(answer=Answered.REJECTED, by="jane", at=NOW), now=NOW)
+    for each in (waiting, settled):
+        assert not [line for line in told(each) if "Held" in line]
+
+
+def test_a_thousand_refusals_and_held_values_stay_within_bounds() -> None:
+    batch, decision, finding = world("x", "v", None)
+    names = [Observable(type=ObservableType.DOMAIN, value=f"d{n}.example") for n in range(1000)]
+    refusals = tuple(
+        Refusal(observable=o, layer="own", list_name="l", entry="e" * 5000, reason="r" * 5000, finding_uids=("f-1",))
+        for o in names
+    )
+    one = held(decision, "r" * 50_000).held[0]
+    waiting = decision.model_copy(
+        update={
+            "refusals": refusals,
+            "held": tuple(one.model_copy(update={"observable": o}) for o in names),
+            "hold_reasons": ("r" * 50_000,) * 6,
+        }
+    )
+    document = report.description(batch, waiting, finding, source="s", mark="TR-x")
+    assert document.count("and 900 more") == 2
+    assert len(document) < 120_000
+    subject, body = report.question(waiting, wait=timedelta(hours=12))
+    assert subject == "Block 1000 indicators? A cap is exceeded"
+    assert "and 900 more" in body
+    assert len(body) < 20_000
+
+
 # --- marks --------------------------------------------------------------------------------------------------
 
 
@@ -340,6 +475,18 @@ def test_another_state_has_another_mark(changes: dict[str, Any]) -> None:
 
 def test_another_verdict_is_another_state() -> None:
     assert state(standing=Standing.SUSPICIOUS) != state()
+
+
+def test_what_is_held_is_another_state_and_an_old_state_keeps_its_mark() -> None:
+    batch, decision, finding = world("x", "v", None)
+    waiting = held(decision, "r")
+    assert report.state_reference(batch, waiting, finding, []) != report.state_reference(batch, decision, finding, [])
+    # Who approved it is not part of the state: what is in force is.
+    approved = [
+        caps.settle(waiting, Approval(answer=Answered.APPROVED, by=name, at=NOW), now=NOW) for name in ("jane", "joe")
+    ]
+    marks = {report.state_reference(batch, each, finding, []) for each in (decision, *approved)}
+    assert len(marks) == 1
 
 
 def test_actions_about_other_findings_are_not_told() -> None:

@@ -149,7 +149,7 @@ def test_a_provider_that_was_asked_nothing_is_not_silent() -> None:
 
 def test_a_runs_own_severity_overrides_the_policys() -> None:
     the_case = case(finding("1", severity=Severity.LOW, mentions=(mention("203.0.113.7"),)))
-    answers = {"list_feed": listed(EVIL)}
+    answers = {"list_feed": listed(EVIL), "abuseipdb": said(reputation(EVIL))}
     assert decide(the_case, answers)["indicators"] == []
     assert len(decide(the_case, answers, minimum_severity=Severity.LOW)["indicators"]) == 1
 
@@ -165,11 +165,13 @@ def test_counts_are_the_runs_numbers() -> None:
     )
     assert stages.counts(the_case, decide(the_case, {"list_feed": listed(EVIL, address("192.0.2.1"))})) == {
         "findings": 2,
+        "carried_over": 0,
         "high_priority": 1,
         "observables": 3,
         "verdict_malicious": 2,
         "verdict_unknown": 1,
         "indicators": 1,
+        "held": 0,
         "refused": 1,
         "rejected_records": 0,
     }

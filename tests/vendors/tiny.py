@@ -13,8 +13,9 @@ from urllib.parse import parse_qsl, urlsplit
 
 @dataclass
 class Seen:
-    """A request as it arrived."""
+    """A request as it arrived; ``port`` is the client's, so the same one is the same connection."""
 
+    port: int
     method: str
     path: str
     query: list[tuple[str, str]]
@@ -78,6 +79,7 @@ class TinyServer:
         parts = urlsplit(handler.path)
         length = int(handler.headers.get("Content-Length") or 0)
         seen = Seen(
+            int(handler.client_address[1]),
             handler.command,
             parts.path,
             parse_qsl(parts.query, keep_blank_values=True),

@@ -482,7 +482,7 @@ class _Opening:
 
     def _attach_one(self, finding: Finding, unique_id: str) -> str:
         hook, contract = self.hook, self.hook.contract
-        wanted = attachable(self.case, self.decision, finding, contract, house.policy().gate)
+        wanted = attachable(self.case, self.decision, finding, contract, house.policy().gate_at(house.now()))
         if not wanted:
             return ""
         before = hook.connected(contract.incident_component, unique_id)
@@ -615,7 +615,7 @@ class _Relating:
     ) -> dict[str, tuple[Observable, ...]]:
         """Other incidents, and what they share with this finding's incident: by way of its threat intel records."""
         contract = self.hook.contract
-        wanted = attachable(self.case, self.decision, finding, contract, house.policy().gate)
+        wanted = attachable(self.case, self.decision, finding, contract, house.policy().gate_at(house.now()))
         keys = {*contract.ioc_keys.values(), *contract.hash_keys.values()}
         records = [c for c in connected if c.component in keys]
         ids = api.match_values(((c.value, c.unique_id) for c in records if c.value), wanted)
