@@ -109,7 +109,14 @@ def _indicator(
 ) -> Indicator | Refusal | None:
     """What to do about one observable: act, refuse and say why, or (nothing speaks for acting) nothing."""
     uids = tuple(sorted({s.finding_uid for s in item.sightings} & high))
-    if not uids or verdict.standing is not Standing.MALICIOUS:
+    if not uids:
+        return None
+    seen = [s for s in item.sightings if s.finding_uid in uids]
+    # Only what was seen in such a role counts: a claim neither adds weight nor prolongs a block.
+    acting = [s for s in seen if s.role in policy.block.roles]
+    malicious = verdict.standing is Standing.MALICIOUS
+    # Nobody is asked about what is protected, so that there may be no verdict; who attacked is told all the same.
+    if not malicious and not (inputs.hit and acting):
         return None
 
     def refuse(layer: str, entry: str, reason: str, *, list_name: str = "") -> Refusal:
@@ -126,9 +133,6 @@ def _indicator(
         return refuse(hit.layer, hit.entry, hit.reason, list_name=hit.list_name)
     if wide := caps.width_refused(item.observable, policy.block):
         return refuse("width", *wide, list_name="block.widest_prefix")
-    seen = [s for s in item.sightings if s.finding_uid in uids]
-    # From here on only what was seen in such a role counts: a claim neither adds weight nor prolongs a block.
-    acting = [s for s in seen if s.role in policy.block.roles]
     roles = sorted({s.role for s in acting})
     if not roles:
         played = ", ".join(sorted({s.role.value for s in seen}))

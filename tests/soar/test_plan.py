@@ -197,6 +197,16 @@ def test_a_protected_address_is_refused_whatever_speaks_against_it(value: str, l
     assert refused.reason
 
 
+def test_an_attack_from_a_protected_address_is_told_though_nobody_is_asked_about_it() -> None:
+    own = address("198.51.100.130")
+    silent = reputation(own, None, answer=Answer.NOT_APPLICABLE)
+    [refusal] = run([finding()], [silent], items=[observed(own)]).refusals
+    assert (refusal.layer, refusal.list_name) == ("well-known", "policy.yaml never_block.well_known.networks")
+    claimed = observed(own, sighting(role=Role.CLAIM))
+    assert run([finding()], [silent], items=[claimed]).refusals == ()
+    assert run([finding(severity=Severity.LOW)], [silent], items=[observed(own)]).refusals == ()
+
+
 @pytest.mark.parametrize(("age", "planned"), [(timedelta(days=6, hours=23), True), (timedelta(days=7), False)])
 def test_what_was_seen_too_long_ago_may_be_someone_elses(age: timedelta, planned: bool) -> None:
     decision = run([finding()], items=[observed(EVIL, sighting(seen=NOW - age))])
