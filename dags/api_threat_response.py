@@ -58,7 +58,8 @@ PARAMS = {
         title="Answers of the reputation sources",
         enum=["fresh", "frozen"],
         description_md="**fresh** asks, **frozen** takes what was known when the window was first decided, and asks "
-        "nobody. What a window or a backfill would cost: `make plan-enrichment FROM=… TO=…` (runbook, Before a backfill).",
+        "nobody. What a window or a backfill would cost: `make plan-enrichment FROM=… TO=…` (runbook, *Before a "
+        "backfill*).",
     ),
     "window_start": Param(
         None,
@@ -161,6 +162,8 @@ def api_threat_response() -> None:
                 now=now,
             )
             house.remember_decided(context, ledger, case, decision)
+            for entry in rules.never_block.expired(now):
+                house.log.warning("never_block.allow: this entry's time is over: %s", entry.words)
             house.log.info("Decided: %s", stages.counts(case, decision))
             return decision
 

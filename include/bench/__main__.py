@@ -1,7 +1,7 @@
 """Measure, and print each number beside what it is compared with: ``python -m include.bench`` (``make bench``).
 
 1 parsers, extraction, the gate, and how good the verdicts are; 2 every stage against the simulators; 3 a whole run
-beside one of empty tasks.
+beside one of empty tasks; 4 what the questions to the reputation sources cost, and how fast they are asked.
 Machines are noisy: compare ratios, and only within one call.
 """
 
@@ -20,7 +20,7 @@ from pathlib import Path
 
 def arguments(given: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m include.bench", description=__doc__)
-    parser.add_argument("--only", type=int, choices=(1, 2, 3), help="one of the three measurements")
+    parser.add_argument("--only", type=int, choices=(1, 2, 3, 4), help="one of the measurements")
     parser.add_argument("--quick", action="store_true", help="small numbers: whether it works, not how fast it is")
     parser.add_argument("--write", type=Path, metavar="FILE", help="also write what is printed, as Markdown")
     return parser.parse_args(given)
@@ -52,6 +52,11 @@ def tables(only: int | None, quick: bool) -> Iterator[str]:
 
         tell("Measuring whole runs under Airflow")
         yield from whole.report(findings=findings, high=high, pairs=1 if quick else 2, tell=tell)
+    if only in (None, 4):
+        from include.bench import enrichment
+
+        tell("Asking the reputation sources")
+        yield from enrichment.report(days=1 if quick else 7, values=100 if quick else 1000)
 
 
 def heading(now: datetime) -> str:

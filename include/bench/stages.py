@@ -137,7 +137,7 @@ def report(*, findings: int, high: int, rounds: int) -> Iterator[str]:
     with tempfile.TemporaryDirectory(prefix="threat-response-bench-", ignore_cleanup_errors=True) as folder:
         home = Path(folder)
         with simulators(home) as simulated:
-            _settle_in(home, simulated)
+            settle_in(home, simulated)
             end = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=1)
             day = build_load(end, findings=findings, high=high)
             bare = {product: simulated.round_trip(product, ROUND_TRIPS) for product in SIMULATORS}
@@ -187,7 +187,7 @@ def render(days: list[list[Step]], bare: dict[str, tuple[float, float]], *, find
     )
 
 
-def _settle_in(home: Path, simulated: Simulated) -> None:
+def settle_in(home: Path, simulated: Simulated) -> None:
     """The environment of a task: Airflow's own, the connections and the policy."""
     for name in [name for name in os.environ if name.startswith(("AIRFLOW", "THREAT_RESPONSE"))]:
         del os.environ[name]

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 from include.soar.model import (
     Action,
     ActionBatch,
+    Answer,
     Approval,
     CaseBatch,
     Decision,
@@ -28,6 +29,8 @@ from include.soar.model import (
     Outcome,
     Refusal,
     Relation,
+    Reputation,
+    Standing,
     Verdict,
     digest,
     house_id,
@@ -38,6 +41,8 @@ from include.soar.model import (
 CELL = 300
 TEXT = 2000
 ROWS = 100
+#: Tags of one source that are shown, and kinds of silence of one source.
+MOST_TAGS, MOST_SILENCES = 8, 3
 
 #: C0 and C1 controls, surrogates, and the characters that turn or hide text (bidirectional overrides, zero width).
 _INVISIBLE = re.compile(
@@ -165,45 +170,133 @@ def observed_in(case: CaseBatch, finding: Finding) -> list[Observed]:
     return chosen
 
 
-def _verdict_words(verdict: Verdict | None) -> tuple[str, str]:
-    return (verdict.standing.value, str(verdict.confidence)) if verdict else ("not judged", "-")
+_WORST_FIRST = (Standing.MALICIOUS, Standing.SUSPICIOUS, Standing.UNKNOWN, Standing.BENIGN)
 
 
-def _sources(verdict: Verdict | None) -> Html:
-    """One line a source, with the provider's own page where there is one."""
+def _judged(case: CaseBatch, decision: Decision, finding: Finding) -> list[tuple[Observed, Verdict | None]]:
+    """Every observable of the finding with its verdict, worst first."""
+    verdicts = {v.observable: v for v in decision.verdicts}
+
+    def place(one: tuple[Observed, Verdict | None]) -> tuple[int, str]:
+        item, verdict = one
+        return _WORST_FIRST.index(verdict.standing) if verdict else len(_WORST_FIRST), item.observable.key
+
+    return sorted(((i, verdicts.get(i.observable)) for i in observed_in(case, finding)), key=place)
+
+
+def _why(verdict: Verdict | None) -> Html:
+    """The reasons by which a verdict can be worked out again. What speaks neither way stands with the sources only."""
     if verdict is None:
         return Html("")
-    pages = {r.provider: r.reference for r in verdict.reputations}
+    said = {r.provider: r for r in verdict.reputations}
     lines = []
     for reason in verdict.reasons:
-        provider, colon, words = reason.partition(": ")
-        if colon and pages.get(provider):
-            lines.append(tag("li", link(provider, pages[provider]), clean(f": {words}")))
-        else:
+        source = said.get(reason.partition(": ")[0])
+        if source is None or source.answer is Answer.LISTED:
             lines.append(tag("li", clean(reason)))
     return tag("ul", *lines) if lines else Html("")
 
 
-def _findings_table(case: CaseBatch, decision: Decision, finding: Finding) -> Html:
+def _context(verdict: Verdict | None) -> tuple[str, ...]:
+    """What sources know that say nothing good or bad: whose network it is, say."""
+    without_opinion = (r for r in verdict.reputations if r.answer is Answer.NOT_APPLICABLE) if verdict else ()
+    return tuple(dict.fromkeys(word for r in without_opinion for word in r.tags))[:MOST_TAGS]
+
+
+def _findings_table(judged: Sequence[tuple[Observed, Verdict | None]]) -> Html:
     """Every observable of the finding, worst first."""
-    verdicts = {v.observable.key: v for v in decision.verdicts}
-    order = {"malicious": 0, "suspicious": 1, "unknown": 2, "benign": 3, "not judged": 4}
     rows = []
-    for item in observed_in(case, finding):
-        verdict = verdicts.get(item.observable.key)
-        standing, confidence = _verdict_words(verdict)
+    for item, verdict in judged:
         seen = ", ".join(sorted({f"{s.role.value} ({s.field})" for s in item.sightings}))
-        rows.append(
-            (
-                order[standing],
-                item.observable.key,
-                (defang(item.observable), item.observable.type.value, seen, standing, confidence, _sources(verdict)),
-            )
-        )
+        known = "".join(f"; {word}" for word in _context(verdict))
+        judgement = f"{verdict.standing.value} {verdict.confidence}" if verdict else "not judged"
+        rows.append((defang(item.observable), f"{item.observable.type.value}; {seen}{known}", judgement, _why(verdict)))
     if not rows:
         return tag("p", "No observable was found in this event.")
-    ordered = [cells for _, _, cells in sorted(rows, key=lambda row: row[:2])]
-    return table(("observable", "type", "seen as", "verdict", "confidence", "sources"), ordered)
+    return table(("observable", "what", "verdict", "why"), rows)
+
+
+# --- what the sources say -----------------------------------------------------------------------------------
+
+_GRADE = re.compile(r"; grade ([A-F]) \(")
+
+
+def _sources(judged: Sequence[tuple[Observed, Verdict | None]]) -> Html | None:
+    """
+    One row for each source that has something to tell about a value; those that do not list it share one. Each links to
+    the source's own page about the value.
+    """
+    rows: list[tuple[str, ...]] = []
+    for item, verdict in judged:
+        answered = [r for r in verdict.reputations if r.score is not None] if verdict else []
+        telling = [r for r in answered if r.answer is Answer.LISTED or r.tags or r.techniques]
+        for said in sorted(telling, key=lambda r: (-(r.score or 0), r.provider)):
+            rows.append(
+                (
+                    defang(item.observable),
+                    Html(_page(said) + html.escape(_grade(verdict, said.provider))),
+                    f"{said.answer.value.replace('_', ' ')} {said.score}",
+                    ", ".join((*said.techniques[:MOST_TAGS], *said.tags[:MOST_TAGS])),
+                    _days(said),
+                )
+            )
+        if others := [r for r in answered if r not in telling]:
+            names = Html(", ".join(map(_page, others[:MOST_TAGS])))
+            rows.append((defang(item.observable), names, "not listed", "", ""))
+    if not rows:
+        return None
+    head = ("value", "source (grade)", "says", "techniques, tags", "reported")
+    return Html(_heading("What the sources say") + table(head, rows))
+
+
+def _page(said: Reputation) -> Html:
+    """The source's name, as a link to its page about the value: a long one is left out, since there may be hundreds."""
+    return link(said.provider, said.reference if len(said.reference or "") <= CELL else None)
+
+
+def _grade(verdict: Verdict | None, provider: str) -> str:
+    """As its reason gives it: where it is weighed."""
+    for reason in verdict.reasons if verdict else ():
+        if reason.startswith(f"{provider}: ") and (found := _GRADE.search(reason)):
+            return f" ({found[1]})"
+    return ""
+
+
+def _days(said: Reputation) -> str:
+    first, last = said.first_reported_at, said.last_reported_at
+    if first and last and first.date() != last.date():
+        return f"{first:%Y-%m-%d} to {last:%Y-%m-%d}"
+    return f"{last or first:%Y-%m-%d}" if last or first else ""
+
+
+def _silent(decision: Decision, judged: Sequence[tuple[Observed, Verdict | None]]) -> Html | None:
+    """Who gave no answer about a value of this incident, why, and when they can be asked again."""
+    said = [r for _, verdict in judged if verdict for r in verdict.reputations]
+    silences: dict[str, dict[str, list[Reputation]]] = {
+        name: {} for name in decision.silent_providers if not any(r.provider == name for r in said)
+    }
+    for one in said:
+        if one.answer in (Answer.NOT_CHECKED, Answer.ERROR):
+            silences.setdefault(one.provider, {}).setdefault(one.summary, []).append(one)
+    if not silences:
+        return None
+    lines = []
+    for provider, by_reason in sorted(silences.items()):
+        # The name is ours, but a name of any length would do here as well.
+        words = [f"{clean(provider, 60)}: {_number_of(by_reason)}"]
+        for reason, ones in list(by_reason.items())[:MOST_SILENCES]:
+            retry_at = min((r.retry_at for r in ones if r.retry_at), default=None)
+            again = f" (asked again from {when(retry_at)} on)" if retry_at and "asked again from" not in reason else ""
+            words.append(f"{clean(reason, CELL)}{again}")
+        if len(by_reason) > MOST_SILENCES:
+            words.append(f"and {len(by_reason) - MOST_SILENCES} more reasons")
+        lines.append(tag("li", "; ".join(words)))
+    return Html(tag("p", "Gave no answer, which says nothing good or bad:") + tag("ul", *lines))
+
+
+def _number_of(by_reason: Mapping[str, Sequence[Reputation]]) -> str:
+    number = sum(map(len, by_reason.values()))
+    return f"{number} value{'s' if number > 1 else ''} not answered" if number else "no answer at all"
 
 
 def _refusals(refusals: Sequence[Refusal]) -> Html | None:
@@ -262,6 +355,7 @@ def description(case: CaseBatch, decision: Decision, finding: Finding, *, source
     severity = finding.severity.value + (f", confidence {finding.confidence}" if finding.confidence is not None else "")
     refusals = refusals_of(decision, finding)
     acting = [i for i in decision.indicators if finding.uid in i.finding_uids]
+    judged = _judged(case, decision, finding)
     return _document(
         facts(
             (
@@ -279,21 +373,16 @@ def description(case: CaseBatch, decision: Decision, finding: Finding, *, source
         tag("p", finding.title),
         tag("p", finding.description) if finding.description else None,
         _heading("Observables"),
-        _findings_table(case, decision, finding),
+        _findings_table(judged),
+        _sources(judged),
         _heading("To be acted on") if acting else None,
         table(("observable", "until"), ((defang(i.observable), when(i.expires_at)) for i in acting))
         if acting
         else None,
         _held(decision, finding),
         _refusals(refusals),
-        _silent(decision),
+        _silent(decision, judged),
     )
-
-
-def _silent(decision: Decision) -> Html | None:
-    if not decision.silent_providers:
-        return None
-    return tag("p", "Gave no answer, which says nothing good or bad: " + ", ".join(decision.silent_providers))
 
 
 # --- the comment on an older, related incident ----------------------------------------------------------------
@@ -323,7 +412,7 @@ def related_comment(
                 ("target", clean(finding.target)),
             )
         ),
-        _findings_table(case, decision, finding),
+        _findings_table(_judged(case, decision, finding)),
         tag("p", f"ref {reference}"),
     )
 
@@ -407,6 +496,7 @@ def state_report(
     refusals = refusals_of(decision, finding)
     counts: Mapping[Outcome, int] = {o: sum(a.outcome is o for a in actions) for o in _OUTCOME_ORDER}
     summary = ", ".join(f"{n} {o.value}" for o, n in counts.items() if n) or "nothing was acted on"
+    judged = _judged(case, decision, finding)
     return _document(
         tag("p", tag("b", f"Response: {summary}")),
         tag("p", Html("As of "), when(at), Html(", by run "), link(clean(run), run_url)),
@@ -445,8 +535,9 @@ def state_report(
         if relations
         else None,
         _heading("Found"),
-        _findings_table(case, decision, finding),
-        _silent(decision),
+        _findings_table(judged),
+        _sources(judged),
+        _silent(decision, judged),
         tag("p", "Stages that did not take part: " + ", ".join(skipped)) if skipped else None,
         tag("p", f"ref {reference}"),
     )
@@ -518,7 +609,8 @@ class _Text(HTMLParser):
             self.lines[-1] += " | " if self._cells else ""
             self._cells += 1
         elif name == "li":
-            self.lines[-1] += "; " if self.lines[-1] and not self.lines[-1].endswith("| ") else ""
+            before = self.lines[-1]
+            self.lines[-1] += " " if before.endswith(":") else "; " if before and not before.endswith("| ") else ""
         elif name == "a":
             self._href = dict(attrs).get("href") or ""
 

@@ -62,7 +62,7 @@ def plan(
             continue
         if now < end_at + operator.settled_after:
             remarks.append(f"Source {source} is not complete yet for the end of this time: there may be more.")
-        findings[source] = _by_window(operator, ledger, start_at, end_at)
+        findings[source] = findings_by_window(operator, ledger, start_at, end_at)
     if not findings:
         raise CannotPlan("no source has a connection")
     forecasts, planners = [], []
@@ -76,7 +76,7 @@ def plan(
             forecast.problem = f"skipped: no connection {planner.operator.conn_id!r}"
     seen: set[Observable] = set()
     floor = minimum_severity or policy.priority.minimum_severity
-    for case in _cases(findings, start_at, end_at):
+    for case in cases(findings, start_at, end_at):
         seen.update(item.observable for item in case.observed)
         high = {f.uid for f in case.findings if f.severity.rank >= floor.rank}
         of_high = {
@@ -100,7 +100,7 @@ def _no_lists(ask: type[EnrichOperator]) -> dict[str, Any]:
     return {"lists": ()} if "lists" in ask.template_fields else {}
 
 
-def _by_window(
+def findings_by_window(
     operator: FetchOperator, ledger: Ledger, start_at: datetime, end_at: datetime
 ) -> dict[datetime, list[Finding]]:
     """Every finding by the start of the window that would have it."""
@@ -124,7 +124,7 @@ def _by_window(
     return windows
 
 
-def _cases(
+def cases(
     findings: dict[str, dict[datetime, list[Finding]]], start_at: datetime, end_at: datetime
 ) -> Iterator[CaseBatch]:
     """What the extract task of each window would give, in order of time; none for a window without a finding."""

@@ -335,6 +335,7 @@ def test_the_dag_is_what_the_ui_shows(whole: Whole) -> None:
         "fetch.akamai_sia",
         "extract",
         "enrich.abuseipdb",
+        "enrich.refresh_abuseipdb",
         "enrich.refresh_list_feed",
         "enrich.list_feed",
         "enrich.decide",

@@ -11,7 +11,7 @@ import pytest
 from vendors.akamai_api_security import api as api_security
 from vendors.akamai_sia import api as sia
 
-from include.bench import pure, stages, whole
+from include.bench import enrichment, pure, stages, whole
 from include.bench.__main__ import arguments, markdown
 from include.bench.load import build_load, public
 from include.bench.measure import number, seconds, table, times
@@ -32,13 +32,13 @@ def findings_of(count: int, high: int) -> dict[str, Finding]:
     return {f.uid: f for f in [*found, *(sia.parse_row(public(row)) for row in rows)]}
 
 
-def test_only_one_of_three_measurements_can_be_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+def test_only_one_of_the_measurements_can_be_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
     options = arguments([])
     assert (options.only, options.quick, options.write) == (None, False, None)
     options = arguments(["--only", "2", "--quick", "--write", "b.md"])
     assert (options.only, options.quick, options.write) == (2, True, Path("b.md"))
     with pytest.raises(SystemExit):
-        arguments(["--only", "4"])
+        arguments(["--only", "5"])
     assert "invalid choice" in capsys.readouterr().err
 
 
@@ -103,6 +103,45 @@ def test_a_stage_stands_beside_its_calls_or_beside_json() -> None:
     assert ["4", "open", "10", "2", "30", "3.00", "0.3", "6.67", "x"] in lines
     assert ["2", "extract", "10", "2", "0", "-", "0.5", "4", "x"] in lines
     assert ["all", "4", "30", "0.8", "5", "x"] in lines
+
+
+def test_half_of_the_ipv4_attackers_come_again_on_the_next_day() -> None:
+    def attackers(days: int) -> set[str]:
+        listed = enrichment.week(END, days)["abuseipdb"]["addresses"]
+        old = {value for value in listed if value.startswith("203.0.113.")}
+        new = {value for value in listed if value.startswith("192.0.2.")}
+        return old | {value for value in new if int(value.rpartition(".")[2]) >= enrichment.FIRST_NEW}
+
+    one, seven = attackers(1), attackers(7)
+    replaced = {value for value in one if int(value.rpartition(".")[2]) % 2 == 0}
+    assert one <= seven
+    assert 0 < len(replaced) < len(one)
+    assert len(seven) == len(one) + 6 * len(replaced)
+    assert all(int(value.rpartition(".")[2]) <= 255 for value in seven)
+
+
+def test_a_week_has_other_events_on_each_day() -> None:
+    one, two = (enrichment.week(END, days)["akamai_api_security"] for days in (1, 2))
+    for kind in ("incidents", "findings"):
+        # All but those that have the same broken id every day.
+        assert len({record["id"] for record in two[kind]}) > 1.9 * len(one[kind])
+
+
+@pytest.mark.parametrize(
+    ("values", "connections", "quota", "expected"),
+    [
+        (1000, 8, None, 6.25),
+        (1000, 16, None, 3.15),
+        (1000, 8, (400, 5), 11.25),
+        (400, 8, (400, 5), 2.5),
+        (401, 8, (400, 5), 5.05),
+        (100, 1, (100, 1), 5.0),
+    ],
+)
+def test_the_limit_is_that_of_the_connections_and_of_the_quota(
+    values: int, connections: int, quota: tuple[int, int] | None, expected: float
+) -> None:
+    assert enrichment.least_seconds(values, connections, quota) == pytest.approx(expected)
 
 
 def test_a_real_run_stands_beside_the_empty_one_before_it() -> None:

@@ -95,7 +95,7 @@ def test_a_wrong_policy_is_refused_by_file_line_and_field(
 
 
 def test_every_problem_is_named_with_the_layer_that_it_comes_from(tmp_path: Path) -> None:
-    base = (CONFIG / "policy.yaml").read_text("utf-8").replace("malicious_from: 75", "malicious_from: 750")
+    base = (CONFIG / "policy.yaml").read_text("utf-8").replace("malicious_from: 75", "malicious_from: 750", 1)
     (tmp_path / "base.yaml").write_text(base, encoding="utf-8")
     (tmp_path / "over.yaml").write_text("sources:\n  abuseipdb: {suspicious_from: 0}\nrelated: {days: 0}\n", "utf-8")
     with pytest.raises(PolicyError) as caught:

@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from include.soar.enrichment import Unfinished
 from include.soar.ledger import Ledger
+from include.soar.ledger.tables import Table
 from include.soar.model import FetchBatch
 from include.soar.quota import Account, Quota, QuotaSeen, Reservation, backfills_part, shut_for
 from tests.soar.examples import NOW, address, at, finding, reputation, window
@@ -27,12 +29,21 @@ LOOKUPS = Account("virustotal", "0123456789ab", "lookup")
 MIDNIGHT = datetime(2026, 11, 25, tzinfo=UTC)
 
 
+@pytest.fixture(scope="module")
+def database(postgres: Postgres) -> str:
+    return postgres.new_database()
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty ledger."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/ledger.db"
-    server: Postgres = request.getfixturevalue("postgres")
-    return server.new_database()
+    url: str = request.getfixturevalue("database")
+    with contextlib.closing(Ledger(url)) as ledger, ledger.engine.begin() as connection:
+        # One database for all: making and migrating one takes longer than any test here.
+        connection.execute(text(f"TRUNCATE {', '.join(Table.metadata.tables)}"))
+    return url
 
 
 @pytest.fixture

@@ -97,7 +97,18 @@ def world(text: str, value: str, url: str | None) -> tuple[CaseBatch, Decision, 
     verdicts = []
     for observable in observables:
         reputation = Reputation(
-            observable=observable, provider="abuseipdb", answer=Answer.LISTED, score=90, reference=url, known_at=NOW
+            observable=observable,
+            provider="abuseipdb",
+            answer=Answer.LISTED,
+            score=90,
+            summary=text,
+            reference=url,
+            tags=(text,),
+            last_reported_at=NOW,
+            known_at=NOW,
+        )
+        silence = reputation.model_copy(
+            update={"provider": "misp", "answer": Answer.ERROR, "score": None, "retry_at": NOW}
         )
         verdicts.append(
             Verdict(
@@ -105,7 +116,7 @@ def world(text: str, value: str, url: str | None) -> tuple[CaseBatch, Decision, 
                 standing=Standing.MALICIOUS,
                 confidence=72,
                 reasons=(f"abuseipdb: {text}", text.replace(":", "")),
-                reputations=(reputation,),
+                reputations=(reputation, silence),
             )
         )
     batch = CaseBatch(
@@ -323,9 +334,117 @@ def test_the_plain_text_reads_like_the_page() -> None:
     lines = text.splitlines()
     assert "source | many logins" in lines
     assert "event | many logins <https://console.example/e/1>" in lines
-    assert "observable | type | seen as | verdict | confidence | sources" in lines
+    assert "observable | what | verdict | why" in lines
     [row] = [line for line in lines if line.startswith("203[.]0[.]113[.]10 | ipv4-addr")]
-    assert row.endswith("malicious | 72 | abuseipdb <https://console.example/e/1>: many logins; many logins")
+    assert row.endswith("; attacker (many logins) | malicious 72 | abuseipdb: many logins; many logins")
+    assert "value | source (grade) | says | techniques, tags | reported" in lines
+    assert (
+        "203[.]0[.]113[.]10 | abuseipdb <https://console.example/e/1> | listed 90 | many logins | 2026-01-18" in lines
+    )
+
+
+# --- what the sources say ---------------------------------------------------------------------------------------
+
+
+def said(provider: str, answer: Answer, score: int | None = None, **more: Any) -> Reputation:
+    given = {"observable": ADDRESS, "provider": provider, "answer": answer, "score": score, "known_at": NOW}
+    return Reputation(**{**given, **more})
+
+
+def about(*reputations: Reputation, reasons: tuple[str, ...] = (), silent: tuple[str, ...] = ()) -> list[str]:
+    """The description of an incident in which these are all that is said, as lines of text."""
+    batch, decision, finding = world("x", "https://evil.example/a", None)
+    verdict = decision.verdicts[0].model_copy(update={"reputations": reputations, "reasons": reasons})
+    changes = {"verdicts": (verdict,), "silent_providers": silent}
+    document = report.description(batch, decision.model_copy(update=changes), finding, source="s", mark="TR-x")
+    return report.render_text(document).splitlines()
+
+
+def test_a_source_is_told_with_its_grade_score_tags_techniques_times_and_page() -> None:
+    otx = said(
+        "alienvault_otx",
+        Answer.LISTED,
+        80,
+        reference="https://otx.example/203.0.113.10",
+        tags=("mirai", "botnet"),
+        techniques=("T1110",),
+        first_reported_at=NOW - timedelta(days=30),
+        last_reported_at=NOW,
+    )
+    quiet = [
+        said("greynoise", Answer.NOT_LISTED, 0, reference="https://viz.example/203.0.113.10"),
+        said("urlhaus", Answer.NOT_LISTED, 0),
+    ]
+    reasons = (
+        "alienvault_otx: malicious (score 80, malicious from 70); grade C (fairly reliable) 60 % × score 80 % = 48 %",
+        "greynoise: nothing against it (score 0, suspicious from 40)",
+        "together: 100 × (1 − 0.52) = 48",
+    )
+    lines = about(otx, *quiet, reasons=reasons)
+    place = lines.index("What the sources say")
+    assert lines[place + 2] == (
+        "203[.]0[.]113[.]10 | alienvault_otx <https://otx.example/203.0.113.10> (C) | listed 80"
+        " | T1110, mirai, botnet | 2025-12-19 to 2026-01-18"
+    )
+    assert lines[place + 3] == (
+        "203[.]0[.]113[.]10 | greynoise <https://viz.example/203.0.113.10>, urlhaus | not listed | |"
+    )
+    [row] = [line for line in lines if line.startswith("203[.]0[.]113[.]10 | ipv4-addr")]
+    assert "together" in row
+    assert "greynoise" not in row
+
+
+def test_a_silent_source_is_told_with_its_reason_and_when_it_can_be_asked_again() -> None:
+    lines = about(
+        said("abuseipdb", Answer.NOT_CHECKED, summary="1,000 check a day are used up", retry_at=NOW),
+        said("virustotal", Answer.ERROR, summary="virustotal lookup: no answer within 30 s"),
+        said("urlhaus", Answer.NOT_LISTED, 0),
+        silent=("abuseipdb", "virustotal", "urlhaus", "misp"),
+    )
+    [line] = [line for line in lines if line.startswith("Gave no answer, which says nothing good or bad:")]
+    assert "abuseipdb: 1 value not answered; 1,000 check a day are used up (asked again from 2026-01-18" in line
+    assert "virustotal: 1 value not answered; virustotal lookup: no answer within 30 s" in line
+    assert "misp: no answer at all; " in line
+    # It answered about this incident's values: that it did not about another's is no news here.
+    assert "urlhaus" not in line
+
+
+def test_context_without_an_opinion_stands_beside_the_value() -> None:
+    lines = about(said("offline_asn", Answer.NOT_APPLICABLE, tags=("AS64496", "country:XX")))
+    [row] = [line for line in lines if line.startswith("203[.]0[.]113[.]10 | ipv4-addr")]
+    assert "; AS64496; country:XX | malicious" in row
+    assert "What the sources say" not in lines
+
+
+def test_a_thousand_values_and_many_sources_stay_within_bounds() -> None:
+    batch, decision, finding = world("x", "v", None)
+    names = [Observable(type=ObservableType.DOMAIN, value=f"d{n}.example") for n in range(1000)]
+    hostile = {"summary": "s" * 5000, "tags": ("t" * 5000,) * 50, "techniques": ("T" * 5000,) * 50}
+
+    def verdict(observable: Observable) -> Verdict:
+        told = [
+            said(f"source{n}", Answer.LISTED, 90, observable=observable, reference="https://e.example/" + "r" * 5000)
+            for n in range(9)
+        ] + [said("silent", Answer.ERROR, observable=observable, summary=f"{observable.value} " + "e" * 5000)]
+        return decision.verdicts[0].model_copy(
+            update={
+                "observable": observable,
+                "reasons": ("x",),
+                "reputations": tuple(r.model_copy(update=hostile | {"summary": r.summary}) for r in told),
+            }
+        )
+
+    seen = tuple(Observed(observable=o, sightings=batch.observed[0].sightings) for o in names)
+    document = report.description(
+        batch.model_copy(update={"observed": seen}),
+        decision.model_copy(update={"verdicts": tuple(map(verdict, names)), "refusals": ()}),
+        finding,
+        source="s",
+        mark="TR-x",
+    )
+    assert "and 8900 more" in document
+    assert "and 997 more reasons" in document
+    assert len(document) < 120_000
 
 
 # --- not blocked, and why ---------------------------------------------------------------------------------------

@@ -555,7 +555,7 @@ def test_the_incident_tells_the_whole_story_once(sim: SimServer, monkeypatch: py
     assert "list 91596_SOCAUTOBLOCK, version 3 | on the list" in text
     assert f"{NOW + timedelta(days=7):%Y-%m-%d %H:%M:%S} UTC" in text
     assert "192[.]0[.]2[.]5 | own | policy.yaml never_block.own.networks | 192.0.2.0/28 | 192.0.2.0/28 is ours" in text
-    assert "203[.]0[.]113[.]10 | ipv4-addr | attacker (attacker.ip) | malicious | 72 | abuseipdb" in text
+    assert "203[.]0[.]113[.]10 | ipv4-addr; attacker (attacker.ip) | malicious 72 | abuseipdb" in text
     assert "edr.crowdstrike_falcon" in text
     assert "list_feed" in text
     assert 'href="https://airflow.example/dags/api_threat_response/runs/manual__1"' in told
