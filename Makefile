@@ -16,8 +16,9 @@ demo: $(VENV)/.run       ## Airflow and the simulators on loopback: a day of eve
 demo-down:       ## end what `make demo` started
 	$(BIN)/python -m include.demo down
 
+# Files in their order: tests/dags, which takes longest, is then not what one worker ends with alone.
 test: $(VENV)/.dev       ## the whole test suite
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/.dev       ## ruff and mypy
 	$(BIN)/ruff check .
