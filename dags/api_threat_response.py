@@ -162,6 +162,7 @@ def api_threat_response() -> None:
                 now=now,
             )
             house.remember_decided(context, ledger, case, decision)
+            house.cancel_protected(context, ledger)
             for entry in rules.never_block.expired(now):
                 house.log.warning("never_block.allow: this entry's time is over: %s", entry.words)
             house.log.info("Decided: %s", stages.counts(case, decision))

@@ -2,10 +2,11 @@
 ``python -m include.ops explain OBSERVABLE``    why was this judged so (``make explain OBSERVABLE=…``)
 ``python -m include.ops policy-diff A B``       what would another policy have blocked (``make policy-diff A=… B=…``)
 ``python -m include.ops answers-diff --from A``  what do the sources say now that they did not say then
+``python -m include.ops cancelled``             what is in force though a later never-block entry protects it: lift it
 ``python -m include.ops new-vendor NAME``       a new enrichment provider's files (``make new-vendor NAME=…``)
 ``python -m include.ops vendor-table``          the README's table of connections
 
-The first three read the ledger and write nothing to it. Policies are files, ``:``-separated, later ones laid over
+The first four read the ledger and write nothing to it. Policies are files, ``:``-separated, later ones laid over
 earlier ones.
 
 Exit codes: 0; 1 explain: the stored verdict is not what its inputs give, policy-diff: B hits something known to be
@@ -30,7 +31,7 @@ from include.ops.text import shown
 from include.ops.vendor_table import vendor_table, with_table
 from include.soar.ledger import Ledger
 from include.soar.ledger.store import SQLAlchemyError
-from include.soar.model import Observable
+from include.soar.model import Observable, Outcome
 from include.soar.observables import (
     parse_address,
     parse_asn,
@@ -76,6 +77,7 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     answers = commands.add_parser("answers-diff", parents=[ledger], help="answers of the sources at two times")
     answers.add_argument("--from", dest="since", type=_instant, metavar="INSTANT", required=True)
     answers.add_argument("--to", dest="until", type=_instant, metavar="INSTANT", help="default: now")
+    commands.add_parser("cancelled", parents=[ledger], help="what a later never-block entry speaks against")
     vendor = commands.add_parser("new-vendor", help="write a new enrichment provider that runs at once")
     vendor.add_argument("name", metavar="NAME", help="its folder, connection type and task, e.g. acme_intel")
     vendor.add_argument("--to", type=Path, metavar="FOLDER", default=ROOT, help="another copy of this project")
@@ -167,6 +169,15 @@ def answers_diff(options: argparse.Namespace) -> int:
     return 0
 
 
+def cancelled(options: argparse.Namespace) -> int:
+    rows = [row for row in open_ledger(options.ledger).actions() if row.outcome == Outcome.CANCELLED]
+    for row in rows:
+        proof = ", ".join(f"{name} {value}" for name, value in sorted(row.proof.items()) if value is not None)
+        print(f"{shown(row.observable)} at {row.control}: {shown(row.detail)}; {shown(proof) or 'no proof'}")
+    print(f"{len(rows)} to be lifted, see docs/runbook.md" if rows else "nothing is to be lifted")
+    return 0
+
+
 def main(given: Sequence[str] | None = None) -> int:
     options = arguments(given)
     try:
@@ -174,6 +185,7 @@ def main(given: Sequence[str] | None = None) -> int:
             "explain": explain,
             "policy-diff": policy_diff,
             "answers-diff": answers_diff,
+            "cancelled": cancelled,
             "new-vendor": new_vendor,
             "vendor-table": show_vendor_table,
         }

@@ -161,6 +161,12 @@ class Observable(Frozen):
         value = self.value if len(self.value) <= 500 else f"sha256.{hashlib.sha256(self.value.encode()).hexdigest()}"
         return f"{self.type.value}:{value}"
 
+    @classmethod
+    def of_key(cls, key: str) -> Observable | None:
+        """The observable that a key names; None for a URL that is named by its hash."""
+        kind, _, value = key.partition(":")
+        return None if value.startswith("sha256.") else cls(type=ObservableType(kind), value=value)
+
     @property
     def id(self) -> str:
         """The STIX 2.1 deterministic id; for a CVE, whose STIX object has none, one of ours."""
@@ -570,7 +576,12 @@ class Outcome(StrEnum):
     UNSUPPORTED = "unsupported"
     PROTECTED = "protected"
     EXPIRED = "expired"
+    CANCELLED = "cancelled"  # in force, and protected by an entry that was added later: to be lifted
     FAILED = "failed"
+
+
+#: Something of ours does, or will soon do, something there.
+IN_FORCE = frozenset({Outcome.BLOCKED, Outcome.DETECT_ONLY, Outcome.WATCHED, Outcome.PENDING})
 
 
 class Action(Frozen):

@@ -174,6 +174,21 @@ def carried_over(context: Context) -> list[Finding]:
     return found
 
 
+def cancel_protected(context: Context, ledger: Ledger) -> None:
+    """Say which blocks a later entry speaks against. A run that only plans its blocks changes nothing."""
+    if not may_write(context, blocks=True):
+        return
+    moment = now()
+    for row, hit in ledger.cancel_protected(policy().gate_at(moment), run_id=run_name(context), now=moment):
+        log.warning(
+            "Cancelled: %s at %s is in force, and now %s protects it (%s): lift it, see docs/runbook.md",
+            one_line(row.observable),
+            row.control,
+            hit.layer,
+            one_line(hit.reason),
+        )
+
+
 def remember_decided(context: Context, ledger: Ledger, case: Mapping[str, Any], decision: Mapping[str, Any]) -> None:
     """
     After a decision: when its window was first decided, and what a later run has to finish, since an answer is missing

@@ -300,6 +300,26 @@ def test_actions_by_control(ledger: Ledger) -> None:
     assert [row.control for row in ledger.actions("waf")] == ["waf"]
 
 
+def test_an_entry_that_is_added_later_cancels_what_is_in_force(ledger: Ledger, tmp_path: Path) -> None:
+    over, long_url = (
+        address("203.0.113.99"),
+        Observable(type=ObservableType.URL, value="http://evil.example/" + "a" * 600),
+    )
+    in_force = (action(EVIL), action(OTHER, outcome=Outcome.FAILED), action(over, expires_at=NOW), action(long_url))
+    ledger.record_actions(ActionBatch(control="waf", actions=in_force), run_id="r1", now=NOW - HOUR)
+    assert ledger.cancel_protected(policy().gate_at(NOW), run_id="r2", now=NOW) == []
+    entry = "{value: 203.0.113.0/24, until: 2030-01-01, owner: j.doe, reason: our scanner}"
+    later = policy(tmp_path, f"never_block: {{allow: [{entry}]}}").gate_at(NOW)
+    ((row, hit),) = ledger.cancel_protected(later, run_id="r2", now=NOW)
+    assert (row.observable, row.outcome, row.run_id, hit.layer) == (EVIL.key, "cancelled", "r2", "allow")
+    assert row.detail.startswith("was blocked; ")
+    assert "our scanner" in row.detail
+    # Told once; and what the control says afterwards holds.
+    assert ledger.cancel_protected(later, run_id="r3", now=NOW) == []
+    outcomes = {row.observable: row.outcome for row in ledger.actions()}
+    assert outcomes == {EVIL.key: "cancelled", OTHER.key: "failed", over.key: "blocked", long_url.key: "blocked"}
+
+
 def test_many_writers_wait_for_each_other(url: str) -> None:
     """On SQLite a writer that read first would otherwise die with "database is locked"."""
     Ledger(url).close()

@@ -15,6 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, aliased
 
 from include.soar.enrichment import Unfinished
+from include.soar.gate import Gate, Hit
 from include.soar.ledger.tables import (
     AccountRow,
     ActionRow,
@@ -30,6 +31,7 @@ from include.soar.ledger.tables import (
     WindowRow,
 )
 from include.soar.model import (
+    IN_FORCE,
     ActionBatch,
     FetchBatch,
     Finding,
@@ -533,6 +535,26 @@ class Ledger:
             query = query.where(ActionRow.control == control)
         with Session(self.engine, expire_on_commit=False) as session:
             return list(session.scalars(query))
+
+    def cancel_protected(self, gate: Gate, *, run_id: str, now: datetime) -> list[tuple[ActionRow, Hit]]:
+        """
+        Mark what is in force although the gate has come to protect it. Each is given once: it is then ``cancelled``,
+        until a person or the control says otherwise.
+        """
+        found: list[tuple[ActionRow, Hit]] = []
+        in_force = select(ActionRow).where(ActionRow.outcome.in_(sorted(IN_FORCE)))
+        with self._session() as session:
+            for row in session.scalars(in_force.order_by(ActionRow.control, ActionRow.observable)):
+                if row.expires_at is not None and row.expires_at <= now:
+                    continue
+                observable = Observable.of_key(row.observable)
+                if observable is not None and (hit := gate.check(observable)):
+                    row.outcome, row.detail = Outcome.CANCELLED, f"was {row.outcome}; {hit.reason}"
+                    row.run_id, row.updated_at = run_id, now
+                    found.append((row, hit))
+            session.flush()
+            session.expunge_all()
+        return found
 
     # --- verdicts ---------------------------------------------------------------------------------------
 
