@@ -116,6 +116,11 @@ _ENDING, _SHORT_ENDING = 7, 4
 _PLAIN_URL = re.compile(
     r"https?+://([a-z0-9._-]++)(?<!\.)(?::[0-9]*+)?(?:[/?#]|\Z)",
 ).match
+#: The same of many, one a line: one call for all of them.
+_PLAIN_URLS = re.compile(
+    r"^(?:https?+://([a-z0-9._-]++)(?<!\.)(?::[0-9]*+)?(?=[/?#]|$))?.*$",
+    re.MULTILINE,
+).findall
 _SCHEME = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*:")
 _END_OF_AUTHORITY = re.compile(r"[/?#]")
 #: What a browser leaves out of a URL, and what it cuts at both ends.
@@ -388,20 +393,21 @@ class Gate:
         named, urls = places.pop(_DOMAIN), places.pop(_URL)
         names = [values[place] for place in named]
         # No name stands for a URL that has to be read with care.
-        names += [plain[1] if plain else "" for plain in map(_PLAIN_URL, [values[place] for place in urls])]
+        names += _plain_hosts([values[place] for place in urls])
         named += urls
         exact, endings, short, digits = self._exact, self._endings, self._short_endings, _DIGITS
         long_from, short_from = -_ENDING, -_SHORT_ENDING
+        together = "\n".join(names)
+        if "0x" in together or not together.isascii():
+            yield from [p for p, n in zip(named, names, strict=True) if "0x" in n or not n.isascii()]
         yield from [
             place
             for place, name in zip(named, names, strict=True)
             if not name
-            or name in exact
             or name[long_from:] in endings
             or name[short_from:] in short
+            or name in exact
             or name[-1] in digits
-            or "0x" in name
-            or not name.isascii()
         ]
         for others in places.values():
             yield from others
@@ -518,6 +524,17 @@ class Gate:
             listed = self._lists.email(value)
             return hit or (_listed(listed) if listed else None)
         return None
+
+
+def _plain_hosts(urls: Sequence[str]) -> list[str]:
+    """The host of each URL; empty where it has to be read with care."""
+    if not urls:
+        return []
+    hosts = _PLAIN_URLS("\n".join(urls))
+    if len(hosts) == len(urls):
+        return hosts
+    # A line break within a URL.
+    return [plain[1] if (plain := _PLAIN_URL(url)) else "" for url in urls]
 
 
 def _listed(entry: Entry) -> Hit:
