@@ -13,6 +13,7 @@ import platform
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -79,10 +80,15 @@ def main(given: list[str] | None = None) -> int:
     started_at = time.monotonic()
     head, printed = heading(datetime.now(UTC)), []
     print(head, end="\n\n", flush=True)
-    for text in tables(options.only, options.quick):
-        # What else the machine was doing says how far to trust the seconds.
-        printed.append(f"{text}\nLoad average when this was done: {os.getloadavg()[0]:.1f}.\n")
-        print(printed[-1], flush=True)
+    try:
+        for text in tables(options.only, options.quick):
+            # What else the machine was doing says how far to trust the seconds.
+            printed.append(f"{text}\nLoad average when this was done: {os.getloadavg()[0]:.1f}.\n")
+            print(printed[-1], flush=True)
+    except Exception:
+        # The stages send all logging nowhere, and with Airflow's that is the interpreter's own last word as well.
+        traceback.print_exc()
+        return 1
     if options.write:
         options.write.write_text(markdown(head, printed), encoding="utf-8")
     tell(f"Measured in {time.monotonic() - started_at:.0f} s")

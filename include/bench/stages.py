@@ -236,8 +236,10 @@ class _Day:
             takes=list(batches.values()),
         )
         answers = {}
-        for name, ask in registry.ENRICH.items():
+        for name, ask in registry.enrichers(house.policy().enrichment.providers).items():
             more = {}
+            if ask.stores_answers:
+                more["local"] = {n: said for n, said in answers.items() if not registry.ENRICH[n].stores_answers}
             if name in registry.REFRESH:
                 more["lists"] = self.do(
                     f"3 enrich.refresh_{name}", registry.REFRESH[name](task_id="refresh"), items=len
