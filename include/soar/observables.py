@@ -19,6 +19,8 @@ from socket import AF_INET6, inet_ntoa, inet_ntop, inet_pton
 from typing import NamedTuple
 from urllib.parse import unquote
 
+import tldextract
+
 from include.soar.model import HASH_BY_LENGTH, Finding, Observable, ObservableType, Observed, Role, Sighting
 from include.soar.refang import DEFANGED, plain, refang, scheme_at_end
 
@@ -75,18 +77,16 @@ def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-@lru_cache(maxsize=1)
-def _public_suffixes() -> tuple[frozenset[str], frozenset[str], frozenset[str]]:
-    """Every public suffix, the top-level domains among them, and those with a wildcard rule."""
-    # Here, since most tasks that import this file read no text.
-    import tldextract
-
-    # Offline: neither fetches a newer list nor writes a cache. And RFC 6761's name that documentation and the demo use.
-    known = tldextract.TLDExtract(suffix_list_urls=(), cache_dir=None, fallback_to_snapshot=True).tlds
-    suffixes = frozenset(s if s.isascii() else s.encode("idna").decode() for s in [*known, "example"])
-    wild = frozenset(suffix.rpartition(".")[2] for suffix in suffixes if suffix.startswith("*."))
-    return suffixes, frozenset(suffix.rpartition(".")[2] for suffix in suffixes), wild
-
+#: Offline: neither fetches a newer list nor writes a cache. And RFC 6761's name that documentation and the demo use.
+_SUFFIXES = frozenset(
+    suffix if suffix.isascii() else suffix.encode("idna").decode()
+    for suffix in [
+        *tldextract.TLDExtract(suffix_list_urls=(), cache_dir=None, fallback_to_snapshot=True).tlds,
+        "example",
+    ]
+)
+_TLDS = frozenset(suffix.rsplit(".", 1)[-1] for suffix in _SUFFIXES)
+_WILD_TLDS = frozenset(suffix.rsplit(".", 1)[-1] for suffix in _SUFFIXES if suffix.startswith("*."))
 
 _OCTET = r"(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
 _IPV4 = re.compile(rf"{_OCTET}(?:\.{_OCTET}){{3}}")
@@ -169,17 +169,21 @@ def _domain(text: str) -> str | None:
         except UnicodeError:
             return None
     rest, _, last = name.rpartition(".")
-    suffixes, tlds, wild_tlds = _public_suffixes()
-    if last not in tlds or not 3 < len(name) <= LONGEST_NAME or not _NAME.fullmatch(name):
+    if last not in _TLDS or not 3 < len(name) <= LONGEST_NAME or not _NAME.fullmatch(name):
         return None
     # No registry sells a name with an underscore; below one it is allowed (_dmarc.evil.example).
     if "_" in name and "_" in rest.rpartition(".")[2]:
         return None
     if ".." in name or "-." in name or ".-" in name or (len(name) > 64 and any(len(x) > 63 for x in rest.split("."))):
         return None
-    # A rule such as *.ck, but for !www.ck, makes every name below it a public suffix.
-    is_wild = last in wild_tlds and f"*.{name.partition('.')[2]}" in suffixes and f"!{name}" not in suffixes
-    return None if is_wild or name in suffixes else name
+    if name in _SUFFIXES or (last in _WILD_TLDS and _is_wild(name)):
+        return None
+    return name
+
+
+def _is_wild(name: str) -> bool:
+    """Whether a rule such as ``*.ck`` makes it a public suffix."""
+    return f"*.{name.partition('.')[2]}" in _SUFFIXES and f"!{name}" not in _SUFFIXES
 
 
 def forget() -> None:
