@@ -61,7 +61,7 @@ _SCHEME = re.compile(
     r"[hHfFsSmMnNxX](?i:(?!(?<=h)ttps?://[^\s/])(?!(?<=f)tp://[^\s/])"
     r"(?:(?P<http>(?<=h)(?:[x*t]{2}p|xp|xtp|txp|tp)|(?<=m)eow|(?<=n)xxp|(?<=x)xxx)"
     r"|(?P<ftp>(?:(?<=f)|(?<=s)f)(?:[tx*][px*]|\*\*p|p)))(?P<s>s?)"
-    r"\ ?(?::?/{2,3}\ ?(?=[0-9A-Za-z\[])|:\\{1,4}|:/(?=[A-Za-z0-9])|__(?=[A-Za-z0-9])(?!h..ps?__)))"
+    r"\ ?(?::?/{2,3}\ ?(?=[0-9A-Za-z\[])(?!https?:)|:\\{1,4}|:/(?=[A-Za-z0-9])|__(?=[A-Za-z0-9])(?!h..ps?__)))"
 )
 #: The same schemes, where what follows is a proper ``://``.
 _ODD_SCHEME = re.compile(
