@@ -9,7 +9,7 @@ from hypothesis import settings
 
 from tests.soar.postgres import Postgres, serve
 
-settings.register_profile("house", deadline=None, derandomize=True, database=None, max_examples=50)
+settings.register_profile("house", deadline=None, derandomize=True, database=None, max_examples=30)
 #: ``pytest --hypothesis-profile=explore`` looks further than the suite does.
 settings.register_profile("explore", deadline=None, max_examples=3000)
 settings.load_profile("house")

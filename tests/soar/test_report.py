@@ -230,7 +230,7 @@ def visible(text: str) -> bool:
     return bool(report.clean(text)) and bool(report.clean(text.replace(":", "")))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(text=HOSTILE.filter(visible), value=HOSTILE)
 def test_no_input_makes_a_tag_that_we_did_not_write(text: str, value: str) -> None:
     for hostile, plain in zip(documents(text, value, None), documents("x", "v", None), strict=True):
@@ -239,7 +239,7 @@ def test_no_input_makes_a_tag_that_we_did_not_write(text: str, value: str) -> No
         assert tags.open == []
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     url=st.one_of(
         HOSTILE,
@@ -262,7 +262,7 @@ def test_only_a_plain_web_address_becomes_a_link(url: str) -> None:
             assert not set(link) & set(" \t\n\r\x00\"<>`\\'")
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(text=HOSTILE, value=HOSTILE)
 def test_nothing_invisible_gets_in_and_text_has_no_controls(text: str, value: str) -> None:
     for document in documents(text, value, None):
@@ -271,7 +271,7 @@ def test_nothing_invisible_gets_in_and_text_has_no_controls(text: str, value: st
         assert not [c for c in shown.replace("\n", "") if unicodedata.category(c) in ("Cc", "Cs")]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(text=HOSTILE)
 def test_a_title_holds_one_mark_and_no_bracket_of_others(text: str) -> None:
     _, _, finding = world(text, "v", None)

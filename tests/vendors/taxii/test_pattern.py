@@ -135,7 +135,7 @@ _PIECES = st.sampled_from(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.lists(_PIECES, max_size=25).map(" ".join))
 def test_no_text_breaks_the_reader_and_nothing_is_named_without_its_comparison(text: str) -> None:
     reading = read_pattern(text)
