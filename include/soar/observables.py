@@ -57,6 +57,7 @@ class Extracted(NamedTuple):
     :param steps: what had to be decoded to see it, outermost first: ``json``, ``html``, ``lookup``, ``percent``,
         ``base64``, ``hex``
     :param derived: it follows from another one: the host of a URL, the address with which a network was written
+    :param inner: something else carried it, a URL or an encoded piece: what is said of the carrier is not said of it
     """
 
     type: ObservableType
@@ -64,6 +65,7 @@ class Extracted(NamedTuple):
     start: int
     steps: tuple[str, ...] = ()
     derived: bool = False
+    inner: bool = False
 
     @property
     def observable(self) -> Observable:
@@ -668,13 +670,21 @@ class _Scan:
         self._read_pieces()
         self._read_names()
 
-    def _add(self, start: int, length: int, kind: ObservableType, value: str, derived: bool = False) -> None:
+    def _add(
+        self,
+        start: int,
+        length: int,
+        kind: ObservableType,
+        value: str,
+        derived: bool = False,
+        inner: bool = False,
+    ) -> None:
         first = self.found.get(value)
-        if first is None or (first.derived and not derived):
+        if first is None or (first.inner, first.derived) > (inner, derived):
             steps: tuple[str, ...] = ()
             if self._marked:
                 steps = tuple(step for step in self._plain.undone(start, start + length) if step != DEFANGED)
-            self.found[value] = Extracted(kind, value, start if first is None else first.start, steps, derived)
+            self.found[value] = Extracted(kind, value, start if first is None else first.start, steps, derived, inner)
 
     # URLs
 
@@ -736,10 +746,10 @@ class _Scan:
             inner = _Scan("", nested=self._nested + 1)
             inner._take_urls(tail)
             for item in inner.found.values():
-                self._add(path_at + item.start, 0, item.type, item.value, item.derived)
+                self._add(path_at + item.start, 0, item.type, item.value, item.derived, inner=True)
         if len(tail) > 64:
             for match in _FILE_IN_PATH.finditer(tail):  # an analysis page of that file
-                self._add(path_at + match.start(), 64, FILE, match[0].lower())
+                self._add(path_at + match.start(), 64, FILE, match[0].lower(), inner=True)
         if "%" in tail or len(tail) > 15:
             for match in _PARAMETER.finditer(tail):
                 self._note_encoded(path_at + match.start(), match[0], in_url=True)
@@ -897,10 +907,12 @@ def _decoded(step: str, encoded: Sequence[_Encoded], lines: str, depth: int) -> 
         # Undoing only ever shortens a text, so this is the line or, after much of it, an earlier one.
         source = encoded[bisect_right(starts, item.start) - 1]
         in_clear = step == "percent" and len(source.piece) < LONGEST_URL and item.value in source.piece.lower()
-        if source.in_url and step == "percent" and (in_clear or (item.type is DOMAIN and not item.derived)):
+        if source.in_url and step == "percent" and not item.derived and (in_clear or item.type is DOMAIN):
             continue
         steps = item.steps if in_clear else (step, *item.steps)
-        yield Extracted(item.type, item.value, source.start, steps, item.derived)
+        # A field that was sent percent-encoded as a whole is the field all the same.
+        inner = item.inner or source.in_url or step != "percent"
+        yield Extracted(item.type, item.value, source.start, steps, item.derived, inner)
 
 
 def extract_text(text: str) -> tuple[Extracted, ...]:
@@ -913,7 +925,7 @@ def extract_text(text: str) -> tuple[Extracted, ...]:
     found: dict[str, Extracted] = {}
     for item in sorted(_scan(text, DEPTH), key=_BY_START):
         first = found.setdefault(item.value, item)
-        if first.derived and not item.derived:
+        if (first.inner, first.derived) > (item.inner, item.derived):
             found[item.value] = item._replace(start=first.start)
     return tuple(found.values())
 
@@ -924,6 +936,9 @@ _BY_START = itemgetter(2)
 # --- a finding ---------------------------------------------------------------------------------------------------
 
 
+#: Roles that cannot become a block. In the others, what a URL or an encoded piece carries is only mentioned: whoever
+#: asks for http://evil.example/?next=http://good.example/ has not met good.example.
+_HARMLESS = frozenset({Role.CLAIM, Role.VICTIM, Role.INTERNAL, Role.MENTIONED})
 #: Roles in which what is ours belongs.
 _OURS = frozenset({Role.VICTIM, Role.INTERNAL})
 
@@ -970,7 +985,7 @@ def extract_finding(finding: Finding, own: OwnSurface = NOTHING_OWN) -> Iterator
             sighting = Sighting(
                 finding_uid=finding.uid,
                 field=mention.field,
-                role=mention.role,
+                role=Role.MENTIONED if item.inner and mention.role not in _HARMLESS else mention.role,
                 seen_at=finding.detected_at,
                 steps=item.steps,
             )

@@ -165,6 +165,18 @@ class VendorHook(HttpHook):
         value = self.connection.extra_dejson.get(name)
         return default if value in (None, "") else value
 
+    def number(self, name: str, default: int, low: int, high: int) -> int:
+        """
+        A whole number of the connection's extra.
+
+        :raises Unauthorized: naming the field
+        """
+        text = str(self.extra(name, default))
+        if not (text.isascii() and text.isdigit() and low <= int(text) <= high):
+            problem = f"{name} {one_line(text, 40)!r} is not a whole number from {low} to {high}"
+            raise Unauthorized(self.vendor, "connection", problem)
+        return int(text)
+
     def required(self, name: str) -> str:
         """
         A field of the connection that must be there: ``login``, ``password`` or an extra.

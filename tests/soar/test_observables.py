@@ -419,6 +419,21 @@ def test_a_version_once_is_an_address_elsewhere() -> None:
     assert keys("version 203.0.113.7 met 203.0.113.7.") == ["ipv4-addr:203.0.113.7"]
 
 
+def test_what_a_destination_carries_was_not_met_itself() -> None:
+    inner = "aHR0cDovL3RoaXJkLmV4YW1wbGUv"
+    text = f"http://evil.example/?next=http%3A%2F%2Fgood.example%2F&again=http://other.example/&b={inner}"
+    seen = finding(mentions=(mention(text, Role.DESTINATION), mention("http://third.example/", Role.DESTINATION, "b")))
+    roles: dict[str, set[str]] = {}
+    for observable, sighting in extract_finding(seen):
+        roles.setdefault(observable.value, set()).add(sighting.role.value)
+    assert roles["evil.example"] == roles[text] == {"destination"}
+    for name in ("good.example", "other.example", "http://good.example/"):
+        assert roles[name] == {"mentioned"}
+    assert roles["third.example"] == {"mentioned", "destination"}
+    whole = finding(mentions=(mention("http%3A%2F%2Fevil.example%2Fx", Role.DESTINATION),))
+    assert {s.role for _, s in extract_finding(whole)} == {Role.DESTINATION}
+
+
 def test_our_own_api_is_no_indicator_but_as_the_victim() -> None:
     own = OwnSurface(["api.ours.example"], ["/v1/geo.info"])
     seen = finding(

@@ -39,12 +39,12 @@ class AbuseIPDBHook(VendorHook):
 
     @property
     def max_age_days(self) -> int:
-        return self._number("max_age_days", 90, 1, 365)
+        return self.number("max_age_days", 90, 1, 365)
 
     @property
     def check_block_from(self) -> int:
         """So many addresses of one /24 are asked about with one ``check-block``; 0: never."""
-        return self._number("check_block_from", 0, 0, 256)
+        return self.number("check_block_from", 0, 0, 256)
 
     def check(self, observable: Observable, *, max_age_days: int | None = None) -> Reputation:
         """
@@ -153,8 +153,8 @@ class AbuseIPDBHook(VendorHook):
             )
         if form == OFF:
             return None
-        minimum = self._number("blacklist_minimum", 100, api.LOWEST_CONFIDENCE, 100)
-        limit = self._number("blacklist_limit", api.BLACKLIST_CAPS[0], 1, api.BLACKLIST_CAPS[-1])
+        minimum = self.number("blacklist_minimum", 100, api.LOWEST_CONFIDENCE, 100)
+        limit = self.number("blacklist_limit", api.BLACKLIST_CAPS[0], 1, api.BLACKLIST_CAPS[-1])
         return {"form": form, "confidence_minimum": minimum, "limit": limit}
 
     @property
@@ -171,15 +171,3 @@ class AbuseIPDBHook(VendorHook):
         except ValueError:  # a worker that was killed while it wrote: as good as no copy
             return {}
         return current if all(current.get(name) == value for name, value in asked.items()) else {}
-
-    def _number(self, name: str, default: int, low: int, high: int) -> int:
-        """
-        A number of the connection's extra.
-
-        :raises Unauthorized: naming the field
-        """
-        text = str(self.extra(name, default))
-        if not (text.isascii() and text.isdigit() and low <= int(text) <= high):
-            problem = f"{name} {one_line(text, 40)!r} is not a whole number from {low} to {high}"
-            raise Unauthorized(self.vendor, "connection", problem)
-        return int(text)

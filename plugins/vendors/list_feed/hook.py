@@ -60,7 +60,7 @@ class ListFeedHook(VendorHook):
     @property
     def stale_after(self) -> timedelta:
         """A list that nobody could read for so long says nothing about what it does not name."""
-        return timedelta(hours=self._number("stale_after_hours", 48, 1, 24 * 365))
+        return timedelta(hours=self.number("stale_after_hours", 48, 1, 24 * 365))
 
     def refresh(self, source: Source, *, now: datetime, not_before: timedelta) -> dict[str, Any]:
         """
@@ -129,7 +129,7 @@ class ListFeedHook(VendorHook):
 
     def _download(self, source: Source, current: dict[str, Any] | None) -> tuple[bytes | None, str | None, str | None]:
         """Content (None: unchanged), ETag, Last-Modified."""
-        largest = self._number("largest_megabytes", 32, 1, 1024) * 2**20
+        largest = self.number("largest_megabytes", 32, 1, 1024) * 2**20
         if not source.is_http:
             operation = f"list {source.name}"
             return read_object(self.vendor, operation, source.location, largest_bytes=largest), None, None
@@ -154,7 +154,7 @@ class ListFeedHook(VendorHook):
         now: datetime,
     ) -> dict[str, Any]:
         entries, broken = api.parse_list(source, content)
-        largest_loss = self._number("largest_loss", 50, 0, 100)
+        largest_loss = self.number("largest_loss", 50, 0, 100)
         if before and 100 * len(entries) < before["entries"] * (100 - largest_loss):
             problem = (
                 f"shrank from {before['entries']} to {len(entries)} entries: more likely cut than cleaned "
@@ -181,18 +181,6 @@ class ListFeedHook(VendorHook):
             "last_modified": last_modified,
             "fetched_at": now.isoformat(),
         }
-
-    def _number(self, name: str, default: int, low: int, high: int) -> int:
-        """
-        A number of the connection's extra.
-
-        :raises Unauthorized: naming the field
-        """
-        text = str(self.extra(name, default))
-        if not (text.isascii() and text.isdigit() and low <= int(text) <= high):
-            problem = f"{name} {one_line(text, 40)!r} is not a whole number from {low} to {high}"
-            raise Unauthorized(self.vendor, "connection", problem)
-        return int(text)
 
     def secrets(self, connection: Connection) -> Iterable[str | None]:
         basic = base64.b64encode(f"{connection.login}:{connection.password}".encode()).decode()

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from airflow.sdk import Connection
 
-from include.soar.errors import Rejected, Unauthorized, Unexpected, one_line
+from include.soar.errors import Rejected, Unauthorized, Unexpected
 from include.soar.model import Observable, ObservableType, Reputation
 from include.soar.wire import Request, Response
 from vendors.base import VendorHook
@@ -49,7 +49,7 @@ class MispHook(VendorHook):
         :raises Rejected: MISP refuses the list; one of its values may be the reason
         :raises Unexpected: also when the pages do not end
         """
-        page_size = self._number("page_size", api.PAGE_SIZE, 1, 10_000)
+        page_size = self.number("page_size", api.PAGE_SIZE, 1, 10_000)
         pages: list[Response] = []
         found: dict[str, api.Attribute] = {}
         while True:
@@ -71,24 +71,12 @@ class MispHook(VendorHook):
 
     @property
     def values_a_call(self) -> int:
-        return self._number("values_a_call", api.VALUES_A_CALL, 1, 1000)
+        return self.number("values_a_call", api.VALUES_A_CALL, 1, 1000)
 
     def ping(self) -> str:
         api.parse_page(self._page([NOBODY], page=1, page_size=1))
         version = api.parse_version(self.send(api.version_request()))
         return f"the key may search; MISP {version}"
-
-    def _number(self, name: str, default: int, low: int, high: int) -> int:
-        """
-        A number of the connection's extra.
-
-        :raises Unauthorized: naming the field
-        """
-        text = str(self.extra(name, default))
-        if not (text.isascii() and text.isdigit() and low <= int(text) <= high):
-            problem = f"{name} {one_line(text, 40)!r} is not a whole number from {low} to {high}"
-            raise Unauthorized(self.vendor, "connection", problem)
-        return int(text)
 
     def _page(self, observables: Sequence[Observable], *, page: int, page_size: int) -> Response:
         request = api.search_request(

@@ -92,7 +92,7 @@ class TaxiiHook(VendorHook):
     @property
     def stale_after(self) -> timedelta:
         """A collection that nobody could read for so long says nothing about what it does not name."""
-        return timedelta(hours=self._number("stale_after_hours", 48, 1, 24 * 365))
+        return timedelta(hours=self.number("stale_after_hours", 48, 1, 24 * 365))
 
     def refresh(self, *, now: datetime, not_before: timedelta, full_after: timedelta) -> list[dict[str, Any]]:
         """
@@ -244,10 +244,10 @@ class TaxiiHook(VendorHook):
 
         :param start: where the former reading ended; None: this is the first one
         """
-        days = self._number("first_days", 0, 0, 36_500)
+        days = self.number("first_days", 0, 0, 36_500)
         if start is None and days:
             start = (now - timedelta(days=days)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-        limit = self._number("page_size", api.PAGE_SIZE, 1, 100_000)
+        limit = self.number("page_size", api.PAGE_SIZE, 1, 100_000)
         added_after, last, next_page = start, None, None
         nameless = objects = 0
         for _ in range(api.MOST_PAGES):
@@ -270,15 +270,3 @@ class TaxiiHook(VendorHook):
                 added_after = reached
             next_page = page.next
         raise Unexpected(self.vendor, "objects", f"more than {api.MOST_PAGES} pages")
-
-    def _number(self, name: str, default: int, low: int, high: int) -> int:
-        """
-        A number of the connection's extra.
-
-        :raises Unauthorized: naming the field
-        """
-        text = str(self.extra(name, default))
-        if not (text.isascii() and text.isdigit() and low <= int(text) <= high):
-            problem = f"{name} {one_line(text, 40)!r} is not a whole number from {low} to {high}"
-            raise Unauthorized(self.vendor, "connection", problem)
-        return int(text)
