@@ -29,6 +29,7 @@ from urllib.parse import unquote
 from pydantic import BaseModel, ConfigDict
 
 from include.soar.model import Observable, ObservableType
+from include.soar.observables import browser_number
 from include.soar.warninglists import (
     BITS,
     Address,
@@ -619,25 +620,4 @@ def plain_host(host: str) -> bytes | str:
             name = name.encode("idna").decode().lower().rstrip(".")
         except UnicodeError:
             name = unicodedata.normalize("NFKC", name).lower().rstrip(".")
-    return _number(name) or name
-
-
-def _number(name: str) -> bytes | None:
-    """The IPv4 address that a browser reads in one to four numbers, decimal, octal or hexadecimal; None if in none."""
-    parts = name.split(".")
-    if len(parts) > 4 or not parts[-1][:1].isdigit():
-        return None
-    numbers = []
-    for part in parts:
-        base, digits = (16, part[2:] or "0") if part[:2] == "0x" else (8, part) if part[:1] == "0" else (10, part)
-        # int() would also read signs, spaces and underscores.
-        if not part or not digits.isalnum() or len(digits) > 64:
-            return None
-        try:
-            numbers.append(int(digits, base))
-        except ValueError:
-            return None
-    *high, low = numbers
-    if any(number > 255 for number in high) or low >= 256 ** (5 - len(numbers)):
-        return None
-    return (sum(number << 24 - 8 * place for place, number in enumerate(high)) + low).to_bytes(4, "big")
+    return browser_number(name) or name

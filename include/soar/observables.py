@@ -28,6 +28,7 @@ __all__ = [
     "NOTHING_OWN",
     "Extracted",
     "OwnSurface",
+    "browser_number",
     "extract_finding",
     "extract_text",
     "forget",
@@ -291,34 +292,40 @@ def _authority(text: str) -> tuple[str, ObservableType, str] | None:
     return f"{user}{at}{shown}{f':{port}' if port else ''}", kind, value
 
 
-def _browser_address(host: str) -> tuple[ObservableType, str] | None:
+def browser_number(name: str) -> bytes | None:
     """
-    A host of the forms that inet_aton and browsers read as IPv4: ``0xcb007107``, ``3405803783``, ``0313.0.0161.7``.
+    The IPv4 address that a browser reads in one to four numbers, decimal, octal or hexadecimal (``0xcb007107``,
+    ``3405803783``, ``0313.0.0161.7``); None if in none. https://url.spec.whatwg.org/#concept-ipv4-parser
 
-    https://url.spec.whatwg.org/#concept-ipv4-parser
+    :param name: lower-case, without a dot at its end
+    :return: packed
     """
-    if not host[:1].isdecimal() or len(host) > 60:
+    parts = name.split(".")
+    if len(parts) > 4 or not parts[-1][:1].isdigit():
         return None
     numbers = []
-    for part in host.removesuffix(".").split("."):
-        if not part.isascii() or not part.isalnum():
+    for part in parts:
+        base, digits = (16, part[2:] or "0") if part[:2] == "0x" else (8, part) if part[:1] == "0" else (10, part)
+        # int() would also read signs, spaces and underscores.
+        if not part or not digits.isalnum() or len(digits) > 64:
             return None
-        hexadecimal, octal = part[:2].lower() == "0x", part[0] == "0" and len(part) > 1
         try:
-            numbers.append(int(part[2:] or "0", 16) if hexadecimal else int(part, 8 if octal else 10))
+            numbers.append(int(digits, base))
         except ValueError:
             return None
-    *first, last = numbers
-    if (
-        len(numbers) > 4
-        or (1 < len(numbers) < 4 and "x" not in host.lower())
-        or any(number > 255 for number in first)
-        or last >= 256 ** (5 - len(numbers))
-    ):
+    *high, low = numbers
+    if any(number > 255 for number in high) or low >= 256 ** (5 - len(numbers)):
         return None
-    total = last + sum(number << (8 * (3 - place)) for place, number in enumerate(first))
-    # One small number (http://8080/) is a typing error rather than an address.
-    return (IPV4, str(ipaddress.IPv4Address(total))) if total >= 1 << 24 else None
+    return (sum(number << 24 - 8 * place for place, number in enumerate(high)) + low).to_bytes(4, "big")
+
+
+def _browser_address(host: str) -> tuple[ObservableType, str] | None:
+    """Such a host of a URL. Fewer numbers than four in decimal, or one small one (http://8080/), are typing errors."""
+    name = host.lower().removesuffix(".")
+    packed = browser_number(name) if len(name) <= 60 else None
+    if packed is None or not packed[0] or (0 < name.count(".") < 3 and "x" not in name):
+        return None
+    return IPV4, inet_ntoa(packed)
 
 
 # --- a piece of a text -------------------------------------------------------------------------------------------

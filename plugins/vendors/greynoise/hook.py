@@ -44,10 +44,8 @@ class GreyNoiseHook(VendorHook):
     def quotas(self) -> tuple[Quota, ...]:
         """What the key may do: the free lookups, or those that the connection names for a paid plan."""
         if self.plan == api.PAID:
-            lookups = str(self.extra("lookups_per_day", 0))
-            if not (lookups.isascii() and lookups.isdigit()):
-                raise Unauthorized(self.vendor, "connection", f"lookups_per_day {lookups!r} is not a whole number")
-            return (Quota("lookup", int(lookups), timedelta(days=1)),) if int(lookups) else ()
+            lookups = self.number("lookups_per_day", 0, 0, 10**9)
+            return (Quota("lookup", lookups, timedelta(days=1)),) if lookups else ()
         return api.FREE_QUOTAS if self.connection.password else api.KEYLESS_QUOTAS
 
     def lookup(self, observable: Observable) -> Reputation:

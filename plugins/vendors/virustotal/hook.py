@@ -37,14 +37,9 @@ class VirusTotalHook(VendorHook):
         if plan != api.PREMIUM:
             raise Unauthorized(self.vendor, "connection", f"plan {plan!r} is neither public nor premium")
         named = (("calls_per_minute", timedelta(minutes=1)), ("calls_per_day", timedelta(days=1)))
-        return tuple(Quota("lookup", calls, period) for name, period in named if (calls := self._number(name)))
-
-    def _number(self, name: str) -> int:
-        """A number of the connection's extra; 0 where it is absent."""
-        text = str(self.extra(name, 0))
-        if not (text.isascii() and text.isdigit()):
-            raise Unauthorized(self.vendor, "connection", f"{name} {text!r} is not a whole number")
-        return int(text)
+        return tuple(
+            Quota("lookup", calls, period) for name, period in named if (calls := self.number(name, 0, 0, 10**9))
+        )
 
     def lookup(self, observable: Observable) -> Reputation:
         """
