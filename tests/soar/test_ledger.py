@@ -127,7 +127,7 @@ def test_several_processes_may_make_the_database_at_once(url: str) -> None:
             stderr=subprocess.PIPE,
             text=True,
         )
-        for _ in range(6)
+        for _ in range(3)
     ]
     for process in processes:
         assert process.stdout is not None
