@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from include.soar.model import Finding, Observable, ObservableType, Traffic, digest
+from include.soar.observables import parse_address
 
 if TYPE_CHECKING:
     from include.soar.policy import SharedAddressPolicy
@@ -27,13 +28,8 @@ class Statement(NamedTuple):
 
 def address_of(text: str) -> str | None:
     """A vendor's text as an address is spelled among observables; None where it is none."""
-    try:
-        address = ipaddress.ip_address(text.strip())
-    except ValueError:
-        return None
-    if isinstance(address, ipaddress.IPv6Address):
-        address = address.ipv4_mapped or ipaddress.IPv6Address(int(address))  # without a zone
-    return str(address)
+    found = parse_address(text)
+    return found.value if found else None
 
 
 def pseudonym(source: str, kind: str, value: str) -> str:
