@@ -1,9 +1,14 @@
-"""``python -m include.demo up | down | status``: what ``make demo`` and ``make demo-down`` run."""
+"""
+``python -m include.demo up | down``: what ``make demo`` and ``make demo-down`` run.
+
+``python -m include.demo run make explain OBSERVABLE=…`` runs a command in the demo's environment.
+"""
 
 from __future__ import annotations
 
 import argparse
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -12,8 +17,11 @@ from include.demo.house import ROOT, House, free_port, make_secrets
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m include.demo", description=__doc__)
-    parser.add_argument("command", choices=["up", "down"])
+    parser = argparse.ArgumentParser(
+        prog="python -m include.demo", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("command", choices=["up", "down", "run"])
+    parser.add_argument("words", nargs=argparse.REMAINDER, help="of the command to run")
     parser.add_argument("--home", type=Path, default=ROOT / ".demo", help="where everything of the demo lies")
     parser.add_argument("--api-port", type=int, default=8080)
     parser.add_argument("--sim-port", type=int, default=8081)
@@ -23,6 +31,13 @@ def main() -> int:
         ended = processes.stop(home)
         print(f"Ended: {', '.join(ended)}" if ended else "Nothing of the demo was running")
         return 0
+
+    if options.command == "run":
+        known = House.load(home)
+        if known is None:
+            print("There is no demo: `make demo` makes one", file=sys.stderr)
+            return 2
+        return subprocess.run(options.words, env=known.environment(), check=False).returncode
 
     processes.stop(home)
     shutil.rmtree(home, ignore_errors=True)
