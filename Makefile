@@ -49,7 +49,7 @@ policy-diff: $(VENV)/.run  ## archived decisions under two policies: A=… B=…
 		$(if $(GOOD),--good "$(GOOD)") $(if $(LEDGER),--ledger "$(LEDGER)") -- "$(A)" "$(B)"
 
 plan-enrichment: $(VENV)/.run  ## what a backfill would ask the providers: FROM=… TO=… (SEVERITY=…, ANSWERS=frozen)
-	@$(BIN)/python -m vendors.planning --from "$(FROM)" --to "$(TO)" \
+	@$(BIN)/python -m include.ops.plan_enrichment --from "$(FROM)" --to "$(TO)" \
 		$(if $(SEVERITY),--minimum-severity "$(SEVERITY)") $(if $(ANSWERS),--answers "$(ANSWERS)")
 
 new-vendor: $(VENV)/.dev  ## a new enrichment provider that runs at once: NAME=… (docs/add-a-vendor.md)
@@ -67,7 +67,7 @@ define install
 	$(BIN)/python -m pip install -q uv==$(UV) && $(BIN)/uv pip install -q -p $(BIN)/python -r $(1) \
 		|| $(BIN)/python -m pip install -q -r $(1)
 	$(BIN)/python -m pip install -q --no-deps --no-build-isolation -e .
-	$(BIN)/python -c "from include.soar.warninglists import shipped; shipped()"  # the never-block index, once
+	$(BIN)/python -c "from include.soar.gate.warninglists import shipped; shipped()"  # the never-block index, once
 endef
 
 $(VENV)/bin/python:

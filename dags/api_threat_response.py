@@ -21,7 +21,7 @@ updated all the same. **A backfill only plans its blocks** unless it is given `{
 address may be someone else's today. What its questions to the reputation sources would cost:
 `make plan-enrichment FROM=… TO=…`.
 
-Runbook: `docs/runbook.md`. Vendors: `plugins/vendors/registry.py`. Thresholds: `include/config/policy.yaml`.
+Runbook: `docs/runbook.md`. Vendors: `plugins/threat_response/registry.py`. Thresholds: `include/config/policy.yaml`.
 """
 
 from __future__ import annotations
@@ -31,12 +31,13 @@ from typing import Any
 
 import pendulum
 from airflow.sdk import CronDataIntervalTimetable, Param, TaskGroup, TriggerRule, dag, get_current_context, task
-from vendors import house
-from vendors.approval import ApproveBlocksOperator
-from vendors.base import VendorRetryPolicy
-from vendors.registry import BLOCK, CONFIRM, ENRICH, FETCH, INCIDENTS, REFRESH, WATCH, enrichers
 
-from include.soar import report, stages
+from include.soar.incident import texts
+from threat_response.registry import BLOCK, CONFIRM, ENRICH, FETCH, INCIDENTS, REFRESH, WATCH, enrichers
+from threat_response.runtime import settings
+from threat_response.stages import extract as extract_
+from threat_response.stages.approve_blocks import ApproveBlocksOperator
+from threat_response.transport.hook import VendorRetryPolicy
 
 PARAMS = {
     "effects": Param(
@@ -116,14 +117,14 @@ def api_threat_response() -> None:
     # A source that fails must not silence the other one; the run still turns red.
     @task(trigger_rule=TriggerRule.ALL_DONE, multiple_outputs=False, show_return_value_in_logs=False)
     def extract(batches: list[Any]) -> dict[str, Any]:
-        return stages.extract(batches, house.policy().extraction.own, house.carried_over(get_current_context()))
+        return extract_.extract(batches, settings.policy().extraction.own, settings.carried_over(get_current_context()))
 
     case = extract(batches)
 
     with TaskGroup("enrich"):
         # Read here, from its file: a task for a provider that nobody wants would cost a process in every run.
         answers: dict[str, Any] = {}
-        for provider, ask in enrichers(house.policy().enrichment.providers).items():
+        for provider, ask in enrichers(settings.policy().enrichment.providers).items():
             more: dict[str, Any] = {}
             if provider in REFRESH:
                 more["lists"] = REFRESH[provider](task_id=f"refresh_{provider}").output
@@ -145,27 +146,27 @@ def api_threat_response() -> None:
             asked = {
                 provider: answer
                 for provider, answer in answers.items()
-                if answer is not None or house.connection_exists(ENRICH[provider].hook_class.default_conn_name)
+                if answer is not None or settings.connection_exists(ENRICH[provider].hook_class.default_conn_name)
             }
-            rules, severity, now = house.policy(), house.minimum_severity(context), house.now()
-            ledger = house.ledger()
+            rules, severity, now = settings.policy(), settings.minimum_severity(context), settings.now()
+            ledger = settings.ledger()
             # From before this run began: a retried task reads what its first try read.
             history = ledger.history(
-                **stages.history_question(case, rules), known_before=context["dag_run"].start_date or now
+                **extract_.history_question(case, rules), known_before=context["dag_run"].start_date or now
             )
-            decision = stages.decide(case, asked, policy=rules, history=history, minimum_severity=severity, now=now)
+            decision = extract_.decide(case, asked, policy=rules, history=history, minimum_severity=severity, now=now)
             ledger.record_verdicts(
-                stages.judgements(case, decision, policy=rules, history=history, now=now),
+                extract_.judgements(case, decision, policy=rules, history=history, now=now),
                 policy=rules,
                 minimum_severity=severity,
-                run_id=house.run_name(context),
+                run_id=settings.run_name(context),
                 now=now,
             )
-            house.remember_decided(context, ledger, case, decision)
-            house.cancel_protected(context, ledger)
+            settings.remember_decided(context, ledger, case, decision)
+            settings.cancel_protected(context, ledger)
             for entry in rules.never_block.expired(now):
-                house.log.warning("never_block.allow: this entry's time is over: %s", entry.words)
-            house.log.info("Decided: %s", stages.counts(case, decision))
+                settings.log.warning("never_block.allow: this entry's time is over: %s", entry.words)
+            settings.log.info("Decided: %s", extract_.counts(case, decision))
             return decision
 
         decision = decide(case, answers)
@@ -178,7 +179,7 @@ def api_threat_response() -> None:
 
     # Beside the incidents, not before them: they are opened at once and say what is held. If this task fails, what it
     # has published holds no indicator, and nothing is blocked.
-    approved = ApproveBlocksOperator(task_id=report.ASKING_TASK, decision=decision).output
+    approved = ApproveBlocksOperator(task_id=texts.ASKING_TASK, decision=decision).output
     later["decision"] = approved
 
     actions, controls_done = {}, []

@@ -96,7 +96,9 @@ def _day(end: datetime, number_of_day: int) -> dict[str, Record]:
 
 
 def _calls(home: Path, simulated: Simulated, days: int) -> str:
-    from vendors import house, planning, registry
+    from include.ops import plan_enrichment
+    from threat_response import registry
+    from threat_response.runtime import settings
 
     end = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - HOUR
     start = end - days * DAY
@@ -104,11 +106,11 @@ def _calls(home: Path, simulated: Simulated, days: int) -> str:
     simulated.fresh(week(end, days))
     _configure(simulated)
     found = {
-        source: planning.findings_by_window(read(task_id=source), house.ledger(), start, end)
+        source: plan_enrichment.findings_by_window(read(task_id=source), settings.ledger(), start, end)
         for source, read in registry.FETCH.items()
     }
-    cases = list(planning.cases(found, start, end))
-    planned = {one.provider: one.calls for one in planning.plan(start, end).forecasts}
+    cases = list(plan_enrichment.cases(found, start, end))
+    planned = {one.provider: one.calls for one in plan_enrichment.plan(start, end).forecasts}
     by_sighting, by_run, values = Counter[str](), Counter[str](), set()
     again = seen = 0
     simulated.take_calls()
@@ -162,7 +164,7 @@ def _periods(calls: int, quota: Any) -> str:
 
 
 def _lists(name: str) -> dict[str, Any]:
-    from vendors import registry
+    from threat_response import registry
 
     return {"lists": ()} if "lists" in registry.ENRICH[name].template_fields else {}
 
@@ -217,12 +219,12 @@ def _delay() -> dict[str, Any]:
 
 
 def _ask(simulated: Simulated, values: int) -> float:
-    from vendors import house, registry
-
+    from include.soar.extract.text import observe
     from include.soar.model import CaseBatch, Finding, Mention, Role, Severity, Window
-    from include.soar.observables import observe
+    from threat_response import registry
+    from threat_response.runtime import settings
 
-    house.ledger().close()  # makes its tables: once in an installation's life
+    settings.ledger().close()  # makes its tables: once in an installation's life
     end = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
     text = " ".join(f"2001:db8:1::{n:x}" for n in range(1, values + 1))
     finding = Finding(
@@ -260,7 +262,7 @@ def _use(home: Path, name: str, **enrichment: Any) -> None:
 
 
 def _connect(simulated: Simulated) -> None:
-    from vendors import registry
+    from threat_response import registry
 
     host, _, port = simulated.url.rpartition(":")
     for name in PROVIDERS:

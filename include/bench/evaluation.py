@@ -19,18 +19,13 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from vendors.abuseipdb import api as abuseipdb
-from vendors.akamai_api_security import api as api_security
-from vendors.akamai_sia import api as sia
-from vendors.list_feed import api as list_feed
-
 from include.bench.load import Record, public
 from include.bench.measure import table
 from include.bench.pure import END, POLICY
-from include.demo.house import ROOT, connections, make_secrets
+from include.demo.place import ROOT, connections, make_secrets
 from include.ops.policy_diff import GoodValues
 from include.simulators.demo_feed import CONFIG_ID, build_demo
-from include.soar import stages
+from include.soar.judge.verdict import gather, judge, lacking_evidence
 from include.soar.ledger import Ledger
 from include.soar.model import (
     Answer,
@@ -47,9 +42,13 @@ from include.soar.model import (
     Standing,
     Window,
 )
-from include.soar.policy import Policy, load_policy, stored_policy
-from include.soar.verdicts import gather, judge, lacking_evidence
-from include.soar.wire import Response
+from include.soar.policy.rules import Policy, load_policy, stored_policy
+from include.soar.vendor.wire import Response
+from threat_response.stages import extract
+from threat_response.vendors.abuseipdb import api as abuseipdb
+from threat_response.vendors.akamai_api_security import api as api_security
+from threat_response.vendors.akamai_sia import api as sia
+from threat_response.vendors.list_feed import api as list_feed
 
 SHARED = ROOT.parent / "shared/data"
 HOUR = timedelta(hours=1)
@@ -172,17 +171,17 @@ def run_day(demo: Mapping[str, Record], policy: Policy) -> Day:
     day = Day()
     with tempfile.TemporaryDirectory() as folder, closing(Ledger(f"sqlite:///{folder}/ledger.db")) as ledger:
         for start, findings in _hours(_findings(demo)):
-            case = stages.extract([_batch(start, findings)])
+            case = extract.extract([_batch(start, findings)])
             now = start + HOUR
-            history = ledger.history(**stages.history_question(case, policy), known_before=now)
+            history = ledger.history(**extract.history_question(case, policy), known_before=now)
             observables = [Observable.model_validate(o["observable"]) for o in case["observed"]]
             answers = {
                 "abuseipdb": [_abuseipdb(o, demo["abuseipdb"]["addresses"], policy, now) for o in observables],
                 "list_feed": [lists.reputation(o, known_at=now) for o in observables],
             }
             said = {p: ReputationBatch(provider=p, reputations=tuple(r)).to_json() for p, r in answers.items()}
-            decision = stages.decide(case, said, policy=policy, history=history, minimum_severity=None, now=now)
-            made = stages.judgements(case, decision, policy=policy, history=history, now=now)
+            decision = extract.decide(case, said, policy=policy, history=history, minimum_severity=None, now=now)
+            made = extract.judgements(case, decision, policy=policy, history=history, now=now)
             ledger.record_verdicts(made, policy=policy, minimum_severity=None, run_id=start.isoformat(), now=now)
             day.acted |= {i["observable"]["value"] for i in decision["indicators"]}
             day.refused += Counter(r["layer"] for r in decision["refusals"])

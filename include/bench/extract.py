@@ -1,7 +1,8 @@
 """
 Extraction beside the libraries that do the same: ``python -m include.bench.extract`` (``make bench-extract``).
 
-Accuracy on our own cases (``tests/soar/extraction_cases``), speed on three corpora made here, and hostile texts. Each
+Accuracy on our own cases (``tests/soar/extract/extraction_cases``), speed on three corpora made here, and hostile
+texts. Each
 library is installed into a throw-away environment of its own and runs in a process of its own that can be ended.
 """
 
@@ -32,7 +33,7 @@ from include.bench.__main__ import heading, tell
 from include.bench.corpora import CORPORA, corpus, megabytes
 from include.bench.measure import number, table
 from include.bench.pure import HOSTILE
-from include.demo.house import ROOT
+from include.demo.place import ROOT
 
 #: What is installed for each. iocextract 1.16.1 imports requests without saying so.
 PEERS = {
@@ -50,7 +51,7 @@ UNKNOWN = {
 #: The most accurate of them, with which the speed is paired.
 PAIRED = "ioc-finder"
 WORKER = Path(__file__).with_name("extract_worker.py")
-CASES = ROOT / "tests/soar/extraction_cases"
+CASES = ROOT / "tests/soar/extract/extraction_cases"
 OBFUSCATED = {"defanged", "encoded"}
 
 #: A text may take so many seconds, and so many seconds a megabyte.

@@ -75,7 +75,7 @@ def _url(value: str) -> str:
 
 def ours() -> Extractor:
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-    from include.soar.observables import extract_text
+    from include.soar.extract.text import extract_text
 
     return lambda text: {(item.type.value, item.value) for item in extract_text(text)}
 

@@ -15,11 +15,11 @@ from typing import Any
 from pymispwarninglists import WarningLists as PackageLists
 
 from include.bench.measure import seconds, table, times
-from include.demo.house import ROOT
-from include.soar.gate import SPECIAL_NAMES, SPECIAL_PURPOSE, Gate
+from include.demo.place import ROOT
+from include.soar.gate.gate import SPECIAL_NAMES, SPECIAL_PURPOSE, Gate
+from include.soar.gate.warninglists import DECISIONS, interval, package_lists, read_decisions, shipped
 from include.soar.model import Observable, ObservableType
-from include.soar.policy import NeverBlock, Protected
-from include.soar.warninglists import DECISIONS, interval, package_lists, read_decisions, shipped
+from include.soar.policy.rules import NeverBlock, Protected
 
 NOTHING = Protected(networks=(), domains=())
 #: Without rules of the house: the special-purpose layer, and the warning lists.
@@ -35,7 +35,7 @@ started = time.perf_counter()
 from datetime import UTC, datetime
 from pathlib import Path
 from include.soar import warninglists
-from include.soar.policy import load_policy
+from include.soar.policy.rules import load_policy
 if {fresh}:
     warninglists.cache_folder = lambda: None
 gate = load_policy([Path("include/config/policy.yaml")]).gate_at(datetime(2026, 3, 4, tzinfo=UTC))

@@ -8,16 +8,15 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from vendors.akamai_api_security import api as api_security
-from vendors.akamai_sia import api as sia
-
 from include.bench import gate
 from include.bench.load import Record, build_load, public
 from include.bench.measure import number, seconds, table, times
-from include.demo.house import ROOT
+from include.demo.place import ROOT
 from include.simulators.demo_feed import CONFIG_ID
+from include.soar.extract.text import extract_text, forget, observe
 from include.soar.model import Finding
-from include.soar.observables import extract_text, forget, observe
+from threat_response.vendors.akamai_api_security import api as api_security
+from threat_response.vendors.akamai_sia import api as sia
 
 #: The day is always the same one: these measurements read no clock.
 END = datetime(2026, 3, 4, 12, tzinfo=UTC)

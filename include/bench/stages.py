@@ -31,7 +31,7 @@ import requests
 from include.bench.load import Record, build_load
 from include.bench.measure import number, seconds, table, times
 from include.bench.pure import POLICY
-from include.demo.house import ROOT, connections, free_port, make_secrets, write_private
+from include.demo.place import ROOT, connections, free_port, make_secrets, write_private
 from include.simulators.app import SIMULATORS
 
 ROUND_TRIPS = 200
@@ -219,24 +219,24 @@ class _Day:
     steps: list[Step] = field(default_factory=list)
 
     def run(self) -> list[Step]:
-        from vendors import house, registry
-
-        from include.soar import stages
         from include.soar.model import Answer
+        from threat_response import registry
+        from threat_response.runtime import settings
+        from threat_response.stages import extract
 
-        house.ledger().close()  # makes its tables: once in an installation's life, not once a day
+        settings.ledger().close()  # makes its tables: once in an installation's life, not once a day
         batches = {
             name: self.do(f"1 fetch.{name}", read(task_id=name), items=lambda batch: batch["records"])
             for name, read in registry.FETCH.items()
         }
         case = self.measure(
             "2 extract",
-            lambda: stages.extract(list(batches.values())),
+            lambda: extract.extract(list(batches.values())),
             items=lambda case: len(case["findings"]),
             takes=list(batches.values()),
         )
         answers = {}
-        for name, ask in registry.enrichers(house.policy().enrichment.providers).items():
+        for name, ask in registry.enrichers(settings.policy().enrichment.providers).items():
             more = {}
             if ask.stores_answers:
                 more["local"] = {n: said for n, said in answers.items() if not registry.ENRICH[n].stores_answers}
@@ -289,14 +289,13 @@ class _Day:
 
     def _decide(self, case: Any, answers: Any) -> Any:
         """As the DAG's task does."""
-        from vendors import house
+        from threat_response.runtime import settings
+        from threat_response.stages import extract
 
-        from include.soar import stages
-
-        rules, now, ledger = house.policy(), house.now(), house.ledger()
-        history = ledger.history(**stages.history_question(case, rules), known_before=now)
-        decision = stages.decide(case, answers, policy=rules, history=history, minimum_severity=None, now=now)
-        made = stages.judgements(case, decision, policy=rules, history=history, now=now)
+        rules, now, ledger = settings.policy(), settings.now(), settings.ledger()
+        history = ledger.history(**extract.history_question(case, rules), known_before=now)
+        decision = extract.decide(case, answers, policy=rules, history=history, minimum_severity=None, now=now)
+        made = extract.judgements(case, decision, policy=rules, history=history, now=now)
         ledger.record_verdicts(made, policy=rules, minimum_severity=None, run_id="bench", now=now)
         return decision
 

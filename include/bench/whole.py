@@ -21,7 +21,7 @@ from include.bench.measure import table, times
 from include.bench.stages import BenchFailed, Simulated
 from include.demo import processes
 from include.demo.airflow_api import DAG_ID, Airflow
-from include.demo.house import ROOT, House, free_port, make_secrets
+from include.demo.place import ROOT, House, free_port, make_secrets
 from include.soar.ledger import Ledger
 
 EMPTY_ID = "bench_empty"

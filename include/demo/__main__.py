@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from include.demo import processes, story
-from include.demo.house import ROOT, House, free_port, make_secrets
+from include.demo.place import ROOT, House, free_port, make_secrets
 
 
 def main() -> int:

@@ -9,7 +9,7 @@ from typing import Any
 
 import requests
 
-from include.demo.house import House
+from include.demo.place import House
 
 DAG_ID = "api_threat_response"
 

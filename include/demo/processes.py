@@ -17,7 +17,7 @@ from typing import Any
 import psutil
 import requests
 
-from include.demo.house import ROOT, House, connections, write_private
+from include.demo.place import ROOT, House, connections, write_private
 
 
 class DemoError(RuntimeError):

@@ -13,7 +13,7 @@ import requests
 
 from include.demo import processes
 from include.demo.airflow_api import Airflow
-from include.demo.house import House
+from include.demo.place import House
 from include.simulators.demo_feed import build_demo
 from include.soar.ledger import Ledger
 

@@ -29,10 +29,8 @@ from include.ops.policy_diff import GoodValues, compare, render
 from include.ops.replay import ReplayError, run_of
 from include.ops.text import shown
 from include.ops.vendor_table import vendor_table, with_table
-from include.soar.ledger import Ledger
-from include.soar.ledger.store import SQLAlchemyError
-from include.soar.model import Observable, Outcome
-from include.soar.observables import (
+from include.soar.extract.refang import refang
+from include.soar.extract.text import (
     parse_address,
     parse_asn,
     parse_cve,
@@ -42,8 +40,10 @@ from include.soar.observables import (
     parse_network,
     parse_url,
 )
-from include.soar.policy import Policy, PolicyError, load_policy
-from include.soar.refang import refang
+from include.soar.ledger import Ledger
+from include.soar.ledger.database import SQLAlchemyError
+from include.soar.model import Observable, Outcome
+from include.soar.policy.rules import Policy, PolicyError, load_policy
 
 DEFAULT_POLICY = Path(__file__).resolve().parents[1] / "config/policy.yaml"
 

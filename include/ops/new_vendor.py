@@ -18,21 +18,21 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 #: Place in the project -> template, which is that of the provider ``acme_intel``; ``""`` is an empty file.
 FILES = {
-    "plugins/vendors/acme_intel/__init__.py": "",
-    "plugins/vendors/acme_intel/api.py": "api.py",
-    "plugins/vendors/acme_intel/hook.py": "hook.py",
-    "plugins/vendors/acme_intel/operators.py": "operators.py",
-    "plugins/vendors/acme_intel/README.md": "README.md",
-    "include/simulators/acme_intel.py": "simulator.py",
+    "plugins/threat_response/vendors/acme_intel/__init__.py": "",
+    "plugins/threat_response/vendors/acme_intel/api.py": "api.py",
+    "plugins/threat_response/vendors/acme_intel/hook.py": "hook.py",
+    "plugins/threat_response/vendors/acme_intel/operators.py": "operators.py",
+    "plugins/threat_response/vendors/acme_intel/README.md": "README.md",
+    "include/simulators/acme_intel/__init__.py": "simulator.py",
     "tests/vendors/acme_intel/__init__.py": "",
     "tests/vendors/acme_intel/samples/lookup.json": "lookup.json",
     "tests/vendors/acme_intel/test_api.py": "test_api.py",
     "tests/vendors/acme_intel/test_hook.py": "test_hook.py",
     "tests/vendors/acme_intel/test_operators.py": "test_operators.py",
-    "tests/simulators/test_acme_intel.py": "test_simulator.py",
+    "tests/vendors/acme_intel/test_simulator.py": "test_simulator.py",
 }
-REGISTRY, SIMULATORS = "plugins/vendors/registry.py", "include/simulators/app.py"
-FORMS, POLICY = "plugins/vendors/provider_info.py", "include/config/policy.yaml"
+REGISTRY, SIMULATORS = "plugins/threat_response/registry.py", "include/simulators/app.py"
+FORMS, POLICY = "plugins/threat_response/provider_info.py", "include/config/policy.yaml"
 SHARED = (REGISTRY, SIMULATORS, FORMS, POLICY)
 
 REGISTRY_LINE = '    "acme_intel": AcmeIntelEnrichOperator,\n'
@@ -74,7 +74,11 @@ def scaffold(name: str, root: Path = ROOT) -> list[Path]:
     if strange:
         raise NewVendorError(f"{root} is no copy of this project: it has no {strange[0]}")
     written = {root / _named(path, name): _named(_template(file), name, file) for path, file in FILES.items()}
-    places = [f"{folder}/{name}{suffix}" for folder in ("plugins/vendors", "tests/vendors") for suffix in ("", ".py")]
+    places = [
+        f"{folder}/{name}{suffix}"
+        for folder in ("plugins/threat_response/vendors", "tests/vendors")
+        for suffix in ("", ".py")
+    ]
     taken = [path for path in (*places, *(_named(file, name) for file in FILES)) if (root / path).exists()]
     if taken:
         raise NewVendorError(f"{name} exists already: {taken[0]}")
@@ -135,8 +139,8 @@ def _by_number(line: str) -> list[tuple[int, str]]:
 
 
 def _with_imports_in_order(text: str) -> str:
-    """Whether ``vendors.acme_intel`` comes before ``vendors.base`` depends on its name."""
-    block = re.compile(r"(?:^from vendors\S* import [^(\n]+\n)+", re.M)
+    """Whether ``threat_response.vendors.acme_intel`` comes before ``threat_response.transport.hook`` depends on its name."""
+    block = re.compile(r"(?:^from (?:include|tests|threat_response)\S* import [^(\n]+\n)+", re.M)
     return block.sub(lambda match: "".join(sorted(match[0].splitlines(True), key=_by_number)), text)
 
 
@@ -152,14 +156,14 @@ def _inserted(text: str, line: int, addition: str) -> str:
 
 
 def _with_import(text: str, name: str) -> str:
-    addition = _named("from vendors.acme_intel.operators import AcmeIntelEnrichOperator\n", name)
+    addition = _named("from threat_response.vendors.acme_intel.operators import AcmeIntelEnrichOperator\n", name)
     ours = [
         node
         for node in ast.parse(text).body
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("vendors.")
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("threat_response.vendors.")
     ]
     if not ours:
-        raise _NotFound("nothing is imported from vendors")
+        raise _NotFound("nothing is imported from threat_response.vendors")
     later = [node.lineno for node in ours if _by_number(f"from {node.module}") > _by_number(addition)]
     return _inserted(text, min(later, default=(ours[-1].end_lineno or 0) + 1), addition)
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from include.ops.replay import Run
 from include.ops.text import outcome_words, safe, shown, when
+from include.soar.incident.texts import defang
+from include.soar.judge.verdict import ACT, HOLD, Judgement
 from include.soar.model import Observable, ObservableType
-from include.soar.policy import Policy
-from include.soar.report import defang
-from include.soar.verdicts import ACT, HOLD, Judgement
+from include.soar.policy.rules import Policy
 
 MOST_LISTED = 50
 

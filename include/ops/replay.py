@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from include.soar.judge.decision import decide
+from include.soar.judge.verdict import ACT, HOLD, REFUSE, Inputs, Judgement, judge, judgements
 from include.soar.ledger.tables import VerdictRow
 from include.soar.model import Decision, Finding, Indicator, Refusal, Severity, Verdict
-from include.soar.plan import decide
-from include.soar.policy import Policy
-from include.soar.verdicts import ACT, HOLD, REFUSE, Inputs, Judgement, judge, judgements
+from include.soar.policy.rules import Policy
 
 
 class ReplayError(ValueError):

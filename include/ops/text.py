@@ -7,9 +7,9 @@ from datetime import datetime
 
 from pydantic import BaseModel
 
+from include.soar.judge.verdict import HOLD
 from include.soar.model import Indicator, Refusal
-from include.soar.policy import Policy
-from include.soar.verdicts import HOLD
+from include.soar.policy.rules import Policy
 
 _SCHEME = re.compile(r"\b(ht|f)tp(?=s?://)", re.IGNORECASE)
 #: A dotted name or an IPv4 address, and not a number with a fraction.

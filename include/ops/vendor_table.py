@@ -37,14 +37,20 @@ def vendor_table(root: Path) -> str:
     :raises TableError: registry and forms do not speak of the same vendors
     """
     # Run, not imported: another copy of the project may be the installed one. It imports nothing but typing.
-    info = runpy.run_path(str(root / "plugins/vendors/provider_info.py"))["get_provider_info"]()
+    info = runpy.run_path(str(root / "plugins/threat_response/provider_info.py"))["get_provider_info"]()
     forms = {form["connection-type"]: form for form in info["connection-types"]}
-    stages = dict(sorted(_stages(root / "plugins/vendors/registry.py"), key=lambda row: row[1]))
+    stages = dict(sorted(_stages(root / "plugins/threat_response/registry.py"), key=lambda row: row[1]))
     if different := set(forms) ^ set(stages):
         raise TableError(f"not both in the registry and with a connection form: {', '.join(sorted(different))}")
     rows = [HEADER, ("---",) * len(HEADER)]
     for vendor, stage in stages.items():
-        rows.append((f"[`{vendor}_default`](plugins/vendors/{vendor}/README.md)", stage, *_fields(forms[vendor])))
+        rows.append(
+            (
+                f"[`{vendor}_default`](plugins/threat_response/vendors/{vendor}/README.md)",
+                stage,
+                *_fields(forms[vendor]),
+            )
+        )
     return "".join(f"| {' | '.join(row)} |\n".replace("  ", " ") for row in (*rows, LEDGER))
 
 
@@ -55,7 +61,10 @@ def _stages(registry: Path) -> Iterator[tuple[str, str]]:
     values: dict[str, ast.expr | None] = {}
     for node in module.body:
         if isinstance(node, ast.ImportFrom):
-            homes |= {alias.name: (node.module or "").removeprefix("vendors.").split(".")[0] for alias in node.names}
+            homes |= {
+                alias.name: (node.module or "").removeprefix("threat_response.vendors.").split(".")[0]
+                for alias in node.names
+            }
         elif isinstance(node, (ast.Assign, ast.AnnAssign)):
             target = node.target if isinstance(node, ast.AnnAssign) else node.targets[0]
             values[target.id if isinstance(target, ast.Name) else ""] = node.value

@@ -149,7 +149,7 @@ class Observable(Frozen):
 
     ``value`` is canonical: compressed lower-case addresses, lower-case domains without the trailing dot,
     lower-case hashes (a ``file`` is named by one hash), networks without host bits, ``CVE-2026-0001``, ``AS64496``.
-    ``include/soar/observables.py`` makes them.
+    ``include/soar/extract/text.py`` makes them.
     """
 
     type: ObservableType

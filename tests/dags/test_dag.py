@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 from airflow.dag_processing.dagbag import DagBag
 from airflow.sdk import DAG, CronDataIntervalTimetable
-from vendors import house
-from vendors.base import VendorRetryPolicy
-from vendors.registry import BLOCK, CONFIRM, ENRICH, FETCH, WATCH, enrichers
 
-from include.soar.policy import LONGEST_WAIT_HOURS
-from include.soar.report import ASKING_TASK
+from include.soar.incident.texts import ASKING_TASK
+from include.soar.policy.rules import LONGEST_WAIT_HOURS
 from tests.conftest import ROOT
+from threat_response.registry import BLOCK, CONFIRM, ENRICH, FETCH, WATCH, enrichers
+from threat_response.runtime import settings
+from threat_response.transport.hook import VendorRetryPolicy
 
 DAG_ID = "api_threat_response"
 
@@ -35,7 +35,7 @@ def dag() -> DAG:
 def test_every_registered_vendor_has_its_task(dag: DAG) -> None:
     expected = (
         {f"fetch.{name}" for name in FETCH}
-        | {f"enrich.{name}" for name in house.policy().enrichment.providers}
+        | {f"enrich.{name}" for name in settings.policy().enrichment.providers}
         | {f"block.{place}.{name}" for place, controls in BLOCK.items() for name in controls}
         | {f"block.{place}.{name}_active" for place, controls in BLOCK.items() for name in controls if name in CONFIRM}
         | {f"watch.{name}" for name in WATCH}
@@ -64,7 +64,7 @@ def test_each_stage_comes_after_what_it_takes(dag: DAG) -> None:
 
 
 def test_only_the_chosen_providers_have_a_task_and_lists_are_asked_before_what_costs_something(dag: DAG) -> None:
-    chosen = enrichers(house.policy().enrichment.providers)
+    chosen = enrichers(settings.policy().enrichment.providers)
     asking = {t.removeprefix("enrich.") for t in dag.task_ids if t.startswith("enrich.")} & set(ENRICH)
     assert asking == set(chosen)
     local = {f"enrich.{name}" for name, ask in chosen.items() if not ask.stores_answers}

@@ -25,7 +25,7 @@ import requests
 
 from include.demo import processes
 from include.demo.airflow_api import DAG_ID, Airflow
-from include.demo.house import House, make_secrets
+from include.demo.place import House, make_secrets
 from include.simulators.demo_feed import build_demo
 from tests.support import free_port
 

@@ -1,7 +1,8 @@
 """Extraction under a coverage-guided fuzzer: ``make fuzz`` (``FUZZ_SECONDS=600 make fuzz`` for longer).
 
-Arguments are libFuzzer's. It begins with the texts of ``tests/soar/extraction_cases``; what it finds interesting joins
-them in the environment's ``corpus``, until ``make clean``. A text that fails is printed, and becomes a case there.
+Arguments are libFuzzer's. It begins with the texts of ``tests/soar/extract/extraction_cases``; what it finds
+interesting joins them in the environment's ``corpus``, until ``make clean``. A text that fails is printed, and
+becomes a case there.
 """
 
 from __future__ import annotations
@@ -17,8 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 with atheris.instrument_imports(include=["include.soar"]):
-    from include.soar.model import Observable, ObservableType
-    from include.soar.observables import (
+    from include.soar.extract.text import (
         extract_text,
         parse_address,
         parse_asn,
@@ -30,6 +30,7 @@ with atheris.instrument_imports(include=["include.soar"]):
         parse_url,
         refang,
     )
+    from include.soar.model import Observable, ObservableType
 
 PARSERS: tuple[Callable[[str], Observable | None], ...] = (
     *(parse_address, parse_network, parse_domain, parse_url, parse_email),
@@ -78,7 +79,7 @@ def one_input(data: bytes) -> None:
 
 def seeds(folder: Path) -> None:
     folder.mkdir(exist_ok=True)
-    for path in sorted((ROOT / "tests/soar/extraction_cases").glob("*.yaml")):
+    for path in sorted((ROOT / "tests/soar/extract/extraction_cases").glob("*.yaml")):
         for case in yaml.safe_load(path.read_text(encoding="utf-8")):
             (folder / case["id"]).write_text(case["text"], encoding="utf-8")
 

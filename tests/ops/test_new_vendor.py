@@ -14,7 +14,7 @@ import pytest
 
 from include.ops.__main__ import main
 from include.ops.new_vendor import FILES, FORMS, LONGEST_NAME, POLICY, REGISTRY, SHARED, SIMULATORS, scaffold
-from include.soar.policy import load_policy
+from include.soar.policy.rules import load_policy
 from tests.conftest import ROOT
 from tests.project import test_completeness as completeness
 
@@ -76,7 +76,7 @@ def test_the_page_can_be_followed_to_the_letter(copy: Path, tmp_path: Path) -> N
     # It did what it says, and not nothing.
     assert re.search(r"^\d+ passed", done, re.M)
     assert "tests/vendors/acme_intel/test_operators.py" in done
-    assert "plugins/vendors/acme_intel/api.py" in "".join(re.findall(r"^.*CHANGE:.*$", done, re.M))
+    assert "plugins/threat_response/vendors/acme_intel/api.py" in "".join(re.findall(r"^.*CHANGE:.*$", done, re.M))
     assert "`acme_intel_default`" in (copy / "README.md").read_text("utf-8")
 
 
@@ -103,7 +103,7 @@ def test_what_is_written_is_formatted_whatever_the_name(shared: Path, name: str)
     new = [path for path in scaffold(name, shared) if path.suffix == ".py" and path != shared / FORMS]
     # What is ours ruff sees from what is there.
     tests = [f"tests/{file}" for file in ("soar", "support.py", "vendors/support.py", "vendors/controls.py")]
-    for file in ("include/soar", "include/simulators/kit.py", "plugins/vendors/__init__.py", *tests):
+    for file in ("include/soar", "include/simulators/kit.py", "plugins/threat_response/vendors/__init__.py", *tests):
         (shared / file).symlink_to(ROOT / file)
     for command in (["check"], ["format", "--check"]):
         ran = subprocess.run(
@@ -140,8 +140,7 @@ def test_its_word_counts_for_nothing_until_a_person_has_graded_it(shared: Path) 
     ("name", "why"),
     [
         ("abuseipdb", "exists already"),
-        ("base", "exists already: plugins/vendors/base.py"),
-        ("kit", "exists already: include/simulators/kit.py"),
+        ("list_feed", "exists already"),
         ("akamai", "a package of Akamai's"),
         ("email", "standard library"),
         ("class", "no name of a module"),
@@ -159,7 +158,11 @@ def test_its_word_counts_for_nothing_until_a_person_has_graded_it(shared: Path) 
 def test_a_bad_name_is_refused_and_nothing_is_written(
     shared: Path, capsys: pytest.CaptureFixture[str], name: str, why: str
 ) -> None:
-    for file in ("plugins/vendors/abuseipdb/api.py", "plugins/vendors/base.py", "include/simulators/kit.py"):
+    for file in (
+        "plugins/threat_response/vendors/abuseipdb/api.py",
+        "plugins/threat_response/transport/hook.py",
+        "include/simulators/kit.py",
+    ):
         (shared / file).parent.mkdir(parents=True, exist_ok=True)
         (shared / file).touch()
     before = contents(shared)
@@ -173,7 +176,7 @@ def test_the_same_name_twice_is_refused(shared: Path, capsys: pytest.CaptureFixt
     assert set(FILES) | set(SHARED) <= set(capsys.readouterr().out.splitlines())
     after = contents(shared)
     assert main(["new-vendor", "acme_intel", "--to", str(shared)]) == 2
-    assert "exists already: plugins/vendors/acme_intel" in capsys.readouterr().err
+    assert "exists already: plugins/threat_response/vendors/acme_intel" in capsys.readouterr().err
     assert contents(shared) == after
 
 
@@ -181,7 +184,7 @@ def test_the_same_name_twice_is_refused(shared: Path, capsys: pytest.CaptureFixt
     ("file", "old", "new"),
     [
         (REGISTRY, "ENRICH: dict", "ASK: dict"),
-        (REGISTRY, "from vendors", "from elsewhere"),
+        (REGISTRY, "from threat_response.vendors", "from elsewhere"),
         (SIMULATORS, "SIMULATORS = {", "FAKES = {"),
         (FORMS, '"connection-types"', '"types"'),
         (POLICY, "\nsources:", "\nvoices:"),

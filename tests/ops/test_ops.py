@@ -13,11 +13,11 @@ from sqlalchemy import text
 from include.ops.__main__ import CannotAnswer, main, observable_of
 from include.ops.policy_diff import GoodValues
 from include.ops.text import safe
-from include.soar import stages
 from include.soar.ledger import Ledger
 from include.soar.model import FetchBatch, Observable, ObservableType, ReputationBatch, Role, Severity
-from include.soar.policy import Policy
+from include.soar.policy.rules import Policy
 from tests.soar.examples import CONFIG, NOW, address, domain, finding, mention, policy, reputation, window
+from threat_response.stages import extract
 
 HOUR = timedelta(hours=1)
 TWICE, ONCE, PARTNER = "203.0.113.7", "203.0.113.8", "198.51.100.201"
@@ -32,17 +32,17 @@ def decide(ledger: Ledger, rules: Policy, run_id: str, hours: int, *, severity: 
     fetched = FetchBatch(
         source="a", window=window(), pages=1, records=1, archive=(), digest="d", findings=(event,)
     ).to_json()
-    case = stages.extract([fetched])
+    case = extract.extract([fetched])
     listed = [reputation(address(v)).model_copy(update={"summary": HOSTILE}) for v in values]
     again = [reputation(address(v), 100 if v != ONCE else 0, provider="list_feed") for v in values]
     answers = {
         "abuseipdb": ReputationBatch(provider="abuseipdb", reputations=tuple(listed)).to_json(),
         "list_feed": ReputationBatch(provider="list_feed", reputations=tuple(again)).to_json(),
     }
-    history = ledger.history(**stages.history_question(case, rules), known_before=seen)
-    decision = stages.decide(case, answers, policy=rules, history=history, minimum_severity=None, now=seen)
+    history = ledger.history(**extract.history_question(case, rules), known_before=seen)
+    decision = extract.decide(case, answers, policy=rules, history=history, minimum_severity=None, now=seen)
     ledger.record_verdicts(
-        stages.judgements(case, decision, policy=rules, history=history, now=seen),
+        extract.judgements(case, decision, policy=rules, history=history, now=seen),
         policy=rules,
         minimum_severity=None,
         run_id=run_id,

@@ -7,12 +7,12 @@ import shutil
 from pathlib import Path
 
 import pytest
-from vendors.provider_info import get_provider_info
 
 from include.ops.__main__ import main
 from include.ops.new_vendor import FORMS, REGISTRY
 from include.ops.vendor_table import BEGIN, END, TableError, vendor_table, with_table
 from tests.conftest import ROOT
+from threat_response.provider_info import get_provider_info
 
 
 def rows(table: str) -> dict[str, list[str]]:

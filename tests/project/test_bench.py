@@ -8,8 +8,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from vendors.akamai_api_security import api as api_security
-from vendors.akamai_sia import api as sia
 
 from include.bench import enrichment, pure, stages, whole
 from include.bench.__main__ import arguments, markdown
@@ -18,8 +16,10 @@ from include.bench.measure import number, seconds, table, times
 from include.bench.stages import Step
 from include.bench.whole import EMPTY_DAG, Whole
 from include.simulators.demo_feed import CONFIG_ID
+from include.soar.extract.text import observe
 from include.soar.model import Finding, Severity
-from include.soar.observables import observe
+from threat_response.vendors.akamai_api_security import api as api_security
+from threat_response.vendors.akamai_sia import api as sia
 
 END = datetime(2026, 3, 4, 12, tzinfo=UTC)
 

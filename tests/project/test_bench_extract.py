@@ -10,7 +10,7 @@ import pytest
 from include.bench import extract
 from include.bench.corpora import CORPORA, corpus, megabytes
 from include.bench.extract import BEGIN, END, Score, TooSlow, Worker, hostile_texts, judged, own_cases, registered
-from include.soar.observables import extract_text
+from include.soar.extract.text import extract_text
 
 ADDRESS, DOMAIN, URL = ("ipv4-addr", "203.0.113.7"), ("domain-name", "evil.info"), ("url", "http://evil.info/a")
 

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 import yaml
 from airflow.sdk import BaseOperator
-from vendors.base import VendorHook
-from vendors.contracts import ConfirmSensor, ControlOperator, EnrichOperator, FetchOperator
-from vendors.provider_info import get_provider_info
-from vendors.registry import BLOCK, CONFIRM, ENRICH, FETCH, INCIDENTS, REFRESH, WATCH
 
 from include.simulators.app import SIMULATORS
 from tests.conftest import ROOT
+from threat_response.provider_info import get_provider_info
+from threat_response.registry import BLOCK, CONFIRM, ENRICH, FETCH, INCIDENTS, REFRESH, WATCH
+from threat_response.stages.control import ConfirmSensor, ControlOperator, EnrichOperator, FetchOperator
+from threat_response.transport.hook import VendorHook
 
 CONTROLS = {name: operator for place in BLOCK.values() for name, operator in place.items()}
 OPERATORS: list[type[BaseOperator]] = [
@@ -29,16 +29,16 @@ OPERATORS: list[type[BaseOperator]] = [
     *WATCH.values(),
 ]
 #: Folder names of every vendor that the registry names.
-VENDORS = sorted({operator.__module__.split(".")[1] for operator in OPERATORS})
+VENDORS = sorted({operator.__module__.split(".")[2] for operator in OPERATORS})
 #: Those that change something outside.
-WRITERS = sorted({o.__module__.split(".")[1] for o in (*INCIDENTS, *CONTROLS.values(), *WATCH.values())})
+WRITERS = sorted({o.__module__.split(".")[2] for o in (*INCIDENTS, *CONTROLS.values(), *WATCH.values())})
 TYPES: dict[str, dict[str, Any]] = {t["connection-type"]: t for t in get_provider_info()["connection-types"]}
 HEADINGS = ("## Connection (`{vendor}`)", "## Permissions and quota", "## What happens when")
 SECRET = re.compile(r"(secret|token|password)(?!_path)|api_key", re.I)
 
 
 def folder(vendor: str) -> Path:
-    return ROOT / "plugins/vendors" / vendor
+    return ROOT / "plugins/threat_response/vendors" / vendor
 
 
 def hook_of(vendor: str) -> type[VendorHook]:
@@ -57,14 +57,14 @@ def missing(vendor: str) -> list[str]:
     wanted = [folder(vendor) / n for n in ("__init__.py", "api.py", "hook.py", "operators.py", "README.md")]
     wanted += [tests / n for n in ("__init__.py", "test_api.py", "test_hook.py", "test_operators.py")]
     if talks(vendor):
-        wanted += [ROOT / f"include/simulators/{vendor}.py", ROOT / f"tests/simulators/test_{vendor}.py"]
+        wanted += [ROOT / f"include/simulators/{vendor}/__init__.py", tests / "test_simulator.py"]
     lacking = [path.relative_to(ROOT).as_posix() for path in wanted if not path.is_file()]
     if not list((tests / "samples").glob("*")):
         lacking.append(f"tests/vendors/{vendor}/samples/*")
     if talks(vendor) and vendor not in SIMULATORS:
         lacking.append(f"a line for {vendor} in include/simulators/app.py")
     if vendor not in TYPES:
-        lacking.append(f"a connection type {vendor} in plugins/vendors/provider_info.py")
+        lacking.append(f"a connection type {vendor} in plugins/threat_response/provider_info.py")
     return lacking
 
 
@@ -74,12 +74,12 @@ def test_nothing_of_a_vendor_is_missing(vendor: str) -> None:
 
 
 def test_what_is_missing_is_named() -> None:
-    assert "plugins/vendors/newcomer/api.py" in missing("newcomer")
-    assert "a connection type newcomer in plugins/vendors/provider_info.py" in missing("newcomer")
+    assert "plugins/threat_response/vendors/newcomer/api.py" in missing("newcomer")
+    assert "a connection type newcomer in plugins/threat_response/provider_info.py" in missing("newcomer")
 
 
 def test_every_folder_simulator_and_connection_type_belongs_to_a_vendor_of_the_registry() -> None:
-    folders = {path.parent.name for path in (ROOT / "plugins/vendors").glob("*/api.py")}
+    folders = {path.parent.name for path in (ROOT / "plugins/threat_response/vendors").glob("*/api.py")}
     assert folders == set(VENDORS)
     assert set(TYPES) == set(VENDORS)
     assert set(SIMULATORS) == {vendor for vendor in VENDORS if talks(vendor)}
@@ -120,7 +120,7 @@ def test_the_connection_type_is_that_of_the_hook(vendor: str) -> None:
     assert hook.hook_name == TYPES[vendor]["hook-name"]
     assert hook.ping is not VendorHook.ping
     for operator in OPERATORS:
-        if operator.__module__.split(".")[1] == vendor and hasattr(operator, "hook_class"):
+        if operator.__module__.split(".")[2] == vendor and hasattr(operator, "hook_class"):
             assert operator.hook_class is hook
 
 
@@ -128,7 +128,7 @@ def test_the_connection_type_is_that_of_the_hook(vendor: str) -> None:
 def test_the_form_of_the_connection(vendor: str) -> None:
     form = TYPES[vendor]
     code = "".join(path.read_text("utf-8") for path in folder(vendor).glob("*.py"))
-    code += (ROOT / "plugins/vendors/base.py").read_text("utf-8")
+    code += (ROOT / "plugins/threat_response/transport/hook.py").read_text("utf-8")
     readme = (folder(vendor) / "README.md").read_text("utf-8")
     for name, field in form["conn-fields"].items():
         assert field["label"], name

@@ -16,8 +16,8 @@ import yaml
 from airflow.cli.cli_parser import get_parser
 from airflow.configuration import conf
 
-from include.demo.house import make_secrets
-from include.soar.policy import load_policy
+from include.demo.place import make_secrets
+from include.soar.policy.rules import load_policy
 from tests.conftest import ROOT
 
 COMPOSE = ROOT / "docker-compose.yaml"

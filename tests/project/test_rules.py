@@ -9,12 +9,12 @@ import pkgutil
 from pathlib import Path
 
 import pytest
-import vendors
-from vendors.base import VendorHook
 
 from include.simulators.app import SIMULATORS
 from tests.conftest import ROOT
 from tests.project.source import calls, dotted, files, name, tree
+from threat_response import vendors
+from threat_response.transport.hook import VendorHook
 
 #: Alembic's entry is a script: it is only ever run.
 PRODUCTION = [p for p in files("include/soar", "plugins", "dags") if p.parts[-2:] != ("migrations", "env.py")]
@@ -22,7 +22,7 @@ PRODUCTION = [p for p in files("include/soar", "plugins", "dags") if p.parts[-2:
 READS = {
     *("get_connection", "BaseHook.get_connection", "Connection.get", "Variable.get", "Variable.set"),
     *("os.getenv", "getenv", "os.environ.get", "open", "requests.get", "requests.post", "urlopen"),
-    *("read_text", "read_bytes", "house.policy", "house.ledger", "load_policy", "Ledger", "create_engine"),
+    *("read_text", "read_bytes", "settings.policy", "settings.ledger", "load_policy", "Ledger", "create_engine"),
 }
 #: Wait for a real process to start: nothing else could tell that it has.
 MAY_SLEEP = {"tests/support.py", "tests/dags/test_whole_airflow.py"}
@@ -81,7 +81,7 @@ def test_no_assert_in_production(path: Path) -> None:
 
 @pytest.mark.parametrize("product", SIMULATORS)
 def test_a_simulator_says_what_it_does_not_imitate(product: str) -> None:
-    text = ast.get_docstring(tree(ROOT / f"include/simulators/{product}.py")) or ""
+    text = ast.get_docstring(tree(ROOT / f"include/simulators/{product}/__init__.py")) or ""
     words = " ".join(text.lower().split())
     assert "not imitate" in words
     assert "seed" in words
@@ -91,10 +91,15 @@ def test_a_simulator_says_what_it_does_not_imitate(product: str) -> None:
 def hooks() -> list[type[VendorHook]]:
     for module in pkgutil.iter_modules(vendors.__path__):
         if module.ispkg:
-            importlib.import_module(f"vendors.{module.name}.hook")
+            importlib.import_module(f"threat_response.vendors.{module.name}.hook")
     found, below = [], [VendorHook]
     while below:
-        below = [hook for parent in below for hook in parent.__subclasses__() if hook.__module__.startswith("vendors.")]
+        below = [
+            hook
+            for parent in below
+            for hook in parent.__subclasses__()
+            if hook.__module__.startswith("threat_response.vendors.")
+        ]
         found += below
     return sorted(found, key=lambda hook: hook.__module__)
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 
-from tests.soar.postgres import Postgres, serve
+from tests.soar.ledger.postgres import Postgres, serve
 
 settings.register_profile("house", deadline=None, derandomize=True, database=None, max_examples=30)
 #: ``pytest --hypothesis-profile=explore`` looks further than the suite does.

@@ -5,6 +5,6 @@ It is not the truth. The vendors' systems are asked before every write, so a los
 correctness. SQLite by default; Postgres through the connection ``threat_response_ledger``.
 """
 
-from include.soar.ledger.store import Ledger
+from include.soar.ledger.database import Ledger
 
 __all__ = ["Ledger"]

@@ -7,20 +7,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from vendors import house
-from vendors.abuseipdb import api
-from vendors.abuseipdb.hook import AbuseIPDBHook
-from vendors.asking import Meter
 
 from include.simulators.abuseipdb import AbuseIpdbSimulator
-from include.soar.errors import RateLimited, Rejected, Unauthorized, Unavailable, Unexpected, VendorError
+from include.soar.enrich.quota import Account
 from include.soar.model import Answer, Observable, ObservableType
-from include.soar.quota import Account
+from include.soar.vendor.errors import RateLimited, Rejected, Unauthorized, Unavailable, Unexpected, VendorError
 from tests.soar.examples import address
+from tests.stages import controls
+from tests.stages.controls import everything_logged
 from tests.support import SimServer
-from tests.vendors import controls
-from tests.vendors.controls import everything_logged
 from tests.vendors.support import connect
+from threat_response.runtime import settings
+from threat_response.stages.asking import Meter
+from threat_response.vendors.abuseipdb import api
+from threat_response.vendors.abuseipdb.hook import AbuseIPDBHook
 
 KEY = AbuseIpdbSimulator.settings["api_key"]
 EVIL = address("203.0.113.7")
@@ -211,10 +211,10 @@ def listing(sim: SimServer, monkeypatch: pytest.MonkeyPatch, home: Path) -> Any:
 
 
 def refresh(hook: AbuseIPDBHook, after: timedelta = timedelta(0)) -> dict[str, Any] | None:
-    now, rules = house.now() + after, house.policy().enrichment
+    now, rules = settings.now() + after, settings.policy().enrichment
     account = Account("abuseipdb", hook.key_digest, "blacklist")
     # Unlimited here, and without its breaker's memory: what the ledger counts is the operators' test.
-    meter = Meter(house.ledger(), account, (), rules, False, now=lambda: now, wait=lambda _: None)
+    meter = Meter(settings.ledger(), account, (), rules, False, now=lambda: now, wait=lambda _: None)
     return hook.refresh_blacklist(meter, not_before=SIX_HOURS)
 
 

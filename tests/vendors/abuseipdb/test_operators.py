@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 from airflow.sdk.exceptions import AirflowSkipException
-from vendors import house
-from vendors.abuseipdb.operators import AbuseIPDBEnrichOperator, AbuseIPDBRefreshOperator
 
 from include.simulators.abuseipdb import AbuseIpdbSimulator
 from include.soar.model import Answer, CaseBatch, Observable, Reputation, ReputationBatch
 from tests.soar.examples import address, domain, observed, window
+from tests.stages.controls import POLICY, PROTECTED, context
 from tests.support import SimServer
-from tests.vendors.controls import POLICY, PROTECTED, context
 from tests.vendors.support import connect
+from threat_response.runtime import settings
+from threat_response.vendors.abuseipdb.operators import AbuseIPDBEnrichOperator, AbuseIPDBRefreshOperator
 
 EVIL, SIX, CLEAN = address("203.0.113.7"), address("2001:db8::1"), address("203.0.113.9")
 
@@ -77,8 +77,8 @@ def test_a_quota_that_ends_in_the_middle_leaves_the_rest_unchecked(
     assert answers[CLEAN.value].score is None
     # The answer's own header told the limit: nothing was sent that would have been refused.
     assert [call["status"] for call in vendor.calls("abuseipdb")] == [200]
-    tomorrow = house.now() + timedelta(days=1)
-    monkeypatch.setattr(house, "now", lambda: tomorrow)
+    tomorrow = settings.now() + timedelta(days=1)
+    monkeypatch.setattr(settings, "now", lambda: tomorrow)
     vendor.world.clock.set(tomorrow)
     vendor.configure("abuseipdb", daily_limits={"check": 10})
     assert enrich(EVIL, CLEAN, SIX)[CLEAN.value].answer is Answer.NOT_LISTED
@@ -142,9 +142,9 @@ def test_a_blacklist_that_is_stale_or_absent_changes_nothing(
     vendor: SimServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, how: str
 ) -> None:
     lists: Any = refresh(vendor)
-    now = house.now()
+    now = settings.now()
     if how == "stale":
-        monkeypatch.setattr(house, "now", lambda: now + timedelta(days=3))
+        monkeypatch.setattr(settings, "now", lambda: now + timedelta(days=3))
     elif how == "gone":
         next(tmp_path.rglob("*.gz")).unlink()
     else:

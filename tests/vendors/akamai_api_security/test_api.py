@@ -10,15 +10,15 @@ from typing import Any
 
 import pytest
 from pydantic import ValidationError
-from vendors.akamai_api_security import api
 
-from include.soar import evidence
-from include.soar.errors import Unavailable, Unexpected
+from include.soar.extract import records
+from include.soar.extract.text import observe
+from include.soar.judge.decision import decide
 from include.soar.model import Finding, Role, Severity, house_id
-from include.soar.observables import observe
-from include.soar.plan import decide
-from include.soar.wire import Response
+from include.soar.vendor.errors import Unavailable, Unexpected
+from include.soar.vendor.wire import Response
 from tests.soar.examples import address, policy, reputation
+from threat_response.vendors.akamai_api_security import api
 
 SAMPLES = Path(__file__).parent / "samples"
 START = datetime(2026, 1, 2, 3, 0, tzinfo=UTC)
@@ -268,16 +268,16 @@ def test_a_hostile_header_is_cut_between_words_and_half_surrogates_are_replaced(
     incident["evidence"] = [{"headers": {"X-Forwarded-For": addresses, "User-Agent": "bad \ud800 agent"}}]
     finding = api.parse("incident", incident)
     claim = said(finding, Role.CLAIM)["evidence[0].headers.X-Forwarded-For"]
-    assert len(claim) <= evidence.LONGEST_TEXT
-    assert claim.endswith(evidence.CUT)
-    assert set(claim.removesuffix(evidence.CUT).split(",")) <= set(addresses[:100_000].split(","))
+    assert len(claim) <= records.LONGEST_TEXT
+    assert claim.endswith(records.CUT)
+    assert set(claim.removesuffix(records.CUT).split(",")) <= set(addresses[:100_000].split(","))
     assert "bad ? agent" in finding.model_dump_json()
 
 
 def test_evidence_cannot_bring_a_million_texts(incident: dict[str, Any]) -> None:
     incident["evidence"] = ["x"] * 1_000_000
     mentions = api.parse("incident", incident).mentions
-    assert len(mentions) == evidence.MOST_MENTIONS + 1
+    assert len(mentions) == records.MOST_MENTIONS + 1
     assert mentions[0].role is Role.ATTACKER
     assert mentions[-1].field == "(cut)"
 
@@ -334,9 +334,9 @@ def test_of_several_addresses_nobody_knows_whose_the_users_are(addresses: list[s
 
 def test_an_alert_may_name_as_many_users_as_it_likes() -> None:
     alert = json.loads(sample("alerts").body)["items"][0]
-    crowd = [{"value": f"user{n}", "class": "user", "family": "actor"} for n in range(evidence.MOST_MENTIONS + 5)]
+    crowd = [{"value": f"user{n}", "class": "user", "family": "actor"} for n in range(records.MOST_MENTIONS + 5)]
     (traffic,) = api.parse("alert", alert | {"entities": crowd}).traffic
-    assert len(traffic.users) == evidence.MOST_MENTIONS
+    assert len(traffic.users) == records.MOST_MENTIONS
 
 
 def one_attacker(incident: dict[str, Any], **attacker: Any) -> dict[str, Any]:

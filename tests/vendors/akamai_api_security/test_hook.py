@@ -9,13 +9,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from vendors.akamai_api_security import api
-from vendors.akamai_api_security.hook import AkamaiApiSecurityHook
 
 from include.simulators.akamai_api_security import AkamaiApiSecuritySimulator
-from include.soar.errors import RateLimited, Rejected, Unauthorized, Unavailable, Unexpected, VendorError
+from include.soar.vendor.errors import RateLimited, Rejected, Unauthorized, Unavailable, Unexpected, VendorError
 from tests.support import SimServer
 from tests.vendors.support import connect
+from threat_response.vendors.akamai_api_security import api
+from threat_response.vendors.akamai_api_security.hook import AkamaiApiSecurityHook
 
 PRODUCT = "akamai_api_security"
 KNOBS = AkamaiApiSecuritySimulator.settings

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from vendors.akamai_client_lists.hook import AkamaiClientListsHook
 
 from include.simulators.akamai_client_lists import AkamaiClientListsSimulator
+from tests.stages.controls import POLICY
 from tests.support import SimServer
-from tests.vendors.controls import POLICY
 from tests.vendors.support import connect
+from threat_response.vendors.akamai_client_lists.hook import AkamaiClientListsHook
 
 PRODUCT = "akamai_client_lists"
 LIST = "91596_BLOCK"

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from vendors.akamai_client_lists import api
 
-from include.soar.errors import Unauthorized, Unexpected
-from include.soar.wire import Response
-from tests.vendors.controls import indicator
+from include.soar.vendor.errors import Unauthorized, Unexpected
+from include.soar.vendor.wire import Response
+from tests.stages.controls import indicator
+from threat_response.vendors.akamai_client_lists import api
 
 SAMPLES = Path(__file__).parent / "samples"
 NOW = datetime(2026, 11, 1, tzinfo=UTC)

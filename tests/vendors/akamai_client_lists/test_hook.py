@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from vendors.akamai_client_lists import hook as module
-from vendors.akamai_client_lists.hook import AkamaiClientListsHook
-from vendors.base import WriteInPlanMode
 
-from include.soar.errors import RateLimited, Unauthorized, Unavailable, Unexpected, VendorError
+from include.soar.vendor.errors import RateLimited, Unauthorized, Unavailable, Unexpected, VendorError
+from tests.stages.controls import FAULTS, WRITE_FAULTS, everything_logged
 from tests.support import SimServer, free_port
 from tests.vendors.akamai_client_lists.conftest import KNOBS, LIST, PRODUCT, held, point_at, seed, writes
-from tests.vendors.controls import FAULTS, WRITE_FAULTS, everything_logged
+from threat_response.transport.hook import WriteInPlanMode
+from threat_response.vendors.akamai_client_lists import hook as module
+from threat_response.vendors.akamai_client_lists.hook import AkamaiClientListsHook
 
 ENTRY = {
     "value": "198.51.100.7",

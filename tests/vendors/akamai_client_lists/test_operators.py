@@ -7,15 +7,18 @@ from typing import Any
 
 import pytest
 from airflow.sdk.exceptions import AirflowSkipException
-from vendors import house
-from vendors.akamai_client_lists import api
-from vendors.akamai_client_lists.operators import AkamaiClientListsActiveSensor, AkamaiClientListsBlockOperator
 
-from include.soar.errors import RateLimited, Rejected, Unavailable
 from include.soar.model import ActionBatch, Outcome, Role
+from include.soar.vendor.errors import RateLimited, Rejected, Unavailable
+from tests.stages.controls import PROTECTED, Run, context, decision, indicator, run
 from tests.support import SimServer
 from tests.vendors.akamai_client_lists.conftest import LIST, PRODUCT, held, seed, writes
-from tests.vendors.controls import PROTECTED, Run, context, decision, indicator, run
+from threat_response.runtime import settings
+from threat_response.vendors.akamai_client_lists import api
+from threat_response.vendors.akamai_client_lists.operators import (
+    AkamaiClientListsActiveSensor,
+    AkamaiClientListsBlockOperator,
+)
 
 V4, V6 = "198.51.100.7", "2001:db8::7"
 BOTH = decision(indicator("ipv4-addr", V4), indicator("ipv6-addr", V6))
@@ -249,7 +252,7 @@ def test_an_activation_requested_by_somebody_else_in_between(sim: SimServer) -> 
 def test_the_ledger_knows_what_was_done(sim: SimServer) -> None:
     seed(sim)
     block()
-    assert {(row.observable, row.outcome) for row in house.ledger().actions(PRODUCT)} == {
+    assert {(row.observable, row.outcome) for row in settings.ledger().actions(PRODUCT)} == {
         (f"ipv4-addr:{V4}", "pending"),
         (f"ipv6-addr:{V6}", "pending"),
     }

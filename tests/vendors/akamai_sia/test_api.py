@@ -11,15 +11,15 @@ from typing import Any
 import jsonschema
 import pytest
 from pydantic import ValidationError
-from vendors.akamai_sia import api
 
-from include.soar import evidence
-from include.soar.errors import Unexpected
+from include.soar.extract import records
+from include.soar.extract.text import observe
+from include.soar.judge.decision import decide
 from include.soar.model import Finding, Role, Severity
-from include.soar.observables import observe
-from include.soar.plan import decide
-from include.soar.wire import Response
+from include.soar.vendor.errors import Unexpected
+from include.soar.vendor.wire import Response
 from tests.soar.examples import address, policy, reputation
+from threat_response.vendors.akamai_sia import api
 
 SAMPLES = Path(__file__).parent / "samples"
 SPEC = Path(__file__).resolve().parents[3] / ".." / "shared" / "specs" / "akamai" / "etp-report-v3"
@@ -326,15 +326,15 @@ def test_a_hostile_header_is_cut_between_words() -> None:
     assert len(addresses) > 5_000_000
     row["request"]["headers"] = [{"name": "X-Forwarded-For", "value": addresses}]
     claim = roles(api.parse_row(row), Role.CLAIM)["request.headers.x-forwarded-for"]
-    assert len(claim) <= evidence.LONGEST_TEXT
-    assert claim.endswith(evidence.CUT)
-    assert set(claim.removesuffix(evidence.CUT).rstrip(",").split(", ")) <= set(addresses[:100_000].split(", "))
+    assert len(claim) <= records.LONGEST_TEXT
+    assert claim.endswith(records.CUT)
+    assert set(claim.removesuffix(records.CUT).rstrip(",").split(", ")) <= set(addresses[:100_000].split(", "))
 
 
 def test_a_row_cannot_bring_very_many_texts(row: dict[str, Any]) -> None:
     row["query"]["resolved"] = [{"response": "203.0.113.1"}] * 200_000
     mentions = api.parse_row(row).mentions
-    assert len(mentions) == evidence.MOST_MENTIONS + 1
+    assert len(mentions) == records.MOST_MENTIONS + 1
     assert mentions[0].role is Role.DESTINATION
     assert mentions[-1].field == "(cut)"
 

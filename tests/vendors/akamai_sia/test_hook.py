@@ -12,13 +12,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from vendors.akamai_sia import api
-from vendors.akamai_sia.hook import AkamaiSiaHook
 
 from include.simulators.akamai_sia import AkamaiSiaSimulator
-from include.soar.errors import RateLimited, Rejected, Unauthorized, Unavailable, Unexpected, VendorError
+from include.soar.vendor.errors import RateLimited, Rejected, Unauthorized, Unavailable, Unexpected, VendorError
 from tests.support import SimServer
 from tests.vendors.support import connect
+from threat_response.vendors.akamai_sia import api
+from threat_response.vendors.akamai_sia.hook import AkamaiSiaHook
 
 PRODUCT = "akamai_sia"
 KNOBS = AkamaiSiaSimulator.settings

@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 from airflow.sdk.exceptions import AirflowRescheduleException, AirflowSkipException
-from vendors import house
-from vendors.akamai_sia.operators import AkamaiSiaFetchOperator
 
 from include.simulators.akamai_sia import AkamaiSiaSimulator
-from include.soar.errors import Unauthorized, Unexpected
 from include.soar.model import FetchBatch, Role
+from include.soar.vendor.errors import Unauthorized, Unexpected
 from tests.support import SimServer
 from tests.vendors.support import connect
+from threat_response.runtime import settings
+from threat_response.vendors.akamai_sia.operators import AkamaiSiaFetchOperator
 
 PRODUCT = "akamai_sia"
 KNOBS = AkamaiSiaSimulator.settings
@@ -96,7 +96,7 @@ def test_every_event_of_the_window_becomes_a_finding_once(sim: SimServer) -> Non
     assert names(batch) == [f"q-{n:04d}" for n in range(25)]
     assert (batch.source, batch.pages, batch.records) == (PRODUCT, 3, 25)
     assert batch.findings[7].title == "Malware: c7.badware.example (Known Malware)"
-    (window,) = house.ledger().windows(PRODUCT)
+    (window,) = settings.ledger().windows(PRODUCT)
     assert (window.findings, window.rejected, window.digest) == (25, 0, batch.digest)
 
 
@@ -139,7 +139,7 @@ def test_a_broken_row_costs_only_itself(sim: SimServer) -> None:
     kept_at = batch.rejected[0].kept_at
     assert kept_at is not None
     assert b"q-0002" in gzip.decompress(Path(kept_at.removeprefix("file://")).read_bytes())
-    assert house.ledger().windows(PRODUCT)[0].rejected == 2
+    assert settings.ledger().windows(PRODUCT)[0].rejected == 2
 
 
 def test_a_short_read_leaves_no_window_behind(sim: SimServer) -> None:
@@ -147,7 +147,7 @@ def test_a_short_read_leaves_no_window_behind(sim: SimServer) -> None:
     sim.fault(PRODUCT, "empty", key="dataRows", skip=1)
     with pytest.raises(Unexpected):
         run()
-    assert not house.ledger().windows(PRODUCT)
+    assert not settings.ledger().windows(PRODUCT)
     assert len(run().findings) == 25
 
 
@@ -161,7 +161,7 @@ def test_a_missing_grant_stops_the_task(sim: SimServer) -> None:
 
 def test_a_window_that_is_not_settled_is_waited_for(sim: SimServer) -> None:
     seed(sim, event(1, 10))
-    end = house.now() - timedelta(minutes=1)
+    end = settings.now() - timedelta(minutes=1)
     with pytest.raises(AirflowRescheduleException) as caught:
         run(start=end - timedelta(hours=1))
     assert caught.value.reschedule_date == end + timedelta(minutes=3)

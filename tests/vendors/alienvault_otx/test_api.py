@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from vendors.alienvault_otx import api
 
-from include.soar.errors import Unavailable, Unexpected
 from include.soar.model import Answer, Observable, ObservableType, Reputation
-from include.soar.wire import Response
+from include.soar.vendor.errors import Unavailable, Unexpected
+from include.soar.vendor.wire import Response
 from tests.soar.examples import NOW, address, domain
+from threat_response.vendors.alienvault_otx import api
 
 SAMPLES = Path(__file__).parent / "samples"
 SAMPLE = (SAMPLES / "general.json").read_bytes()

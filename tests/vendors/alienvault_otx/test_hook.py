@@ -5,17 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from vendors.alienvault_otx import api
-from vendors.alienvault_otx.hook import AlienVaultOTXHook
 
 from include.simulators.alienvault_otx import AlienvaultOtxSimulator
-from include.soar.errors import RateLimited, Rejected, Unavailable, VendorError
 from include.soar.model import Answer, Observable, ObservableType
+from include.soar.vendor.errors import RateLimited, Rejected, Unavailable, VendorError
 from tests.soar.examples import address, domain
+from tests.stages import controls
+from tests.stages.controls import everything_logged
 from tests.support import SimServer
-from tests.vendors import controls
-from tests.vendors.controls import everything_logged
 from tests.vendors.support import connect
+from threat_response.vendors.alienvault_otx import api
+from threat_response.vendors.alienvault_otx.hook import AlienVaultOTXHook
 
 KEY = AlienvaultOtxSimulator.settings["api_key"]
 EVIL = address("203.0.113.7")

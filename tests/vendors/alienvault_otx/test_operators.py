@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from vendors.alienvault_otx.operators import AlienVaultOTXEnrichOperator
 
 from include.simulators.alienvault_otx import AlienvaultOtxSimulator
 from include.soar.model import Answer, CaseBatch, Observable, ObservableType, Reputation, ReputationBatch
 from tests.soar.examples import address, domain, observed, window
+from tests.stages.controls import POLICY, PROTECTED, context
 from tests.support import SimServer
-from tests.vendors.controls import POLICY, PROTECTED, context
 from tests.vendors.support import connect
+from threat_response.vendors.alienvault_otx.operators import AlienVaultOTXEnrichOperator
 
 EVIL, CLEAN, NAME = address("203.0.113.7"), address("203.0.113.9"), domain("evil.example")
 LONG_HASH = Observable(type=ObservableType.FILE, value="ab" * 64)

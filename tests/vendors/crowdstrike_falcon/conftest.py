@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from vendors.crowdstrike_falcon.hook import CrowdStrikeFalconHook
 
 from include.simulators.crowdstrike_falcon import CrowdStrikeFalconSimulator
+from tests.stages.controls import POLICY
 from tests.support import SimServer
-from tests.vendors.controls import POLICY
 from tests.vendors.support import connect
+from threat_response.vendors.crowdstrike_falcon.hook import CrowdStrikeFalconHook
 
 PRODUCT = "crowdstrike_falcon"
 KNOBS = CrowdStrikeFalconSimulator.settings

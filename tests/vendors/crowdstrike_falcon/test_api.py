@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from vendors.crowdstrike_falcon import api
 
-from include.soar.errors import RateLimited, Unauthorized, Unavailable, Unexpected
 from include.soar.model import Observable
-from include.soar.wire import Response
-from tests.vendors.controls import indicator
+from include.soar.vendor.errors import RateLimited, Unauthorized, Unavailable, Unexpected
+from include.soar.vendor.wire import Response
+from tests.stages.controls import indicator
+from threat_response.vendors.crowdstrike_falcon import api
 
 SAMPLES = Path(__file__).parent / "samples"
 NOW = datetime(2026, 11, 1, tzinfo=UTC)

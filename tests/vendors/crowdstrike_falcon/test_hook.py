@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 import requests
-from vendors.base import WriteInPlanMode
-from vendors.crowdstrike_falcon import hook as module
-from vendors.crowdstrike_falcon.hook import CrowdStrikeFalconHook
 
-from include.soar.errors import RateLimited, Unauthorized, Unavailable, Unexpected, VendorError
 from include.soar.model import Observable
+from include.soar.vendor.errors import RateLimited, Unauthorized, Unavailable, Unexpected, VendorError
+from tests.stages.controls import FAULTS, WRITE_FAULTS, everything_logged
 from tests.support import SimServer, free_port
-from tests.vendors.controls import FAULTS, WRITE_FAULTS, everything_logged
 from tests.vendors.crowdstrike_falcon.conftest import KNOBS, PRODUCT, held, point_at, seed, writes
+from threat_response.transport.hook import WriteInPlanMode
+from threat_response.vendors.crowdstrike_falcon import hook as module
+from threat_response.vendors.crowdstrike_falcon.hook import CrowdStrikeFalconHook
 
 ADDRESS = Observable(type="ipv4-addr", value="198.51.100.7")
 ROW = {

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 from airflow.sdk.exceptions import AirflowSkipException
-from vendors.crowdstrike_falcon.operators import CrowdStrikeFalconBlockOperator
 
-from include.soar.errors import RateLimited, Rejected, Unauthorized, Unavailable, Unexpected
+from include.soar.vendor.errors import RateLimited, Rejected, Unauthorized, Unavailable, Unexpected
+from tests.stages.controls import PROTECTED, Run, decision, indicator, run
 from tests.support import SimServer
-from tests.vendors.controls import PROTECTED, Run, decision, indicator, run
 from tests.vendors.crowdstrike_falcon.conftest import PRODUCT, held, point_at, seed, writes
+from threat_response.vendors.crowdstrike_falcon.operators import CrowdStrikeFalconBlockOperator
 
 ADDRESS, DOMAIN, HASH = "198.51.100.7", "bad.example", "a" * 64
 THREE = decision(indicator("ipv4-addr", ADDRESS), indicator("domain-name", DOMAIN), indicator("file", HASH))

@@ -8,13 +8,13 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
-from vendors.cyware_respond import api
-from vendors.cyware_respond.contract import Contract, contract_of
 
-from include.soar.errors import Unauthorized, Unavailable, Unexpected
 from include.soar.model import Observable, ObservableType, Severity
-from include.soar.wire import Response
+from include.soar.vendor.errors import Unauthorized, Unavailable, Unexpected
+from include.soar.vendor.wire import Response
 from tests.vendors.cyware_respond.support import observable
+from threat_response.vendors.cyware_respond import api
+from threat_response.vendors.cyware_respond.tenant import Contract, contract_of
 
 SAMPLES = Path(__file__).parent / "samples"
 CONTRACT = Contract()

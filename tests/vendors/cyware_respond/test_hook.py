@@ -11,14 +11,14 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import requests
-from vendors.base import WriteInPlanMode
-from vendors.cyware_respond import contract as contract_module
-from vendors.cyware_respond import hook as hook_module
-from vendors.cyware_respond.hook import CywareRespondHook, SignedQuery
 
-from include.soar.errors import RateLimited, Rejected, Unauthorized, Unavailable, Unexpected, VendorError
+from include.soar.vendor.errors import RateLimited, Rejected, Unauthorized, Unavailable, Unexpected, VendorError
 from tests.support import SimServer
 from tests.vendors.cyware_respond.support import CONN_ID, NOW, PRODUCT, incidents, links, observable, writes
+from threat_response.transport.hook import WriteInPlanMode
+from threat_response.vendors.cyware_respond import tenant as contract_module
+from threat_response.vendors.cyware_respond import hook as hook_module
+from threat_response.vendors.cyware_respond.hook import CywareRespondHook, SignedQuery
 
 LONG_AGO = NOW - timedelta(days=400)
 FIELDS = {

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from vendors.greynoise import api
 
-from include.soar.errors import Unauthorized, Unavailable, Unexpected
 from include.soar.model import Answer, Reputation
-from include.soar.wire import Response
+from include.soar.vendor.errors import Unauthorized, Unavailable, Unexpected
+from include.soar.vendor.wire import Response
 from tests.soar.examples import NOW, address
+from threat_response.vendors.greynoise import api
 
 SAMPLES = Path(__file__).parent / "samples"
 RECORDED = Path(__file__).resolve().parents[3] / "../shared/data/api-samples/wtfis"

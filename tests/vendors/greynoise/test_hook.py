@@ -5,17 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from vendors.greynoise import api
-from vendors.greynoise.hook import GreyNoiseHook
 
 from include.simulators.greynoise import GreyNoiseSimulator
-from include.soar.errors import RateLimited, Rejected, Unauthorized, Unavailable, Unexpected, VendorError
 from include.soar.model import Answer
+from include.soar.vendor.errors import RateLimited, Rejected, Unauthorized, Unavailable, Unexpected, VendorError
 from tests.soar.examples import address
+from tests.stages import controls
+from tests.stages.controls import everything_logged
 from tests.support import SimServer
-from tests.vendors import controls
-from tests.vendors.controls import everything_logged
 from tests.vendors.support import connect
+from threat_response.vendors.greynoise import api
+from threat_response.vendors.greynoise.hook import GreyNoiseHook
 
 KEY = GreyNoiseSimulator.settings["api_key"]
 EVIL, DNS, QUIET = address("203.0.113.7"), address("203.0.113.53"), address("203.0.113.99")

@@ -6,15 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from vendors.greynoise import api
-from vendors.greynoise.operators import GreyNoiseEnrichOperator
 
 from include.simulators.greynoise import GreyNoiseSimulator
 from include.soar.model import Answer, CaseBatch, Observable, Reputation, ReputationBatch
 from tests.soar.examples import address, domain, observed, window
+from tests.stages.controls import POLICY, PROTECTED, context
 from tests.support import SimServer
-from tests.vendors.controls import POLICY, PROTECTED, context
 from tests.vendors.support import connect
+from threat_response.vendors.greynoise import api
+from threat_response.vendors.greynoise.operators import GreyNoiseEnrichOperator
 
 EVIL, DNS, QUIET = address("203.0.113.7"), address("203.0.113.53"), address("203.0.113.99")
 KEY = GreyNoiseSimulator.settings["api_key"]

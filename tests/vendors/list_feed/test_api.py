@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from vendors.list_feed import api
-from vendors.list_feed.api import Copy, ListIndex, Source, parse_list, parse_sources
 
-from include.soar.errors import Unexpected
+from include.soar.extract.text import parse_url
 from include.soar.model import Answer, Observable, ObservableType
-from include.soar.observables import parse_url
+from include.soar.vendor.errors import Unexpected
 from tests.soar.examples import NOW, address, domain
+from threat_response.vendors.list_feed import api
+from threat_response.vendors.list_feed.api import Copy, ListIndex, Source, parse_list, parse_sources
 
 SAMPLES = Path(__file__).parent / "samples"
 DROP = Source("drop", "drop", "/drop/drop_v4.json", 100)

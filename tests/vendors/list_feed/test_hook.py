@@ -10,17 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from vendors import house
-from vendors.list_feed import api
-from vendors.list_feed.api import Source
-from vendors.list_feed.hook import ListFeedHook
 
-from include.soar.errors import RateLimited, Rejected, Unauthorized, Unavailable, Unexpected
+from include.soar.vendor.errors import RateLimited, Rejected, Unauthorized, Unavailable, Unexpected
 from tests.soar.examples import NOW
+from tests.stages import controls
+from tests.stages.controls import everything_logged
 from tests.support import SimServer
-from tests.vendors import controls
-from tests.vendors.controls import everything_logged
 from tests.vendors.support import connect
+from threat_response.runtime import settings
+from threat_response.vendors.list_feed import api
+from threat_response.vendors.list_feed.api import Source
+from threat_response.vendors.list_feed.hook import ListFeedHook
 
 HOUR = timedelta(hours=1)
 DROP = Source("drop", "drop", "/feeds/drop_v4.json", 100)
@@ -330,7 +330,7 @@ def test_the_lists_of_the_connection(hook: ListFeedHook, sim: SimServer, monkeyp
 
 def test_the_connection_test_reads_every_list(hook: ListFeedHook, sim: SimServer) -> None:
     assert hook.test_connection() == (True, "list_feed: 1 lists can be read, entries: drop 10")
-    assert not (house.archive() / "lists").exists()  # a test leaves nothing behind
+    assert not (settings.archive() / "lists").exists()  # a test leaves nothing behind
 
 
 @pytest.mark.parametrize(

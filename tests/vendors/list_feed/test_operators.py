@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 from airflow.sdk.exceptions import AirflowSkipException
-from vendors import house
-from vendors.list_feed.operators import ListFeedEnrichOperator, ListFeedRefreshOperator
 
-from include.soar.errors import Unauthorized, Unavailable
 from include.soar.model import Answer, CaseBatch, Observable, ReputationBatch
+from include.soar.vendor.errors import Unauthorized, Unavailable
 from tests.soar.examples import address, domain, observed, window
+from tests.stages.controls import POLICY, PROTECTED, context
 from tests.support import SimServer
-from tests.vendors.controls import POLICY, PROTECTED, context
 from tests.vendors.support import connect
+from threat_response.runtime import settings
+from threat_response.vendors.list_feed.operators import ListFeedEnrichOperator, ListFeedRefreshOperator
 
 LISTS = "drop drop /feeds/drop_v4.json | team plain /feeds/team.txt 60"
 FILES = {
@@ -100,8 +100,8 @@ def test_a_key_that_one_list_refuses_is_a_persons_business(vendor: SimServer) ->
 
 def test_a_list_that_nobody_could_read_for_days_says_so(vendor: SimServer, monkeypatch: pytest.MonkeyPatch) -> None:
     refresh()
-    now = house.now()
-    monkeypatch.setattr(house, "now", lambda: now + timedelta(hours=49))
+    now = settings.now()
+    monkeypatch.setattr(settings, "now", lambda: now + timedelta(hours=49))
     vendor.fault("list_feed", "status", path="team.txt", status=503, times=-1)
     lists = refresh()
     assert enrich(lists, EVIL, CLEAN, domain("bad.example")) == {

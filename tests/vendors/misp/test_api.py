@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from vendors.misp import api
 
-from include.soar.errors import Unexpected
 from include.soar.model import Answer, Observable, ObservableType, Reputation
-from include.soar.wire import Response
+from include.soar.vendor.errors import Unexpected
+from include.soar.vendor.wire import Response
 from tests.soar.examples import NOW, address, at, domain
+from threat_response.vendors.misp import api
 
 SAMPLE = (Path(__file__).parent / "samples/search.json").read_bytes()
 HASH = "2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881"

@@ -7,17 +7,17 @@ from typing import Any
 
 import pytest
 import requests
-from vendors.misp import api
-from vendors.misp.hook import MispHook
 
 from include.simulators.misp import MispSimulator
-from include.soar.errors import RateLimited, Rejected, Unauthorized, Unavailable, Unexpected, VendorError
 from include.soar.model import Answer, Observable, Reputation
+from include.soar.vendor.errors import RateLimited, Rejected, Unauthorized, Unavailable, Unexpected, VendorError
 from tests.soar.examples import address, domain
+from tests.stages import controls
+from tests.stages.controls import everything_logged
 from tests.support import SimServer
-from tests.vendors import controls
-from tests.vendors.controls import everything_logged
 from tests.vendors.support import connect
+from threat_response.vendors.misp import api
+from threat_response.vendors.misp.hook import MispHook
 
 KEY = MispSimulator.settings["api_key"]
 EVIL, CLEAN, DRAFT = address("203.0.113.7"), address("203.0.113.99"), domain("draft.example")

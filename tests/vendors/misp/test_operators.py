@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from vendors import house
-from vendors.misp.operators import MispEnrichOperator
 
 from include.simulators.misp import MispSimulator
 from include.soar.model import Answer, CaseBatch, Observable, ObservableType, Reputation, ReputationBatch
 from tests.soar.examples import address, domain, observed, window
+from tests.stages.controls import POLICY, PROTECTED, context
 from tests.support import SimServer
-from tests.vendors.controls import POLICY, PROTECTED, context
 from tests.vendors.support import connect
+from threat_response.runtime import settings
+from threat_response.vendors.misp.operators import MispEnrichOperator
 
 EVIL, SIX, CLEAN = address("203.0.113.7"), address("2001:db8::1"), address("203.0.113.9")
 NAME = domain("evil.example")
@@ -96,8 +96,8 @@ def test_a_limit_in_the_middle_keeps_the_answers_and_the_rest_is_asked_later(
     vendor.configure("misp", searches_per_quarter_hour=1)
     answers = enrich(EVIL, SIX, NAME)
     assert sorted(r.answer for r in answers.values()) == [Answer.LISTED, Answer.LISTED, Answer.NOT_CHECKED]
-    later = house.now() + timedelta(minutes=16)
-    monkeypatch.setattr(house, "now", lambda: later)
+    later = settings.now() + timedelta(minutes=16)
+    monkeypatch.setattr(settings, "now", lambda: later)
     vendor.world.clock.set(later)
     assert {r.answer for r in enrich(EVIL, SIX, NAME).values()} == {Answer.LISTED}
 

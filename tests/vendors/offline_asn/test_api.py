@@ -6,11 +6,11 @@ import gzip
 from pathlib import Path
 
 import pytest
-from vendors.offline_asn import api
 
-from include.soar.errors import Unexpected
 from include.soar.model import Answer
+from include.soar.vendor.errors import Unexpected
 from tests.soar.examples import NOW, address
+from threat_response.vendors.offline_asn import api
 
 SAMPLE = (Path(__file__).parent / "samples/ip2asn-combined.tsv").read_bytes()
 ROW = "203.0.113.0\t203.0.113.255\t64497\tZZ\tEXAMPLE"

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from vendors.offline_asn import api
-from vendors.offline_asn.hook import OfflineAsnHook
 
-from include.soar.errors import Unauthorized, Unavailable, Unexpected
+from include.soar.vendor.errors import Unauthorized, Unavailable, Unexpected
+from threat_response.vendors.offline_asn import api
+from threat_response.vendors.offline_asn.hook import OfflineAsnHook
 
 SAMPLE = (Path(__file__).parent / "samples/ip2asn-combined.tsv").read_bytes()
 

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 from airflow.sdk.exceptions import AirflowSkipException
-from vendors import house
-from vendors.offline_asn.operators import OfflineAsnEnrichOperator
 
-from include.soar import stages
 from include.soar.model import Answer, CaseBatch, Observable, Reputation, ReputationBatch, Standing
 from tests.soar.examples import NOW, address, domain, finding, observed, window
-from tests.vendors.controls import POLICY, PROTECTED, context
+from tests.stages.controls import POLICY, PROTECTED, context
+from threat_response.runtime import settings
+from threat_response.stages import extract
+from threat_response.vendors.offline_asn.operators import OfflineAsnEnrichOperator
 
 SAMPLE = Path(__file__).parent / "samples/ip2asn-combined.tsv"
 EVIL, SIX, UNROUTED = address("198.51.100.7"), address("2001:db8::1"), address("2001:db8:1::1")
@@ -50,13 +50,13 @@ def test_addresses_get_tags_and_nothing_gets_an_opinion() -> None:
         PROTECTED: (),
     }
     assert {r.answer for r in answers.values()} == {Answer.NOT_APPLICABLE}
-    assert house.ledger().reputations("offline_asn", [EVIL, SIX], now=NOW, stale=True) == {}
+    assert settings.ledger().reputations("offline_asn", [EVIL, SIX], now=NOW, stale=True) == {}
 
 
 def test_context_changes_no_verdict_and_is_no_silence() -> None:
     case = case_of(EVIL)
     said = OfflineAsnEnrichOperator(task_id="offline_asn", case=case).execute(context())
-    decision = stages.decide(case, {"offline_asn": said}, policy=house.policy(), minimum_severity=None, now=NOW)
+    decision = extract.decide(case, {"offline_asn": said}, policy=settings.policy(), minimum_severity=None, now=NOW)
     (verdict,) = decision["verdicts"]
     assert (verdict["standing"], verdict["confidence"]) == (Standing.UNKNOWN.value, 0)
     assert decision["silent_providers"] == []

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from vendors.splunk.hook import SplunkHook
 
 from include.simulators.splunk import SplunkSimulator
+from tests.stages.controls import POLICY
 from tests.support import SimServer
-from tests.vendors.controls import POLICY
 from tests.vendors.support import connect
+from threat_response.vendors.splunk.hook import SplunkHook
 
 PRODUCT = "splunk"
 COLLECTION = "threat_watchlist"

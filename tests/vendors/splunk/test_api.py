@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from vendors.splunk import api
 
-from include.soar.errors import Unavailable, Unexpected
-from include.soar.wire import Response
-from tests.vendors.controls import indicator
+from include.soar.vendor.errors import Unavailable, Unexpected
+from include.soar.vendor.wire import Response
+from tests.stages.controls import indicator
+from threat_response.vendors.splunk import api
 
 SAMPLE = (Path(__file__).parent / "samples" / "query.json").read_bytes()
 KEY = "ipv4-addr:198.51.100.7"

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from vendors.base import WriteInPlanMode
-from vendors.splunk import hook as module
-from vendors.splunk.hook import SplunkHook
 
-from include.soar.errors import RateLimited, Unauthorized, Unavailable, Unexpected, VendorError
+from include.soar.vendor.errors import RateLimited, Unauthorized, Unavailable, Unexpected, VendorError
+from tests.stages.controls import FAULTS, WRITE_FAULTS, everything_logged
 from tests.support import SimServer, free_port
-from tests.vendors.controls import FAULTS, WRITE_FAULTS, everything_logged
 from tests.vendors.splunk.conftest import KNOBS, PRODUCT, held, point_at, seed, writes
+from threat_response.transport.hook import WriteInPlanMode
+from threat_response.vendors.splunk import hook as module
+from threat_response.vendors.splunk.hook import SplunkHook
 
 LOGIN = {"login": KNOBS["username"], "password": KNOBS["password"]}
 

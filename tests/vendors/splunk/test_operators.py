@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 from airflow.sdk.exceptions import AirflowSkipException
-from vendors.splunk.operators import SplunkWatchOperator
 
-from include.soar.errors import RateLimited, Rejected, Unauthorized, Unavailable
+from include.soar.vendor.errors import RateLimited, Rejected, Unauthorized, Unavailable
+from tests.stages.controls import PROTECTED, Run, decision, indicator, run
 from tests.support import SimServer
-from tests.vendors.controls import PROTECTED, Run, decision, indicator, run
 from tests.vendors.splunk.conftest import COLLECTION, PRODUCT, held, seed, writes
+from threat_response.vendors.splunk.operators import SplunkWatchOperator
 
 ALL = [
     indicator("ipv4-addr", "198.51.100.7"),

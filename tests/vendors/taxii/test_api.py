@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from vendors.taxii import api
-from vendors.taxii.api import Collection, Index, State
 
-from include.soar.errors import Unexpected
 from include.soar.model import Answer, Observable, Reputation
-from include.soar.wire import Response
+from include.soar.vendor.errors import Unexpected
+from include.soar.vendor.wire import Response
 from tests.conftest import ROOT
 from tests.soar.examples import NOW, address, at, domain
+from threat_response.vendors.taxii import api
+from threat_response.vendors.taxii.api import Collection, Index, State
 
 SAMPLES = Path(__file__).parent / "samples"
 OBJECTS: list[dict[str, Any]] = json.loads((SAMPLES / "envelope.json").read_bytes())["objects"]

@@ -10,17 +10,17 @@ from typing import Any
 
 import pytest
 import requests
-from vendors import house
-from vendors.taxii import api
-from vendors.taxii.hook import TaxiiHook
 
 from include.simulators.taxii import TaxiiSimulator
-from include.soar.errors import RateLimited, Rejected, Unauthorized, Unavailable, Unexpected
+from include.soar.vendor.errors import RateLimited, Rejected, Unauthorized, Unavailable, Unexpected
 from tests.soar.examples import NOW
+from tests.stages import controls
+from tests.stages.controls import everything_logged
 from tests.support import SimServer
-from tests.vendors import controls
-from tests.vendors.controls import everything_logged
 from tests.vendors.support import connect
+from threat_response.runtime import settings
+from threat_response.vendors.taxii import api
+from threat_response.vendors.taxii.hook import TaxiiHook
 
 USER, PASSWORD, KEY = (TaxiiSimulator.settings[name] for name in ("username", "password", "key"))
 BOX, SECOND = "91a7b528-80eb-42ed-a74d-c6fbd5a26116", "52892447-4d7e-4f70-b94d-d7f22742ff63"
@@ -376,7 +376,7 @@ def test_a_connection_that_says_it_in_no_known_way(sim: SimServer, monkeypatch: 
 
 def test_the_connection_test(hook: TaxiiHook) -> None:
     assert hook.test_connection() == (True, "taxii: 1 collections can be read at /taxii2/intel/: 91a7")
-    assert not (house.archive() / "taxii").exists()  # a test leaves nothing behind
+    assert not (settings.archive() / "taxii").exists()  # a test leaves nothing behind
 
 
 @pytest.mark.parametrize(

@@ -13,15 +13,15 @@ from typing import Any
 import medallion
 import pytest
 import taxii2client.v21 as client
-from vendors.taxii.api import Index
-from vendors.taxii.hook import TaxiiHook
 from werkzeug.serving import WSGIRequestHandler, make_server
 
-from include.soar.errors import Unauthorized
 from include.soar.model import Answer
+from include.soar.vendor.errors import Unauthorized
 from tests.conftest import ROOT
 from tests.soar.examples import NOW, address, domain
 from tests.vendors.support import connect
+from threat_response.vendors.taxii.api import Index
+from threat_response.vendors.taxii.hook import TaxiiHook
 
 USER, PASSWORD = "reader", "medallion-password"
 BOX, EMPTY, CLOSED = (f"{n}1a7b528-80eb-42ed-a74d-c6fbd5a26116" for n in (1, 2, 3))

@@ -8,16 +8,16 @@ from typing import Any
 
 import pytest
 from airflow.sdk.exceptions import AirflowSkipException
-from vendors import house
-from vendors.taxii.operators import TaxiiEnrichOperator, TaxiiRefreshOperator
 
 from include.simulators.taxii import TaxiiSimulator
-from include.soar.errors import Unavailable
 from include.soar.model import Answer, CaseBatch, Observable, Reputation, ReputationBatch
+from include.soar.vendor.errors import Unavailable
 from tests.soar.examples import address, domain, observed, window
+from tests.stages.controls import POLICY, PROTECTED, context
 from tests.support import SimServer
-from tests.vendors.controls import POLICY, PROTECTED, context
 from tests.vendors.support import connect
+from threat_response.runtime import settings
+from threat_response.vendors.taxii.operators import TaxiiEnrichOperator, TaxiiRefreshOperator
 
 EVIL, CLEAN, NAME = address("203.0.113.7"), address("203.0.113.99"), domain("evil.example")
 ASN = Observable(type="autonomous-system", value="AS64496")
@@ -118,8 +118,8 @@ def test_what_no_collection_names_was_not_checked_while_one_is_in_doubt(
     assert "second could not be read" in answers[CLEAN.value].summary
     lists = refresh(not_before=timedelta(0))
     assert enrich(lists, CLEAN)[CLEAN.value].answer is Answer.NOT_LISTED
-    later = house.now() + timedelta(hours=48)
-    monkeypatch.setattr(house, "now", lambda: later)
+    later = settings.now() + timedelta(hours=48)
+    monkeypatch.setattr(settings, "now", lambda: later)
     stale = enrich(lists, EVIL, CLEAN)
     assert (stale[EVIL.value].answer, stale[CLEAN.value].answer) == (Answer.LISTED, Answer.NOT_CHECKED)
 

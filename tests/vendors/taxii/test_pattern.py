@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from vendors.taxii.pattern import LONGEST_PATTERN, read_pattern
+
+from threat_response.vendors.taxii.pattern import LONGEST_PATTERN, read_pattern
 
 HASH = "2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881"
 

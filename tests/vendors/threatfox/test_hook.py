@@ -5,17 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from vendors.threatfox import api
-from vendors.threatfox.hook import ThreatFoxHook
 
 from include.simulators.threatfox import ThreatfoxSimulator
-from include.soar.errors import RateLimited, Rejected, Unavailable, VendorError
 from include.soar.model import Answer, Observable, ObservableType
+from include.soar.vendor.errors import RateLimited, Rejected, Unavailable, VendorError
 from tests.soar.examples import address, domain
+from tests.stages import controls
+from tests.stages.controls import everything_logged
 from tests.support import SimServer
-from tests.vendors import controls
-from tests.vendors.controls import everything_logged
 from tests.vendors.support import connect
+from threat_response.vendors.threatfox import api
+from threat_response.vendors.threatfox.hook import ThreatFoxHook
 
 KEY = ThreatfoxSimulator.settings["api_key"]
 EVIL, NAME = address("203.0.113.7"), domain("evil.example")

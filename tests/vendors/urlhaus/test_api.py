@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from vendors.urlhaus import api
 
-from include.soar.errors import Rejected, Unauthorized, Unavailable, Unexpected
 from include.soar.model import Answer, Observable, ObservableType, Reputation
-from include.soar.wire import Response
+from include.soar.vendor.errors import Rejected, Unauthorized, Unavailable, Unexpected
+from include.soar.vendor.wire import Response
 from tests.soar.examples import NOW, address, domain
+from threat_response.vendors.urlhaus import api
 
 SAMPLES = {name: (Path(__file__).parent / f"samples/{name}.json").read_bytes() for name in ("host", "url", "payload")}
 RECORDED = Path(__file__).resolve().parents[3] / ".." / "shared/data/api-samples/wtfis"

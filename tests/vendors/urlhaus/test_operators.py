@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from vendors.urlhaus.operators import URLhausEnrichOperator
 
 from include.simulators.urlhaus import UrlhausSimulator
 from include.soar.model import Answer, CaseBatch, Observable, ObservableType, Reputation, ReputationBatch
 from tests.soar.examples import address, domain, observed, window
+from tests.stages.controls import POLICY, PROTECTED, context
 from tests.support import SimServer
-from tests.vendors.controls import POLICY, PROTECTED, context
 from tests.vendors.support import connect
+from threat_response.vendors.urlhaus.operators import URLhausEnrichOperator
 
 EVIL, CLEAN, NAME = address("203.0.113.7"), address("203.0.113.9"), domain("evil.example")
 SHA1 = Observable(type=ObservableType.FILE, value="ab" * 20)

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from vendors.virustotal import api
 
-from include.soar.errors import Unavailable, Unexpected
+from include.soar.extract.text import parse_address, parse_domain, parse_hash, parse_url
 from include.soar.model import Answer, Observable, ObservableType, Reputation
-from include.soar.observables import parse_address, parse_domain, parse_hash, parse_url
-from include.soar.wire import Response
+from include.soar.vendor.errors import Unavailable, Unexpected
+from include.soar.vendor.wire import Response
 from tests.soar.examples import NOW
+from threat_response.vendors.virustotal import api
 
 SAMPLES = Path(__file__).parent / "samples"
 RECORDED = Path(__file__).resolve().parents[3] / "../shared/data/api-samples/wtfis"

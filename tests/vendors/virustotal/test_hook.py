@@ -5,18 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from vendors.virustotal import api
-from vendors.virustotal.hook import VirusTotalHook
 
 from include.simulators.virustotal import VirusTotalSimulator
-from include.soar.errors import RateLimited, Rejected, Unauthorized, Unavailable, Unexpected, VendorError
+from include.soar.extract.text import parse_url
 from include.soar.model import Answer, Observable, ObservableType
-from include.soar.observables import parse_url
+from include.soar.vendor.errors import RateLimited, Rejected, Unauthorized, Unavailable, Unexpected, VendorError
 from tests.soar.examples import address, domain
+from tests.stages import controls
+from tests.stages.controls import everything_logged
 from tests.support import SimServer
-from tests.vendors import controls
-from tests.vendors.controls import everything_logged
 from tests.vendors.support import connect
+from threat_response.vendors.virustotal import api
+from threat_response.vendors.virustotal.hook import VirusTotalHook
 
 KEY = VirusTotalSimulator.settings["api_key"]
 EVIL = address("203.0.113.7")

@@ -7,16 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from vendors import house
-from vendors.virustotal.operators import VirusTotalEnrichOperator
 
 from include.simulators.virustotal import VirusTotalSimulator
+from include.soar.extract.text import parse_url
 from include.soar.model import Answer, CaseBatch, Observable, ObservableType, Reputation, ReputationBatch
-from include.soar.observables import parse_url
 from tests.soar.examples import address, domain, observed, window
+from tests.stages.controls import POLICY, PROTECTED, context
 from tests.support import SimServer
-from tests.vendors.controls import POLICY, PROTECTED, context
 from tests.vendors.support import connect
+from threat_response.runtime import settings
+from threat_response.vendors.virustotal.operators import VirusTotalEnrichOperator
 
 EVIL, CLEAN, NAME = address("203.0.113.7"), address("203.0.113.9"), domain("evil.example")
 URL = parse_url("http://evil.example/a")
@@ -98,13 +98,13 @@ def test_a_public_key_is_asked_within_its_own_limits(vendor: SimServer, monkeypa
     """Four in any minute: the task waits for the fifth, and the vendor never has to refuse."""
     connect(monkeypatch, "virustotal_default", "virustotal", vendor, password=VirusTotalSimulator.settings["api_key"])
     vendor.configure("virustotal", plan="public")
-    real, waits = house.now, list[float]()
+    real, waits = settings.now, list[float]()
 
     def wait(seconds: float) -> None:
         waits.append(seconds)
         vendor.world.clock.advance(seconds)
 
-    monkeypatch.setattr(house, "now", lambda: real() + timedelta(seconds=sum(waits)))
+    monkeypatch.setattr(settings, "now", lambda: real() + timedelta(seconds=sum(waits)))
     monkeypatch.setattr(VirusTotalEnrichOperator, "wait", staticmethod(wait))
     assert {r.answer for r in enrich(EVIL, CLEAN, NAME, URL, FILE).values()} == {Answer.LISTED, Answer.NOT_LISTED}
     assert 0 < sum(waits) <= 61

@@ -1,0 +1,266 @@
+"""What the questions of a backfill would cost, before it is started: ``make plan-enrichment FROM=… TO=…``.
+
+    python -m include.ops.plan_enrichment --from 2026-01-31 --to 2026-02-07 [--minimum-severity high] [--answers frozen]
+
+Reads the sources as the backfill's tasks would, through the connections of this Airflow, and counts the questions with
+the enrichment operators' own code. It asks no provider, and writes no window, claim, answer or page.
+
+Exit codes: 0; 2 the question cannot be answered.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+from typing import Any, NoReturn
+
+from include.soar.enrich.forecast import ASKED, STORED, UNKNOWN, BackfillPlan, Cost, Forecast
+from include.soar.ledger import Ledger
+from include.soar.model import CaseBatch, FetchBatch, Finding, Observable, Severity, Window, digest
+from include.soar.vendor.errors import VendorError, one_line
+from include.soar.window import WindowError, parse_instant
+from threat_response import registry
+from threat_response.runtime import settings
+from threat_response.stages import extract
+from threat_response.stages.control import EnrichOperator, FetchOperator
+from threat_response.transport.hook import VendorHook
+
+HOUR = timedelta(hours=1)
+#: Read at a time from a source: fewer calls than by the hour, and it fits into memory.
+STRETCH = timedelta(days=1)
+
+
+class CannotPlan(ValueError):
+    """There is no plan; the message says why."""
+
+
+def plan(
+    start_at: datetime, end_at: datetime, *, minimum_severity: Severity | None = None, frozen: bool = False
+) -> BackfillPlan:
+    """
+    :param start_at: where the first hourly window begins
+    :param end_at: where the last one ends
+    :param frozen: as the runs' parameter ``answers``: nobody is asked, and it is counted what is known
+    :raises CannotPlan: no source can be read
+    :raises VendorError: a source does not answer
+    """
+    for name, instant in (("from", start_at), ("to", end_at)):
+        if (instant.minute, instant.second, instant.microsecond) != (0, 0, 0):
+            raise CannotPlan(f"--{name}: {instant.isoformat()} is no full hour: a window begins and ends with one")
+    if start_at >= end_at:
+        raise CannotPlan("--to is not after --from")
+    policy, ledger, now = settings.policy(), settings.ledger(), settings.now()
+    remarks = []
+    findings: dict[str, dict[datetime, list[Finding]]] = {}
+    for source, read in registry.FETCH.items():
+        operator = read(task_id=source)
+        if not settings.connection_exists(operator.conn_id):
+            remarks.append(f"Source {source} is left out: there is no connection {operator.conn_id!r}.")
+            continue
+        if now < end_at + operator.settled_after:
+            remarks.append(f"Source {source} is not complete yet for the end of this time: there may be more.")
+        findings[source] = findings_by_window(operator, ledger, start_at, end_at)
+    if not findings:
+        raise CannotPlan("no source has a connection")
+    forecasts, planners = [], []
+    for provider, ask in registry.enrichers(policy.enrichment.providers).items():
+        forecast = Forecast(provider)
+        forecasts.append(forecast)
+        planner = _Planner(ask(task_id=provider, case=None, **_no_lists(ask)), forecast, frozen=frozen)
+        if settings.connection_exists(planner.operator.conn_id):
+            planners.append(planner)
+        else:
+            forecast.problem = f"skipped: no connection {planner.operator.conn_id!r}"
+    seen: set[Observable] = set()
+    floor = minimum_severity or policy.priority.minimum_severity
+    for case in cases(findings, start_at, end_at):
+        seen.update(item.observable for item in case.observed)
+        high = {f.uid for f in case.findings if f.severity.rank >= floor.rank}
+        of_high = {
+            item.observable for item in case.observed if high.intersection(s.finding_uid for s in item.sightings)
+        }
+        for planner in planners:
+            planner.add(case, of_high, ledger=ledger, now=now, minimum_severity=minimum_severity)
+    for planner in planners:
+        planner.finish(ledger, now)
+    return BackfillPlan(
+        start_at,
+        end_at,
+        Counter({source: sum(map(len, by_hour.values())) for source, by_hour in findings.items()}),
+        len(seen),
+        tuple(forecasts),
+        tuple(remarks),
+    )
+
+
+def _no_lists(ask: type[EnrichOperator]) -> dict[str, Any]:
+    return {"lists": ()} if "lists" in ask.template_fields else {}
+
+
+def findings_by_window(
+    operator: FetchOperator, ledger: Ledger, start_at: datetime, end_at: datetime
+) -> dict[datetime, list[Finding]]:
+    """Every finding by the start of the window that would have it."""
+    hook = operator.hook_class(operator.conn_id, writes_allowed=False)
+    found: dict[str, Finding] = {}
+    begin = start_at - operator.overlap
+    while begin < end_at:
+        pages = operator.read(hook, begin, min(begin + STRETCH, end_at))
+        readable, _ = operator._parse_all(pages, ["nowhere: this is a plan"] * len(pages))
+        found |= {f.uid: f for f in readable}
+        begin += STRETCH
+    read = [(row.start_at, row.end_at) for row in ledger.windows(operator.source)]
+    windows = defaultdict(list)
+    for finding in found.values():
+        at = finding.detected_at
+        if at >= start_at:
+            windows[start_at + (at - start_at) // HOUR * HOUR].append(finding)
+        elif not any(start <= at < end for start, end in read):
+            # Nobody has read it: the first window's overlap will.
+            windows[start_at].append(finding)
+    return windows
+
+
+def cases(
+    findings: dict[str, dict[datetime, list[Finding]]], start_at: datetime, end_at: datetime
+) -> Iterator[CaseBatch]:
+    """What the extract task of each window would give, in order of time; none for a window without a finding."""
+    own = settings.policy().extraction.own
+    for start in sorted({start for by_window in findings.values() for start in by_window}):
+        window = Window(start_at=start, end_at=start + HOUR, chosen_by="a plan")
+        batches = []
+        for source, by_window in findings.items():
+            mine = sorted(by_window.get(start, ()), key=lambda f: (f.detected_at, f.uid))
+            batch = FetchBatch(
+                source=source,
+                window=window,
+                pages=0,
+                records=len(mine),
+                archive=(),
+                digest=digest([f.uid for f in mine]),
+                findings=tuple(mine),
+            )
+            batches.append(batch.to_json())
+        yield CaseBatch.model_validate(extract.extract(batches, own))
+
+
+class _Planner:
+    """Counts one provider's questions, window by window."""
+
+    def __init__(self, operator: EnrichOperator, forecast: Forecast, *, frozen: bool) -> None:
+        self.operator, self.forecast, self.frozen = operator, forecast, frozen
+        self.calls = self.operator.planned = Counter[str]()
+        self._hook: VendorHook | None = None
+        #: What a run will have an answer of, since an earlier window's run has asked or one is stored.
+        self._known: set[Observable] = set()
+
+    @property
+    def hook(self) -> VendorHook:
+        if self._hook is None:
+            self._hook = self.operator.hook_class(self.operator.conn_id, writes_allowed=False)
+            # An operator that asks by other ways than ask_each and ask_many must not do it here.
+            self._hook.exchange = _refuse  # type: ignore[assignment, method-assign]
+        return self._hook
+
+    def add(
+        self,
+        case: CaseBatch,
+        of_high: set[Observable],
+        *,
+        ledger: Ledger,
+        now: datetime,
+        minimum_severity: Severity | None,
+    ) -> None:
+        sifted = self.operator.questions(case, now=now, minimum_severity=minimum_severity)
+        for one in sifted.left_out:
+            self.forecast.meets([one.observable], one.kind)
+        self.forecast.high |= of_high
+        new = [o for o in sifted.to_ask if self.frozen or o not in self._known]
+        stored, _ = self.operator.stored(ledger, case.window, new, frozen=self.frozen, now=now)
+        missing = [o for o in new if o.key not in stored]
+        self._known.update(new)
+        self.forecast.meets((o for o in new if o.key in stored), STORED)
+        self.forecast.meets(missing, UNKNOWN if self.frozen else ASKED)
+        if missing and not self.frozen and self.operator.stores_answers and not self.forecast.problem:
+            try:
+                self.operator.ask(self.hook, missing)
+            except VendorError as error:
+                self.forecast.problem = f"cannot be planned: {error}"
+
+    def finish(self, ledger: Ledger, now: datetime) -> None:
+        if not self.operator.stores_answers:
+            self.forecast.problem = "lies here: no calls for values"
+        elif self.frozen:
+            self.forecast.problem = "frozen: nobody is asked"
+        if self.forecast.problem:
+            return
+        costs = []
+        for kind in self.calls or {self.operator.meter(self.hook).account.name: 0}:
+            meter = self.operator.meter(self.hook, kind)
+            left = {
+                quota: ledger.quota_left(
+                    meter.account, [quota], backfill=True, live_share=meter.rules.live_share, now=now
+                )
+                for quota in meter.quotas
+            }
+            quotas = tuple((quota, calls or 0) for quota, calls in left.items())
+            costs.append(Cost(kind, self.calls[kind], quotas, meter.rules.live_share))
+        self.forecast.costs = tuple(costs)
+
+
+def _refuse(*_: Any) -> NoReturn:
+    raise RuntimeError("a plan asks nobody")
+
+
+def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m include.ops.plan_enrichment",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--from", dest="start", type=_instant, metavar="INSTANT", required=True)
+    parser.add_argument("--to", dest="end", type=_instant, metavar="INSTANT", required=True, help="not included")
+    parser.add_argument("--minimum-severity", type=Severity, choices=list(Severity), help="default: the policy's")
+    parser.add_argument("--answers", choices=("fresh", "frozen"), default="fresh")
+    return parser.parse_args(given)
+
+
+def _instant(text: str) -> datetime:
+    """``2026-01-31`` (UTC), ``2026-01-31T08:00Z``."""
+    try:
+        return parse_instant(f"{text}T00:00Z" if len(text) == 10 else text, "the time")
+    except WindowError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def main(given: Sequence[str] | None = None) -> int:
+    options = arguments(given)
+    try:
+        made = plan(
+            options.start,
+            options.end,
+            minimum_severity=options.minimum_severity,
+            frozen=options.answers == "frozen",
+        )
+    except VendorError as error:
+        problem = f"{error.vendor} {error.operation}: {error.reason}"
+    except (ValueError, OSError) as error:
+        problem = str(error)
+    else:
+        sys.stdout.write(f"{made.render()}\n")
+        return 0
+    sys.stderr.write(f"{one_line(problem)}\n")
+    return 2
+
+
+if __name__ == "__main__":
+    # As `airflow connections get` does: the connections lie in Airflow's database as well.
+    os.environ.setdefault("_AIRFLOW_PROCESS_CONTEXT", "server")
+    from airflow.sdk.log import configure_logging
+
+    configure_logging(log_level="WARNING", output=sys.stderr)
+    sys.exit(main())

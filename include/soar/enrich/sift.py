@@ -1,0 +1,146 @@
+"""What to ask a provider, in which order, and what not and why. Pure, so that a plan says what a run will do."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from include.soar.gate.gate import Gate
+from include.soar.model import (
+    Answer,
+    CaseBatch,
+    Decision,
+    Finding,
+    Observable,
+    ObservableType,
+    Observed,
+    Reputation,
+    Severity,
+    Tlp,
+)
+from include.soar.policy.rules import Policy, TlpPolicy
+
+#: Why a value is not sent out: no such values there; it is ours or nobody's; never blocked anyway; its TLP.
+TYPE, PRIVATE, PROTECTED, RESTRICTED = "type", "private", "protected", "TLP"
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """
+    A value that the provider is not asked about: NOT_APPLICABLE, or NOT_CHECKED where it is only not allowed.
+
+    :param kind: TYPE, PRIVATE, PROTECTED or RESTRICTED
+    """
+
+    observable: Observable
+    kind: str
+    answer: Answer
+    why: str
+
+
+@dataclass(frozen=True)
+class Sifted:
+    """
+    :param to_ask: each value once, the most valuable question first
+    """
+
+    to_ask: tuple[Observable, ...]
+    left_out: tuple[LeftOut, ...]
+
+
+def sift(
+    case: CaseBatch,
+    policy: Policy,
+    gate: Gate,
+    *,
+    provider: str,
+    types: Collection[ObservableType],
+    leaves_the_house: bool,
+    minimum_severity: Severity | None = None,
+    listed: Collection[Observable] = (),
+) -> Sifted:
+    """
+    :param leaves_the_house: False for lists that lie here: nobody is told anything and nothing is used up, so what is
+        not to be told, and what is never blocked anyway, is looked up all the same
+    :param minimum_severity: overrides the policy's, for what counts as high priority
+    :param listed: what local lists name
+    """
+    findings = {f.uid: f for f in case.findings}
+    left_out: list[LeftOut] = []
+    to_ask: dict[Observable, Observed] = {}
+    for item in case.observed:
+        observable = item.observable
+        kind = why = ""
+        if observable.type not in types:
+            kind, why = TYPE, f"no {observable.type.value} here"
+        elif hit := gate.private(observable):
+            kind, why = PRIVATE, f"not sent out: {hit.reason}"
+        elif leaves_the_house and (hit := gate.check(observable)):
+            kind, why = PROTECTED, f"never blocked anyway: {hit.reason}"
+        if kind:
+            left_out.append(LeftOut(observable, kind, Answer.NOT_APPLICABLE, why))
+            continue
+        allowed = policy.enrichment.tlp.providers.get(provider, policy.enrichment.tlp.ask_up_to)
+        marked = tlp_of(item, findings, policy.enrichment.tlp)
+        if leaves_the_house and marked.rank > allowed.rank:
+            words = f"TLP:{marked.value} is above TLP:{allowed.value}, the most that {provider} may see"
+            left_out.append(LeftOut(observable, RESTRICTED, Answer.NOT_CHECKED, words))
+        else:
+            to_ask.setdefault(observable, item)
+    floor = minimum_severity or policy.priority.minimum_severity
+    acting = policy.block.roles
+
+    def worth(item: Observed) -> tuple[object, ...]:
+        """What may become a block tonight, then what is likely to be bad, then what was seen most."""
+        severities = [findings[s.finding_uid].severity.rank for s in item.sightings if s.finding_uid in findings]
+        return (
+            not any(rank >= floor.rank for rank in severities),
+            not any(s.role in acting for s in item.sightings),
+            item.observable not in listed,
+            -max(severities, default=0),
+            -len(item.sightings),
+            item.observable.key,
+        )
+
+    return Sifted(tuple(i.observable for i in sorted(to_ask.values(), key=worth)), tuple(left_out))
+
+
+def tlp_of(item: Observed, findings: dict[str, Finding], rules: TlpPolicy) -> Tlp:
+    """The most restricted of the findings that it was seen in."""
+    sources = {findings[s.finding_uid].source for s in item.sightings if s.finding_uid in findings}
+    marks: Sequence[Tlp] = [rules.sources.get(source, rules.findings) for source in sources] or [rules.findings]
+    return max(marks, key=lambda mark: mark.rank)
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """
+    A finding decided although a source could not be asked about one of its values.
+
+    :param providers: which sources
+    :param retry_at: when asking again may help
+    """
+
+    finding: Finding
+    providers: tuple[str, ...]
+    retry_at: datetime
+
+
+def unfinished(case: CaseBatch, decision: Decision) -> list[Unfinished]:
+    """The case's high-priority findings that a later run can still learn something about."""
+    high = {p.finding_uid for p in decision.priorities if p.high}
+    silent = {v.observable: [r for r in v.reputations if r.retry_at] for v in decision.verdicts}
+    missing: dict[str, list[Reputation]] = {}
+    for item in case.observed:
+        for uid in {s.finding_uid for s in item.sightings} & high:
+            missing.setdefault(uid, []).extend(silent.get(item.observable, ()))
+    return [
+        Unfinished(
+            finding,
+            tuple(sorted({r.provider for r in answers})),
+            min(r.retry_at for r in answers if r.retry_at),
+        )
+        for finding in case.findings
+        if (answers := missing.get(finding.uid))
+    ]

@@ -1,0 +1,120 @@
+"""How much one run may block by itself, and what becomes of it when a person has answered. Pure.
+
+A run that would block more is not a busy night but a mistake, of ours or of a source: it then blocks nothing and asks.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections import Counter
+from collections.abc import Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+from include.soar.judge.traffic import Statement, asn_said, behind
+from include.soar.model import Answered, Approval, Decision, Indicator, Observable, ObservableType, Refusal
+from include.soar.policy.rules import BlockPolicy
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+#: What counts as one network.
+NETWORK_PREFIX = {4: 24, 6: 48}
+#: So many networks or systems are named; the rest is a number.
+MOST_NAMED = 5
+
+
+class Looked(NamedTuple):
+    """Which caps the indicators exceed, and what could not be checked. Both in words."""
+
+    reasons: tuple[str, ...]
+    remarks: tuple[str, ...]
+
+
+def width_refused(observable: Observable, rules: BlockPolicy) -> tuple[str, str] | None:
+    """Entry and reason where a network is wider than may ever be blocked."""
+    if observable.type is not ObservableType.CIDR:
+        return None
+    network = ipaddress.ip_network(observable.value)
+    name = f"ipv{network.version}"
+    widest = rules.widest_prefix.ipv4 if network.version == 4 else rules.widest_prefix.ipv6
+    if network.prefixlen >= widest:
+        return None
+    return name, f"/{network.prefixlen} is wider than block.widest_prefix.{name} /{widest}"
+
+
+def look(indicators: Sequence[Indicator], statements: dict[str, list[Statement]], rules: BlockPolicy) -> Looked:
+    """:param statements: what the findings say, by address"""
+    addresses = [i.observable for i in indicators if i.observable.is_address or _is_network(i.observable)]
+    reasons = []
+    if len(indicators) > rules.maximum_per_run:
+        reasons.append(f"{len(indicators)} indicators in one run: block.maximum_per_run is {rules.maximum_per_run}")
+    networks = Counter(str(_around(observable)) for observable in addresses)
+    reasons += _exceeding(networks, rules.maximum_per_network, "block.maximum_per_network")
+    known = [asn_said(behind(o, statements)) or _looked_up(o, rules) for o in addresses]
+    systems = Counter(f"AS{asn}" for asn in known if asn)
+    reasons += _exceeding(systems, rules.maximum_per_asn, "block.maximum_per_asn")
+    remarks = []
+    if unknown := sum(asn is None for asn in known):
+        table = f"block.asn_table {rules.asn_table}" if rules.asn_table else "block.asn_table is null, so no table"
+        remarks.append(
+            f"block.maximum_per_asn could not be applied to {unknown} of {len(known)} addresses: no finding and "
+            f"{table} knows their autonomous system"
+        )
+    return Looked(tuple(reasons), tuple(remarks))
+
+
+def _is_network(observable: Observable) -> bool:
+    return observable.type is ObservableType.CIDR
+
+
+def _around(observable: Observable) -> Network:
+    network = ipaddress.ip_network(observable.value)
+    prefix = NETWORK_PREFIX[network.version]
+    return network.supernet(new_prefix=prefix) if network.prefixlen > prefix else network
+
+
+def _looked_up(observable: Observable, rules: BlockPolicy) -> int | None:
+    return rules.asns.get(ipaddress.ip_network(observable.value).network_address) if rules.asns else None
+
+
+def _exceeding(counts: Counter[str], most: int, name: str) -> list[str]:
+    """By the largest number, then by name, so that the same run always says the same."""
+    over = sorted(((-n, what) for what, n in counts.items() if n > most))
+    words = [f"{-n} addresses of {what} in one run: {name} is {most}" for n, what in over[:MOST_NAMED]]
+    return [*words, f"and {len(over) - MOST_NAMED} more beyond {name}"] if len(over) > MOST_NAMED else words
+
+
+def settle(decision: Decision, approval: Approval, *, now: datetime) -> Decision:
+    """
+    The decision with what a person answered: approved, what is held is acted on; else it is refused.
+
+    :param now: what is over by then is refused even so
+    """
+    approved = approval.answer is Answered.APPROVED
+    indicators = tuple(i for i in decision.held if approved and i.expires_at > now)
+    told = {
+        Answered.REJECTED: ("rejected", f"rejected by {approval.by or 'somebody'} at {approval.at:%Y-%m-%d %H:%M}Z"),
+        Answered.NOBODY: ("unanswered", f"nobody answered until {approval.at:%Y-%m-%d %H:%M}Z"),
+        Answered.APPROVED: ("expired", "its time was over when the answer came"),
+    }
+    entry, reason = told[approval.answer]
+    refusals = tuple(
+        Refusal(
+            observable=i.observable,
+            layer="approval",
+            list_name="block.approval",
+            entry=entry,
+            reason=reason,
+            finding_uids=i.finding_uids,
+        )
+        for i in decision.held
+        if i not in indicators
+    )
+    return decision.model_copy(
+        update={
+            "indicators": indicators,
+            "refusals": decision.refusals + refusals,
+            "held": (),
+            "approval": approval,
+        }
+    )

@@ -1,0 +1,210 @@
+"""Between HTTP and our types, without doing HTTP: requests as values, status to error, body to shape."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from include.soar.vendor.errors import RateLimited, Rejected, Unauthorized, Unavailable, Unexpected, VendorError
+
+
+class VendorShape(BaseModel):
+    """
+    Base of the shapes that vendors send. Lenient on fields we do not know (vendors add them), strict on those
+    we name: a field that carries meaning has no default, so that its absence is an error and not a zero.
+    """
+
+    model_config = ConfigDict(extra="ignore", frozen=True, populate_by_name=True)
+
+
+Shape = TypeVar("Shape", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class Request:
+    """
+    One call, as a value.
+
+    :param path: starts with ``/``; already percent-encoded where it holds a foreign value
+    :param operation: the name for logs and errors, e.g. ``check``
+    :param params: query pairs, in order; a name may repeat
+    :param json: body as JSON, or None
+    :param form: body as a form, or None
+    :param writes: True when the call changes something at the vendor; refused in plan mode
+    :param timeout_seconds: for connecting, and for every wait for bytes
+    :param largest_bytes: a longer answer, unpacked, is ``Unexpected`` and not read to its end; None for no bound
+    """
+
+    method: str
+    path: str
+    operation: str
+    params: tuple[tuple[str, str], ...] = ()
+    json: Any = None
+    form: Mapping[str, str] | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    writes: bool = False
+    timeout_seconds: float = 60.0
+    largest_bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class Response:
+    """``headers`` has lower-case names."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def request_id(self) -> str | None:
+        for name in ("x-request-id", "x-trace-id", "x-cs-traceid", "x-akamai-request-id"):
+            if name in self.headers:
+                return self.headers[name]
+        return None
+
+
+_NUMBER = re.compile(r"[0-9]{1,15}(?:\.[0-9]{1,9})?")
+
+
+def retry_after_seconds(headers: Mapping[str, str], now: datetime) -> float | None:
+    """
+    How long a vendor asks us to wait, in seconds, never negative; None where it does not say.
+
+    Reads ``Retry-After`` in both forms of RFC 9110 (seconds, HTTP date), Akamai's ``X-RateLimit-Next`` (ISO
+    time) and CrowdStrike's ``X-RateLimit-RetryAfter`` (epoch seconds).
+    """
+    moment: datetime | None = None
+    try:
+        if value := headers.get("retry-after"):
+            if _NUMBER.fullmatch(value.strip()):
+                return float(value)
+            moment = parsedate_to_datetime(value)
+        elif (value := headers.get("x-ratelimit-retryafter")) and _NUMBER.fullmatch(value.strip()):
+            moment = datetime.fromtimestamp(float(value), UTC)
+        elif value := headers.get("x-ratelimit-next"):
+            moment = datetime.fromisoformat(value.replace("Z", "+00:00"))
+    except (ValueError, OverflowError, OSError):  # not a time, or one outside of what a clock can say
+        return None
+    if moment is None:
+        return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return max(0.0, (moment - now).total_seconds())
+
+
+def error_text(body: bytes) -> str:
+    """The vendor's own words in an error body, whatever its shape; never more than a line. Not for decisions."""
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError):
+        return "answer is not JSON" if body else "empty answer"
+    return _words(document) or "no reason given"
+
+
+def _words(document: Any) -> str:
+    if isinstance(document, str):
+        return document
+    if isinstance(document, list):
+        return "; ".join(filter(None, (_words(item) for item in document[:3])))
+    if isinstance(document, dict):
+        for key in ("detail", "message", "error", "title", "errors", "messages", "text", "result", "non_field_error"):
+            if words := _words(document.get(key)):
+                return words
+        return "; ".join(f"{key}: {words}" for key, value in list(document.items())[:3] if (words := _words(value)))
+    return ""
+
+
+def failure(
+    vendor: str,
+    operation: str,
+    response: Response,
+    now: datetime,
+    *,
+    rejected: Iterable[int] = (),
+    unavailable: Iterable[int] = (),
+) -> VendorError | None:
+    """
+    The error that a status means, or None for 2xx.
+
+    :param now: the time against which a Retry-After date is measured
+    :param rejected: statuses that at this vendor mean "this item is wrong" although the general rule differs
+    :param unavailable: statuses that at this vendor mean "try again"
+    """
+    status = response.status
+    if 200 <= status < 300:
+        return None
+    reason = error_text(response.body)
+    if status == 429:
+        return RateLimited(
+            vendor,
+            operation,
+            reason,
+            retry_after=retry_after_seconds(response.headers, now),
+            request_id=response.request_id,
+        )
+    kind: type[VendorError]
+    if status in rejected:
+        kind = Rejected
+    elif status in unavailable or status == 408 or status >= 500:
+        kind = Unavailable
+    elif status in (401, 403, 407):
+        kind = Unauthorized
+    elif 400 <= status < 500:
+        kind = Rejected
+    else:
+        kind = Unexpected
+    return kind(vendor, operation, reason, status=status, request_id=response.request_id)
+
+
+def load_json(vendor: str, operation: str, body: bytes) -> Any:
+    """
+    The body as JSON.
+
+    :raises Unavailable: the text stops in the middle of JSON (a cut connection): asking again may help
+    :raises Unexpected: it is something else, e.g. a proxy's HTML page with status 200
+    """
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError) as error:  # also a number too long, or nested too deep, to be read
+        starts_like_json = body.lstrip()[:1] in (b"{", b"[")
+        if starts_like_json and _is_cut(error):
+            raise Unavailable(vendor, operation, f"answer ends early, after {len(body)} bytes") from None
+        raise Unexpected(vendor, operation, f"answer is not JSON ({len(body)} bytes)") from None
+
+
+def _is_cut(error: ValueError | RecursionError) -> bool:
+    """Whether JSON could not be read because it ends too early."""
+    if not isinstance(error, json.JSONDecodeError):
+        return isinstance(error, UnicodeDecodeError)
+    rest = error.doc[error.pos :].rstrip()
+    in_a_word = any(word.startswith(rest) for word in ("true", "false", "null", "e+", "e-"))
+    in_an_escape = "escape" in error.msg and len(rest) < len("\\u1234")
+    return "Unterminated" in error.msg or len(rest) <= 1 or in_a_word or in_an_escape
+
+
+def decode(vendor: str, operation: str, shape: type[Shape], body: bytes | Any) -> Shape:
+    """
+    A body (bytes, or JSON already loaded) as ``shape``.
+
+    :raises Unexpected: naming the first field that is missing or of another kind
+    """
+    document = load_json(vendor, operation, body) if isinstance(body, bytes) else body
+    try:
+        return shape.model_validate(document)
+    except ValidationError as error:
+        raise Unexpected(vendor, operation, f"answer is not as documented: {first_problem(error)}") from None
+
+
+def first_problem(error: ValidationError) -> str:
+    """``field: problem`` of a validation error's first entry. The offending value is left out: it is foreign."""
+    first = error.errors(include_input=False, include_url=False)[0]
+    where = ".".join(str(part) for part in first["loc"]) or "(whole)"
+    more = f" (+{error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    return f"{where}: {first['msg']}{more}"

@@ -1,0 +1,152 @@
+"""Akamai Client Lists: credentials and verbs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from include.soar.vendor.errors import Rejected, Unauthorized, VendorError
+from include.soar.vendor.wire import Request, Response
+from threat_response.transport.edgegrid import EdgeGridHook
+from threat_response.vendors.akamai_client_lists import api
+
+#: For connecting, and for every wait for bytes. A list of 10,000 items is some megabytes.
+TIMEOUT_SECONDS = 60.0
+
+
+class AkamaiClientListsHook(EdgeGridHook):
+    """
+    Read, extend and activate one client list.
+
+    Connection: ``host`` (https://akab-….luna.akamaiapis.net), client token as ``login``, client secret as
+    ``password``, and in the extra ``access_token`` and ``list_id``; optional ``network`` (PRODUCTION or STAGING),
+    ``api_version`` of activations (v1 or v2), ``account_switch_key``, ``notification_emails``.
+    """
+
+    vendor = api.VENDOR
+    conn_type = "akamai_client_lists"
+    default_conn_name = "akamai_client_lists_default"
+    hook_name = "Akamai Client Lists (WAF)"
+
+    @property
+    def list_id(self) -> str:
+        return self.required("list_id")
+
+    @property
+    def network(self) -> str:
+        return self._one_of("network", api.NETWORKS, "PRODUCTION")
+
+    @property
+    def recipients(self) -> list[str]:
+        return [email.strip() for email in str(self.extra("notification_emails", "")).split(",") if email.strip()]
+
+    def exchange(self, request: Request) -> Response:
+        request = replace(request, timeout_seconds=TIMEOUT_SECONDS)
+        if key := self.extra("account_switch_key"):
+            request = replace(request, params=(*request.params, ("accountSwitchKey", str(key))))
+        response = super().exchange(request)
+        if problem := api.authentication_problem(request.operation, response):
+            raise problem
+        return response
+
+    def read_list(self) -> api.ClientList:
+        """
+        The list with all its items.
+
+        :raises Unauthorized: it is not a list of addresses, or may not be changed
+        :raises Unexpected: items are missing
+        """
+        found = api.parse_list(self.send(api.list_request(self.list_id, items=True)), items=True)
+        api.usable(found)
+        return found
+
+    def state(self, client_list: api.ClientList | None = None) -> api.State:
+        """
+        How far the connection's network is with the list.
+
+        :param client_list: as just read, to save a call
+        """
+        if client_list is None:
+            client_list = api.parse_list(self.send(api.list_request(self.list_id, items=False)), items=False)
+        environment = api.parse_environment(self.send(api.environment_request(self.list_id, self.network)))
+        return api.state_of(client_list, environment, self.network)
+
+    def write_items(
+        self, *, append: Sequence[dict[str, Any]] = (), update: Sequence[dict[str, Any]] = ()
+    ) -> tuple[dict[str, str], VendorError | None]:
+        """
+        Append and update in chunks. The vendor refuses a chunk whole for one bad item, so a refused one is halved
+        until the bad item stands alone.
+
+        :return: why each refused value was refused, and what stopped the writing, if anything. What was written
+            before stays written: read the list to know.
+        """
+        refused: dict[str, str] = {}
+        try:
+            for kind, entries in (("append", append), ("update", update)):
+                for chunk in api.chunks(entries):
+                    self._write(kind, chunk, refused)
+        except VendorError as error:
+            return refused, error
+        return refused, None
+
+    def activate(self, comments: str) -> api.Activation | None:
+        """
+        Ask the network to take over the list's latest version. None when it refuses because another activation is
+        still pending.
+        """
+        request = api.activation_request(
+            self.list_id,
+            self.network,
+            api_version=self._one_of("api_version", api.API_VERSIONS, "v1"),
+            comments=comments,
+            recipients=self.recipients,
+        )
+        try:
+            return api.parse_activation(self.send(request))
+        except Rejected as error:
+            if error.status in api.ACTIVATION_IN_PROGRESS:
+                return None
+            raise
+
+    def ping(self) -> str:
+        response = self.exchange(api.list_request(self.list_id, items=False))
+        if response.status == 404 and _is_problem(response.body):
+            raise Unauthorized(self.vendor, "list", f"the account has no client list {self.list_id!r}", status=404)
+        found = api.parse_list(self.send(api.list_request(self.list_id, items=False)), items=False)
+        api.usable(found)
+        state = self.state(found)
+        return (
+            f"client list {found.name!r} ({found.listId}) has {found.itemsCount} items at version {found.version}; "
+            f"{state.network} is {state.status} with version {state.active}. Writing was not tried"
+        )
+
+    def _write(self, kind: str, chunk: list[dict[str, Any]], refused: dict[str, str]) -> None:
+        try:
+            self.send(api.items_request(self.list_id, **{kind: chunk}))
+        except Rejected as error:
+            if len(chunk) == 1:
+                refused[chunk[0]["value"]] = error.reason
+                return
+            half = len(chunk) // 2
+            self._write(kind, chunk[:half], refused)
+            self._write(kind, chunk[half:], refused)
+
+    def _one_of(self, name: str, allowed: tuple[str, ...], default: str) -> str:
+        value = str(self.extra(name, default))
+        if value not in allowed:
+            raise Unauthorized(
+                self.vendor, "connection", f"{name} of connection {self.conn_id!r} is not one of {allowed}"
+            )
+        return value
+
+
+def _is_problem(body: bytes) -> bool:
+    """An answer of Akamai's own, not of whatever stands at a wrong address."""
+    try:
+        document = json.loads(body)
+    except ValueError:
+        return False
+    return isinstance(document, dict) and "title" in document

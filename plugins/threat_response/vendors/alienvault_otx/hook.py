@@ -1,0 +1,34 @@
+"""AlienVault OTX: credentials and verbs."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from include.soar.model import Observable, Reputation
+from threat_response.transport.apikey import ApiKeyHook
+from threat_response.vendors.alienvault_otx import api
+
+
+class AlienVaultOTXHook(ApiKeyHook):
+    """Ask AlienVault OTX. Connection: ``host`` (https://otx.alienvault.com), and the API key as ``password``."""
+
+    vendor = api.VENDOR
+    conn_type = "alienvault_otx"
+    default_conn_name = "alienvault_otx_default"
+    hook_name = "AlienVault OTX"
+    key_header = "X-OTX-API-KEY"
+
+    def lookup(self, observable: Observable) -> Reputation:
+        """
+        What the pulses of OTX say about one public value. One call.
+
+        :raises RateLimited: OTX publishes no limit and names no time
+        """
+        request = api.general_request(observable)
+        response = self.exchange(request)
+        if not api.is_unknown(response):
+            response = self.accept(request, response)
+        return api.parse_general(observable, response, known_at=datetime.now(UTC))
+
+    def ping(self) -> str:
+        return f"the key works; it is {api.parse_user(self.send(api.user_request()))}'s"

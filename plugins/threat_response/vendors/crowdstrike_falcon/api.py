@@ -1,0 +1,301 @@
+"""CrowdStrike Falcon custom IOCs without I/O. Field names are the vendor's.
+
+The vendor's swagger is behind a login. Shapes: the endpoint tables of https://github.com/CrowdStrike/falconpy (1.6.6)
+and the models of https://github.com/CrowdStrike/gofalcon. Requests are built by falconpy itself; here are their
+arguments, and the answers.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from pydantic import AwareDatetime, Field, field_validator
+
+from include.soar.model import Indicator, Observable, ObservableType, Outcome
+from include.soar.vendor.errors import Unauthorized, Unexpected, one_line
+from include.soar.vendor.wire import Response, VendorShape, decode, error_text, failure, load_json
+
+VENDOR = "crowdstrike_falcon"
+
+#: The mark of our indicators, in ``source`` and ``tags``. An indicator without it is somebody's and never changed.
+OUR_SOURCE = "threat-response"
+
+#: ``prevent`` is for hashes only: an address or a domain can be detected, not blocked (tenants with Firewall
+#: Management may differ; four independent clients say the same).
+ADDRESS_ACTION = "detect"
+HASH_ACTIONS = ("prevent", "detect")
+#: From nothing to everything: an update never goes down.
+STRENGTH = {"no_action": 0, "detect": 1, "prevent_no_ui": 2, "prevent": 2}
+
+SEVERITIES = ("informational", "low", "medium", "high", "critical")
+PLATFORMS = ("windows", "mac", "linux", "ios", "android")
+DESCRIPTION_LENGTH = 200
+DOMAIN_LENGTH = 200
+SEARCH_LIMIT = 500  # results on one page
+
+# INFERRED, to be checked on a real tenant:
+#: Indicators in one write. PSFalcon sends up to 2,000; others report time-outs.
+ROWS_PER_WRITE = 200
+#: Values in one filter: they travel in the URL. FQL's list form ``value:['a','b']`` is documented for Falcon's
+#: other APIs.
+VALUES_PER_SEARCH = 50
+#: How the vendor says that an indicator exists, in ``resources`` (not in ``errors``).
+DUPLICATE = "duplicate type"
+
+_DOMAIN = re.compile(r"[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?")
+_HASH = {32: "md5", 64: "sha256"}
+
+
+class IOC(VendorShape):
+    """A custom indicator. ``action`` and ``severity`` stay text: the vendor may add words."""
+
+    id: str
+    type: str
+    value: str
+    action: str
+    source: str | None = None
+    severity: str | None = None
+    description: str | None = None
+    platforms: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    applied_globally: bool = False
+    host_groups: tuple[str, ...] = ()
+    expiration: AwareDatetime | None = None
+    expired: bool = False
+    deleted: bool = False
+
+    @field_validator("platforms", "tags", "host_groups", mode="before")
+    @classmethod
+    def _none(cls, value: Any) -> Any:
+        return value or ()
+
+    @field_validator("expiration", mode="before")
+    @classmethod
+    def _never(cls, value: Any) -> Any:
+        return value or None
+
+    @property
+    def ours(self) -> bool:
+        return self.source == OUR_SOURCE
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What must be unique at the vendor."""
+        return self.type, self.value.lower()
+
+
+class Pagination(VendorShape):
+    total: int = Field(ge=0)
+
+
+class Meta(VendorShape):
+    pagination: Pagination
+
+
+class IOCAnswer(VendorShape):
+    """Of the combined search. A good answer may have ``errors: null``."""
+
+    meta: Meta
+    errors: tuple[dict[str, Any], ...] | None = None
+    resources: tuple[IOC, ...]
+
+
+class TokenAnswer(VendorShape):
+    access_token: str = Field(min_length=1)
+    expires_in: int = Field(gt=0)
+
+
+class Row(VendorShape):
+    """Of a refused write: what is wrong with one of its rows. INFERRED, from recollections of the shape."""
+
+    value: str | None = None
+    message: str | None = None
+
+
+def type_of(observable: Observable) -> str:
+    """
+    The vendor's word for this type.
+
+    :raises ValueError: Falcon takes no such indicator; the text says why
+    """
+    match observable.type:
+        case ObservableType.IPV4:
+            return "ipv4"
+        case ObservableType.IPV6:
+            return "ipv6"
+        case ObservableType.DOMAIN:
+            if len(observable.value) > DOMAIN_LENGTH or not _DOMAIN.fullmatch(observable.value):
+                raise ValueError(f"Falcon takes ASCII domains of up to {DOMAIN_LENGTH} characters")
+            return "domain"
+        case ObservableType.FILE:
+            if kind := _HASH.get(len(observable.value)):
+                return kind
+            raise ValueError(f"Falcon takes MD5 and SHA-256, not {observable.hash_algorithm}")
+        case _:
+            raise ValueError(f"Falcon takes no {observable.type.value}")
+
+
+def key_of(observable: Observable) -> tuple[str, str]:
+    return type_of(observable), observable.value
+
+
+def check_token(response: Response, now: datetime) -> None:
+    """:raises VendorError: there is no token in it"""
+    if response.status in (400, 401, 403):
+        # 403 is no missing grant here, as it is elsewhere, so the status that says so is left out.
+        reason = f"client id or secret refused: {error_text(response.body)}"
+        raise Unauthorized(VENDOR, "token", reason, request_id=response.request_id)
+    if error := failure(VENDOR, "token", response, now):
+        raise error
+    decode(VENDOR, "token", TokenAnswer, response.body)
+
+
+# --- looking ------------------------------------------------------------------------------------------------
+
+
+def filters(observables: Iterable[Observable]) -> list[tuple[str, list[str]]]:
+    """
+    FQL that finds them, in chunks, with the values that each asks for.
+
+    ``type_of`` refuses every domain, and the model every address and hash, that could end the quotation.
+    """
+    by_type: dict[str, list[str]] = {}
+    for kind, value in sorted(map(key_of, observables)):
+        by_type.setdefault(kind, []).append(value)
+    result = []
+    for kind, values in by_type.items():
+        for start in range(0, len(values), VALUES_PER_SEARCH):
+            part = values[start : start + VALUES_PER_SEARCH]
+            listed = ",".join(f"'{value}'" for value in part)
+            result.append((f"type:'{kind}'+value:[{listed}]", part))
+    return result
+
+
+def parse_search(response: Response) -> list[IOC]:
+    """
+    :raises Unexpected: the vendor found more than it sent, or names errors in a 200
+    """
+    answer = decode(VENDOR, "search", IOCAnswer, response.body)
+    if answer.errors:
+        raise Unexpected(VENDOR, "search", error_text(response.body), status=response.status)
+    if answer.meta.pagination.total != len(answer.resources):
+        got, total = len(answer.resources), answer.meta.pagination.total
+        raise Unexpected(VENDOR, "search", f"{got} of {total} indicators came")
+    return [ioc for ioc in answer.resources if not ioc.deleted]
+
+
+# --- writing ------------------------------------------------------------------------------------------------
+
+
+def ends_at(indicator: Indicator) -> datetime:
+    """Whole seconds, as the vendor keeps them."""
+    return indicator.expires_at.replace(microsecond=0)
+
+
+def expiration(indicator: Indicator) -> str:
+    return ends_at(indicator).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def creation(
+    indicator: Indicator,
+    incidents: Sequence[str],
+    *,
+    hash_action: str,
+    severity: str,
+    platforms: Sequence[str],
+    host_groups: Sequence[str],
+) -> dict[str, Any]:
+    """
+    A row of a create.
+
+    :param host_groups: ids; empty to apply globally
+    """
+    about = ", ".join(incidents) or "no incident yet"
+    row: dict[str, Any] = {
+        "type": type_of(indicator.observable),
+        "value": indicator.observable.value,
+        "action": wanted_action(indicator.observable, hash_action),
+        "severity": severity,
+        "platforms": list(platforms),
+        "expiration": expiration(indicator),
+        "source": OUR_SOURCE,
+        "tags": [OUR_SOURCE],
+        "description": one_line(f"Threat response: {about}; confidence {indicator.confidence}", DESCRIPTION_LENGTH),
+        "applied_globally": not host_groups,
+    }
+    if host_groups:
+        row["host_groups"] = list(host_groups)
+    return row
+
+
+def wanted_action(observable: Observable, hash_action: str) -> str:
+    return hash_action if observable.type is ObservableType.FILE else ADDRESS_ACTION
+
+
+def update_for(ioc: IOC, indicator: Indicator, *, hash_action: str, severity: str) -> dict[str, Any] | None:
+    """
+    The row of an update that brings our indicator to what is wanted, or None. It never ends earlier nor acts less
+    than before. The members that stay are sent too: what the vendor does to those left out is not documented.
+    """
+    action = wanted_action(indicator.observable, hash_action)
+    too_weak = STRENGTH.get(ioc.action, 0) < STRENGTH[action]
+    too_short = ioc.expiration is not None and ioc.expiration < ends_at(indicator)
+    if not (too_weak or too_short or ioc.expired):
+        return None
+    ends = ends_at(indicator) if ioc.expiration is None or too_short or ioc.expired else ioc.expiration
+    row: dict[str, Any] = {
+        "id": ioc.id,
+        "action": action if too_weak else ioc.action,
+        "severity": ioc.severity or severity,
+        "platforms": list(ioc.platforms),
+        "expiration": ends.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "source": OUR_SOURCE,
+        "tags": list(ioc.tags),
+        "description": ioc.description or "",
+        "applied_globally": ioc.applied_globally,
+    }
+    if ioc.host_groups:
+        row["host_groups"] = list(ioc.host_groups)
+    return row
+
+
+def chunks(rows: Sequence[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    return [list(rows[start : start + ROWS_PER_WRITE]) for start in range(0, len(rows), ROWS_PER_WRITE)]
+
+
+def refused_because(body: bytes) -> str:
+    """The reason in a refused write: it stands in ``resources``, and ``errors`` only says that there is one."""
+    document = load_json(VENDOR, "write", body)
+    resources = document.get("resources") if isinstance(document, dict) else None
+    for entry in resources or ():
+        row = decode(VENDOR, "write", Row, entry)
+        if row.message:
+            return one_line(row.message)
+    return error_text(body)
+
+
+def is_duplicate(reason: str) -> bool:
+    return DUPLICATE in reason.lower()
+
+
+# --- what is true now ---------------------------------------------------------------------------------------
+
+
+def outcome_of(ioc: IOC) -> tuple[Outcome, str]:
+    """What Falcon does about it, as read back from Falcon."""
+    where = "on all hosts" if ioc.applied_globally else f"on {len(ioc.host_groups)} host groups"
+    whose = "" if ioc.ours else f"; not our indicator (source {one_line(ioc.source or 'none', 40)!r}), left alone"
+    if ioc.expired:
+        return Outcome.EXPIRED, f"the indicator has expired and does nothing{whose}"
+    if ioc.action in ("prevent", "prevent_no_ui"):
+        return Outcome.BLOCKED, f"prevented {where}{whose}"
+    if ioc.action == "detect":
+        why = "" if ioc.type in _HASH.values() else ": a custom indicator cannot block an address or a domain"
+        return Outcome.DETECT_ONLY, f"detected {where}{why}{whose}"
+    if ioc.ours:
+        return Outcome.FAILED, f"the indicator's action reads back as {one_line(ioc.action, 30)}"
+    # Somebody decided that nothing shall happen.
+    return Outcome.PROTECTED, f"the indicator's action is {one_line(ioc.action, 30)}{whose}"

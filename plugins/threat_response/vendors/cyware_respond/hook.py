@@ -1,0 +1,318 @@
+"""Cyware Respond: credentials and verbs."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from functools import cached_property
+from typing import Any
+from urllib.parse import urlencode, urlsplit, urlunsplit
+
+import requests
+from airflow.sdk import Connection
+from requests.auth import AuthBase
+
+from include.soar.model import Observable, digest
+from include.soar.vendor.errors import Rejected, Unauthorized, Unexpected
+from include.soar.vendor.wire import Request, Response
+from threat_response.transport.hook import VendorHook, hide
+from threat_response.vendors.cyware_respond import api
+from threat_response.vendors.cyware_respond.tenant import (
+    SIGNATURE_GRID_SECONDS,
+    SIGNATURE_SECONDS,
+    VENDOR,
+    Contract,
+    contract_of,
+)
+
+
+def utcnow() -> datetime:
+    return datetime.now(UTC)
+
+
+class RedactQuery(logging.Filter):
+    """
+    urllib3 logs whole URLs, and ours carry a signature. Airflow's masker works in Airflow's own log pipeline only,
+    so the query string is cut out where the record is made.
+    """
+
+    _QUERY = re.compile(r"(?i)\b(AccessID|Signature)=[^&\s\"']*")
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        message = record.getMessage()
+        if "Signature=" in message:
+            record.msg, record.args = self._QUERY.sub(r"\1=***", message), ()
+        return True
+
+
+REDACT = RedactQuery()
+
+
+class SignedQuery(AuthBase):
+    """
+    Signs each attempt afresh, when it is prepared: a signature lives for 20 seconds, less than a retry's delay or
+    a long list.
+    """
+
+    def __init__(self, access_id: str, secret_key: str) -> None:
+        self.access_id = access_id
+        self.secret_key = secret_key
+        self._hidden = ""
+
+    def __call__(self, prepared: requests.PreparedRequest) -> requests.PreparedRequest:
+        latest = int(utcnow().timestamp()) + SIGNATURE_SECONDS
+        signed = api.signature(self.access_id, self.secret_key, latest - latest % SIGNATURE_GRID_SECONDS)
+        if signed["Signature"] != self._hidden:
+            hide(signed["Signature"])
+            self._hidden = signed["Signature"]
+        parts = urlsplit(str(prepared.url))
+        # urlencode, since a raw "+" of Base64 would be read as a space.
+        query = "&".join(filter(None, (parts.query, urlencode(signed))))
+        prepared.url = urlunsplit(parts._replace(query=query))
+        return prepared
+
+
+class CywareRespondHook(VendorHook):
+    """
+    Incidents, comments, threat intel and their connections.
+
+    Connection: ``host`` (https://tenant.example), the access id as ``login``, the secret key as ``password``; or,
+    with the extra ``auth`` = ``bearer``, an Open API token as ``password``. Other extras: see ``tenant.py``.
+    """
+
+    vendor = VENDOR
+    conn_type = "cyware_respond"
+    default_conn_name = "cyware_respond_default"
+    hook_name = "Cyware Respond (CFTR)"
+
+    @cached_property
+    def contract(self) -> Contract:
+        return contract_of(self.connection.extra_dejson)
+
+    @cached_property
+    def url(self) -> str:
+        # The credential's CSV file gives the API's URL, base path included; people paste it as it is.
+        return super().url.removesuffix(self.contract.base_path)
+
+    @cached_property
+    def session(self) -> requests.Session:
+        logger = logging.getLogger("urllib3.connectionpool")
+        if REDACT not in logger.filters:
+            logger.addFilter(REDACT)
+        return super().session
+
+    @property
+    def _bearer(self) -> bool:
+        chosen = self.connection.extra_dejson.get("auth") or "signature"
+        if chosen not in ("signature", "bearer"):
+            raise Unauthorized(VENDOR, "connection", "extra auth is neither signature nor bearer")
+        return bool(chosen == "bearer")
+
+    def secrets(self, connection: Connection) -> Iterable[str | None]:
+        return [connection.login, connection.password]
+
+    def auth(self, connection: Connection) -> AuthBase | None:
+        return None if self._bearer else SignedQuery(self.required("login"), self.required("password"))
+
+    def headers(self, connection: Connection) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.required('password')}"} if self._bearer else {}
+
+    def send(self, request: Request) -> Response:
+        try:
+            return super().send(request)
+        except Unauthorized as error:
+            # Refused before anything was done. A signature may have died on a slow way: once more, with a new one.
+            if error.status not in (401, 403) or self._bearer:
+                raise
+        return super().send(request)
+
+    def ping(self) -> str:
+        try:
+            self.send(api.test_connectivity_request(self.contract))
+        except Unauthorized as error:
+            if error.status is None:  # the connection is not even complete
+                raise
+            # Without the status: this call needs no grant, so even a 403 is about the key.
+            wrong = Unauthorized(VENDOR, error.operation, f"{error.reason} (HTTP {error.status})")
+            raise self._skewed() or wrong from None
+        # The first call proves the key, this one that its user may read incidents.
+        self._page(api.INCIDENTS, "list_incidents", 1, ())
+        return "the key works, and incidents can be read"
+
+    def _skewed(self) -> Unauthorized | None:
+        """A refused signature looks the same whether the key is wrong or the clock; the answer's Date tells."""
+        response = self.exchange(api.test_connectivity_request(self.contract))
+        try:
+            theirs = parsedate_to_datetime(response.headers["date"])
+        except (KeyError, ValueError):
+            return None
+        if theirs.tzinfo is None:
+            theirs = theirs.replace(tzinfo=UTC)
+        seconds = (utcnow() - theirs).total_seconds()
+        if abs(seconds) < SIGNATURE_SECONDS - SIGNATURE_GRID_SECONDS:
+            return None
+        reason = f"this machine's clock is {seconds:+.0f} s off the vendor's"
+        return Unauthorized(VENDOR, "test_connectivity", reason, status=response.status)
+
+    # --- lists ----------------------------------------------------------------------------------------------
+
+    def _page(self, path: str, operation: str, number: int, filters: Sequence[tuple[str, str]]) -> api.Page:
+        request = api.page_request(self.contract, path, operation, number, filters)
+        return api.parse_page(operation, self.send(request))
+
+    def _iter_pages(self, path: str, operation: str, filters: Sequence[tuple[str, str]] = ()) -> Iterator[list[Any]]:
+        """
+        The rows of a list that were not on an earlier page (new rows push old ones on to the next page).
+
+        A list ends with a page that is short, or that does not exist. The envelope's own signs are not trusted to
+        end it, only to say that something is missing.
+
+        :raises Unexpected: a short read, a page that repeats, or no end in sight
+        """
+        size = self.contract.page_size
+        seen: set[str] = set()
+        for number in range(1, self.contract.maximum_pages + 1):
+            try:
+                page = self._page(path, operation, number, filters)
+            except Rejected as error:
+                if error.status != 404 or number == 1:
+                    raise
+                return
+            names = [_name_of(row) for row in page.rows]
+            fresh = [row for name, row in zip(names, page.rows, strict=True) if name not in seen]
+            seen.update(names)
+            if len(page.rows) != size:
+                so_far = (number - 1) * size + len(page.rows)
+                if page.more or so_far < (page.count or 0):
+                    raise Unexpected(
+                        VENDOR,
+                        operation,
+                        f"short read: page {number} has {len(page.rows)} rows of {size} although more are announced "
+                        f"(is page_size above the tenant's limit?)",
+                    )
+                yield fresh
+                return
+            if not fresh:
+                raise Unexpected(VENDOR, operation, f"page {number} repeats earlier pages")
+            yield fresh
+        raise Unexpected(VENDOR, operation, f"no end after {self.contract.maximum_pages} pages of {size}")
+
+    def _list(self, path: str, operation: str, filters: Sequence[tuple[str, str]] = ()) -> list[Any]:
+        return [row for page in self._iter_pages(path, operation, filters) for row in page]
+
+    # --- incidents ------------------------------------------------------------------------------------------
+
+    def list_incidents(self, created_from: datetime, created_until: datetime | None = None) -> list[api.IncidentRow]:
+        """
+        Every incident created in this time, whatever its status, oldest first.
+
+        :raises Unexpected: rows are missing
+        """
+        rows = self._list(api.INCIDENTS, "list_incidents", api.created_between(created_from, created_until))
+        return sorted((api.parse_row("list_incidents", row) for row in rows), key=lambda row: row.order)
+
+    def get_incident(self, unique_id: str) -> api.Incident:
+        """:raises Rejected: there is none (status 404)"""
+        return api.parse_incident(self.send(api.incident_request(self.contract, unique_id)))
+
+    def create_incident(self, fields: Mapping[str, Any]) -> api.Created:
+        """
+        Create an incident. The vendor knows no idempotency key: whoever calls this has looked before, and looks
+        again after Unavailable or Unexpected, since the incident may exist then.
+
+        :param fields: by the vendor's names; references are names
+        """
+        return api.parse_created(self.send(api.create_incident_request(self.contract, fields)))
+
+    def update_incident(self, unique_id: str, fields: Mapping[str, Any]) -> None:
+        """Change only these fields."""
+        self._write(api.update_incident_request(self.contract, unique_id, fields))
+
+    def close_incident(self, unique_id: str, note: str) -> None:
+        """:param note: HTML, why"""
+        contract = self.contract
+        fields = {"status": contract.status_closed, "comment_type": contract.closure, "description": note}
+        self.update_incident(unique_id, fields)
+
+    def comments(self, unique_id: str) -> list[api.Comment]:
+        """Every comment of an incident."""
+        return [api.parse_comment(row) for row in self._list(api.comments_path(unique_id), "list_comments")]
+
+    def add_comment(self, unique_id: str, markup: str) -> None:
+        """Add a comment. Not idempotent: see :meth:`create_incident`."""
+        self._write(api.add_comment_request(self.contract, unique_id, markup))
+
+    # --- threat intel and connections -----------------------------------------------------------------------
+
+    def ensure_iocs(self, observables: Sequence[Observable]) -> tuple[dict[str, str], list[Rejected]]:
+        """
+        Make sure that these values are threat intel records. The vendor keeps one record a value.
+
+        Whether a bulk-create's answer names the records, and what it does about values that exist, is not known:
+        ids come from the answer, else from the list; a refused bulk is tried value by value.
+
+        :param observables: each of a type that the vendor has a key for
+        :return: ids by observable key, and what was refused, a value each
+        """
+        refused: list[Rejected] = []
+        ids: dict[str, str] = {}
+
+        def missing() -> list[Observable]:
+            return [o for o in observables if o.key not in ids]
+
+        try:
+            ids.update(self._bulk_create(observables))
+        except Rejected:
+            ids.update(self.find_iocs(missing()))
+            for observable in missing():
+                try:
+                    ids.update(self._bulk_create([observable]))
+                except Rejected as error:
+                    refused.append(error)
+        if len(missing()) > len(refused):
+            ids.update(self.find_iocs(missing()))
+        if len(missing()) > len(refused):
+            raise Unexpected(VENDOR, "bulk_create_iocs", f"{len(missing())} values were accepted and are not listed")
+        return ids, refused
+
+    def _bulk_create(self, observables: Sequence[Observable]) -> dict[str, str]:
+        answer = self._write(api.bulk_create_request(self.contract, observables))
+        return api.parse_iocs(answer, observables, self.contract)
+
+    def find_iocs(self, observables: Sequence[Observable]) -> dict[str, str]:
+        """Ids of those values that are threat intel records, by observable key. Reads the whole list at worst."""
+        found: dict[str, str] = {}
+        if not observables:
+            return found
+        for page in self._iter_pages(api.IOCS, "list_iocs"):
+            found.update(api.parse_iocs(page, observables, self.contract))
+            if len(found) == len(observables):
+                break
+        return found
+
+    def connected(self, component: str, unique_id: str) -> list[api.Connected]:
+        """What a component (``incident``, or the contract's ``ioc_component``) is connected to."""
+        return api.parse_connected(self.send(api.connected_request(self.contract, component, unique_id)), self.contract)
+
+    def link_components(self, components: Mapping[str, Sequence[str]]) -> None:
+        """Connect everything named with everything named: ids by component identifier."""
+        self._write(api.link_request(self.contract, components))
+
+    def relate(self, newer_id: str, older_id: str) -> None:
+        """Connect two incidents."""
+        self._write(api.relate_request(self.contract, newer_id, older_id))
+
+    def page_of(self, unique_id: str, readable_id: str | None) -> str | None:
+        """An incident's page, for a person."""
+        return self.contract.page_of_incident(self.url, unique_id, readable_id)
+
+    def _write(self, request: Request) -> Any:
+        return api.parse_written(request.operation, self.send(request))
+
+
+def _name_of(row: Any) -> str:
+    unique_id = row.get("unique_id") if isinstance(row, dict) else None
+    return unique_id if isinstance(unique_id, str) else digest(row)

@@ -1,0 +1,311 @@
+"""Block lists without I/O: the formats they come in, and looking a value up in them.
+
+``drop``        Spamhaus DROP's NDJSON: ``{"cidr": "…", "sblid": "…", "rir": "…"}`` a line, or ``{"asn": 64496, …}``; a
+                last line of metadata. https://www.spamhaus.org/blocklists/do-not-route-or-peer/
+``plain``       one address, network, domain, URL, hash or AS number a line; ``#`` and ``;`` begin a comment.
+``csv:COLUMN``  such a thing in one column of every row: its name in the head line, which may be a comment
+                (``csv:dst_ip``), or its number from 1 on where there is no head (``csv:2``).
+``tsv:COLUMN``  the same, apart by tabs.
+"""
+
+from __future__ import annotations
+
+import csv
+import ipaddress
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+from include.soar.extract.text import parse_asn, parse_domain, parse_hash, parse_url
+from include.soar.gate.gate import Hit, NetworkTable
+from include.soar.model import Answer, Observable, ObservableType, Reputation, digest
+from include.soar.vendor.errors import Unexpected, one_line
+from include.soar.vendor.wire import Request
+
+VENDOR = "list_feed"
+FORMATS = ("drop", "plain", "csv:COLUMN", "tsv:COLUMN")
+_FORMAT = re.compile(r"drop|plain|(csv|tsv):(.+)")
+_DELIMITERS = {"csv": ",", "tsv": "\t"}
+TIMEOUT_SECONDS = 60.0
+
+#: So many of the lines that could not be read are kept for a person to look at.
+MOST_BROKEN_KEPT = 1000
+#: A network wider than this is a slip of the list's author: 0.0.0.0/0 would list everybody.
+SHORTEST_PREFIX = {4: 8, 6: 16}
+
+
+@dataclass(frozen=True)
+class Source:
+    """
+    One list to read.
+
+    :param location: a path on the connection's host (``/drop/drop_v4.json``), or an object-storage URL
+    :param score: 1-100, how bad being on this list is
+    """
+
+    name: str
+    format: str
+    location: str
+    score: int
+
+    @property
+    def is_http(self) -> bool:
+        return self.location.startswith("/")
+
+
+def parse_sources(text: str) -> list[Source]:
+    """
+    The connection's ``lists``: one a line (or separated by ``|``), ``name format location [score]``.
+
+    :raises ValueError: naming the line and what is wrong with it
+    """
+    sources = []
+    for number, line in enumerate(text.replace("|", "\n").splitlines(), 1):
+        words = line.split()
+        if not words:
+            continue
+        if len(words) not in (3, 4):
+            raise ValueError(f"lists, line {number}: write 'name format location [score]'")
+        name, kind, location = words[:3]
+        given = words[3] if len(words) == 4 else "100"
+        score = int(given) if given.isascii() and given.isdigit() else 0
+        if not _FORMAT.fullmatch(kind):
+            raise ValueError(f"lists, line {number}: format {kind!r} is not one of {', '.join(FORMATS)}")
+        if not name.replace("-", "").replace("_", "").isalnum():
+            raise ValueError(f"lists, line {number}: name {name!r} is not letters, digits, - and _")
+        if not 1 <= score <= 100:
+            raise ValueError(f"lists, line {number}: score {given!r} is not 1 to 100")
+        if not location.startswith("/") and "://" not in location:
+            raise ValueError(f"lists, line {number}: location {location!r} is neither a path nor a URL")
+        if location.startswith(("http://", "https://")):
+            raise ValueError(f"lists, line {number}: give the path only; the host is the connection's")
+        sources.append(Source(name, kind, location, score))
+    if not sources:
+        raise ValueError("lists: none given")
+    return sources
+
+
+def list_request(source: Source, *, etag: str | None, last_modified: str | None, largest_bytes: int) -> Request:
+    """A conditional GET: an unchanged list costs the provider nothing."""
+    headers = {"Accept": "*/*"}
+    if etag:
+        headers["If-None-Match"] = etag
+    if last_modified:
+        headers["If-Modified-Since"] = last_modified
+    return Request(
+        "GET",
+        source.location,
+        operation=f"list {source.name}",
+        headers=headers,
+        timeout_seconds=TIMEOUT_SECONDS,
+        largest_bytes=largest_bytes,
+    )
+
+
+class Parsed(NamedTuple):
+    """
+    :param entries: in canonical text, sorted
+    :param broken: the lines that could not be read
+    """
+
+    entries: list[str]
+    broken: list[str]
+
+
+class Row(NamedTuple):
+    """A line, and the text in it that should be an entry."""
+
+    line: str
+    text: str
+
+
+def parse_list(source: Source, content: bytes) -> Parsed:
+    """
+    :raises Unexpected: nothing in it can be read (a web page, say): such a thing is not an empty list
+    """
+    # utf-8-sig: a spreadsheet begins its CSV with a mark.
+    lines = [line for line in content.decode("utf-8-sig", "replace").splitlines() if line.strip()]
+    kind, _, column = source.format.partition(":")
+    if kind == "drop":
+        rows = _drop_rows(source, lines)
+    elif kind == "plain":
+        rows = _plain_rows(lines)
+    else:
+        rows = _table_rows(source, lines, _DELIMITERS[kind], column)
+    entries, broken = set(), []
+    for row in rows:
+        if entry := _entry(row.text):
+            entries.add(entry)
+        else:
+            broken.append(row.line)
+    if not entries or 2 * len(broken) > len(rows):
+        problem = f"{len(rows) - len(broken)} entries and {len(broken)} unreadable lines: not a {kind} list"
+        raise Unexpected(VENDOR, f"list {source.name}", problem)
+    return Parsed(sorted(entries), broken)
+
+
+def _plain_rows(lines: list[str]) -> list[Row]:
+    rows = (Row(line, line.split("#", 1)[0].split(";", 1)[0].strip()) for line in lines)
+    return [row for row in rows if row.text]
+
+
+def _table_rows(source: Source, lines: list[str], delimiter: str, column: str) -> list[Row]:
+    """
+    The cells of one column; an empty one where a row is too short.
+
+    :raises Unexpected: no line has the column's name
+    """
+    # Line by line: a stray quote costs its own line, and does not swallow the rest of the list.
+    cells = [_cells(line.lstrip("#; "), delimiter) for line in lines]
+    first, place = 0, int(column) - 1 if column.isdecimal() else -1
+    if place < 0:
+        first = next((number for number, row in enumerate(cells) if column in row), -1) + 1
+        if not first:
+            problem = f"no line has a column {column!r}: not a {source.format} list"
+            raise Unexpected(VENDOR, f"list {source.name}", problem)
+        place = cells[first - 1].index(column)
+    return [
+        Row(line, row[place] if place < len(row) else "")
+        for line, row in zip(lines[first:], cells[first:], strict=True)
+        if line.lstrip()[0] not in "#;"
+    ]
+
+
+def _cells(line: str, delimiter: str) -> list[str]:
+    try:
+        return [cell.strip() for row in csv.reader([line], delimiter=delimiter, skipinitialspace=True) for cell in row]
+    except csv.Error:
+        return []
+
+
+def _drop_rows(source: Source, lines: list[str]) -> list[Row]:
+    """
+    The networks' or AS numbers' texts; an empty one for a line that is no JSON.
+
+    :raises Unexpected: the metadata line counts other records than there are: the list was cut
+    """
+    rows = [(line, _json(line)) for line in lines]
+    records = [(line, row) for line, row in rows if row.get("type") != "metadata"]
+    for _, row in rows:
+        if row.get("type") == "metadata" and row.get("records", len(records)) != len(records):
+            problem = f"says that it has {row['records']} records, and holds {len(records)}"
+            raise Unexpected(VENDOR, f"list {source.name}", problem)
+    if rows and not rows[-1][1]:
+        raise Unexpected(VENDOR, f"list {source.name}", "ends in the middle of a line, or is not a drop list")
+    return [Row(line, str(row.get("cidr", "")) or f"AS{row.get('asn', '')}") for line, row in records]
+
+
+def _json(line: str) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        return {}
+    return row if isinstance(row, dict) else {}
+
+
+def _entry(text: str) -> str | None:
+    if "://" in text:
+        return url.key if (url := parse_url(text)) else None
+    try:
+        network = ipaddress.ip_network(text, strict=False)
+        return f"network:{network}" if network.prefixlen >= SHORTEST_PREFIX[network.version] else None
+    except ValueError:
+        pass
+    for parse in (parse_hash, parse_asn, parse_domain):
+        if found := parse(text):
+            return found.key
+    return None
+
+
+@dataclass(frozen=True)
+class Copy:
+    """
+    What we hold of a list.
+
+    :param read_at: when the provider last said that this is its list
+    :param doubt: why its silence is no answer, e.g. that it is too old; empty where it is one
+    """
+
+    read_at: datetime
+    body_digest: str
+    doubt: str = ""
+
+
+class ListIndex:
+    """
+    Several lists, looked up at once: networks by longest prefix, domains by suffix, the rest exactly.
+
+    :param copies: by the list's name
+    """
+
+    def __init__(self, lists: Iterable[tuple[Source, Sequence[str]]], copies: Mapping[str, Copy] | None = None) -> None:
+        self._copies = dict(copies or {})
+        self._exact: dict[str, list[Source]] = {}
+        self._networks: list[tuple[Source, NetworkTable]] = []
+        for source, entries in lists:
+            networks = []
+            for entry in entries:
+                kind, _, value = entry.partition(":")
+                if kind == "network":
+                    hit = Hit(layer=source.name, entry=value, reason=value)
+                    networks.append((ipaddress.ip_network(value), hit))
+                else:
+                    self._exact.setdefault(entry, []).append(source)
+            if networks:
+                self._networks.append((source, NetworkTable(networks)))
+
+    def look_up(self, observable: Observable) -> list[tuple[Source, str]]:
+        """Every list that names the observable, with the entry that does."""
+        found: list[tuple[Source, str]] = []
+        if observable.is_address:
+            address = ipaddress.ip_address(observable.value)
+            found = [(s, hit.entry) for s, table in self._networks if (hit := table.get(address))]
+        elif observable.type is ObservableType.DOMAIN:
+            labels = observable.value.split(".")
+            # A listed domain lists the names below it; a top-level domain never does.
+            for start in range(len(labels) - 1):
+                name = ".".join(labels[start:])
+                found += [(s, name) for s in self._exact.get(f"{ObservableType.DOMAIN.value}:{name}", ())]
+        else:
+            found = [(s, observable.value) for s in self._exact.get(observable.key, ())]
+        return found
+
+    def reputation(self, observable: Observable, *, known_at: datetime) -> Reputation:
+        """
+        Listed where a list names it, also an old one: it says how old, and its word fades as any other. Not listed only
+        where no list is in doubt.
+        """
+        found = self.look_up(observable)
+        names = {source.name for source, _ in found} or set(self._copies)
+        copies = {name: copy for name, copy in self._copies.items() if name in names}
+        doubts = [f"{name} {copy.doubt}" for name, copy in copies.items() if copy.doubt]
+        bodies = sorted(copy.body_digest for copy in copies.values())
+        about: dict[str, Any] = {
+            "observable": observable,
+            "provider": VENDOR,
+            "body_digest": bodies[0] if len(bodies) == 1 else digest(bodies) if bodies else "",
+            "known_at": known_at,
+        }
+        if found:
+            said = [f"{source.name} lists {one_line(entry, 100)}" for source, entry in found]
+            return Reputation(
+                **about,
+                answer=Answer.LISTED,
+                score=max(source.score for source, _ in found),
+                summary="; ".join(said + doubts),
+                last_reported_at=max(c.read_at for c in copies.values()) if len(doubts) == len(names) else None,
+            )
+        if doubts:
+            return Reputation(**about, answer=Answer.NOT_CHECKED, summary=f"on no list, but {'; '.join(doubts)}")
+        return Reputation(**about, answer=Answer.NOT_LISTED, score=0, summary="on no list")
+
+
+def doubt(reference: Mapping[str, Any], *, now: datetime, stale_after: timedelta) -> str:
+    """Why a list's silence is no answer; empty where it is one."""
+    if reference["uri"] is None:
+        return f"could not be read: {reference['problem']}"
+    read_at = datetime.fromisoformat(reference["fetched_at"])
+    return f"is stale: last read at {read_at:%Y-%m-%d %H:%M}Z" if now - read_at >= stale_after else ""

@@ -1,0 +1,187 @@
+"""Block lists: where they lie, and the last good copy of each."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import hashlib
+import json
+import zlib
+from collections.abc import Iterable
+from dataclasses import asdict
+from datetime import datetime, timedelta
+from typing import Any
+
+from airflow.sdk import Connection, ObjectStoragePath
+from requests.auth import AuthBase, HTTPBasicAuth
+
+from include.soar.model import digest
+from include.soar.vendor.errors import RateLimited, Unauthorized, Unavailable, Unexpected, VendorError, one_line
+from threat_response.runtime import settings
+from threat_response.transport.hook import VendorHook
+from threat_response.transport.objects import read_object
+from threat_response.vendors.list_feed import api
+from threat_response.vendors.list_feed.api import Source
+
+
+class ListFeedHook(VendorHook):
+    """
+    Read block lists over HTTP or from object storage, and keep the last good copy in the archive.
+
+    Connection: ``host`` (for lists over HTTP), extra ``lists`` (see :func:`api.parse_sources`), optionally
+    ``login`` and ``password`` (Basic), or ``password`` alone with extra ``key_header`` naming its header.
+    """
+
+    vendor = api.VENDOR
+    conn_type = "list_feed"
+    default_conn_name = "list_feed_default"
+    hook_name = "Block list feed"
+
+    def auth(self, connection: Connection) -> AuthBase | None:
+        if connection.login:
+            return HTTPBasicAuth(connection.login, connection.password or "")
+        return None
+
+    def headers(self, connection: Connection) -> dict[str, str]:
+        name = self.extra("key_header")
+        return {name: self.required("password")} if name else {}
+
+    def sources(self) -> list[Source]:
+        """
+        The lists that the connection names.
+
+        :raises Unauthorized: the connection's ``lists`` is wrong; names the line
+        """
+        try:
+            return api.parse_sources(self.required("lists"))
+        except ValueError as error:
+            raise Unauthorized(self.vendor, "connection", str(error)) from None
+
+    @property
+    def stale_after(self) -> timedelta:
+        """A list that nobody could read for so long says nothing about what it does not name."""
+        return timedelta(hours=self.number("stale_after_hours", 48, 1, 24 * 365))
+
+    def refresh(self, source: Source, *, now: datetime, not_before: timedelta) -> dict[str, Any]:
+        """
+        The newest good copy of a list: asks when it was last asked for, with or without success, longer ago than
+        ``not_before``.
+
+        :return: ``{name, format, score, location, uri, entries, digest, body_digest, broken, broken_uri, etag,
+            last_modified, fetched_at}``; ``fetched_at`` is when the provider last said that this is its list
+        :raises Unavailable, RateLimited, Unexpected: the list cannot be read and there is no copy to go on with
+        """
+        place = settings.archive() / "lists" / source.name
+        current, asked_at = self._current(place, source)
+        if current and asked_at and now - asked_at < not_before:
+            return current
+        try:
+            content, etag, last_modified = self._download(source, current)
+            if content is None and current:
+                current = {**current, "fetched_at": now.isoformat()}
+            else:
+                current = self._keep(place, source, content or b"", etag, last_modified, current, now)
+        except (Unavailable, RateLimited, Unexpected) as error:
+            if not current:
+                raise
+            self._go_on_with(current, error)
+        state = {"reference": current, "asked_at": now.isoformat()}
+        settings.archive_write(place / "current.json", json.dumps(state).encode())
+        return current
+
+    def load(self, reference: dict[str, Any]) -> list[str]:
+        """
+        The entries of a copy.
+
+        :raises Unexpected: it is not there any more, or not whole
+        """
+        try:
+            return gzip.decompress(ObjectStoragePath(reference["uri"]).read_bytes()).decode().splitlines()
+        except (OSError, EOFError, zlib.error, ValueError) as error:
+            problem = f"the copy cannot be read: {type(error).__name__}"
+            raise Unexpected(self.vendor, f"list {reference['name']}", problem) from None
+
+    def ping(self) -> str:
+        found = []
+        for source in self.sources():
+            content, _, _ = self._download(source, None)
+            found.append(f"{source.name} {len(api.parse_list(source, content or b'').entries)}")
+        return f"{len(found)} lists can be read, entries: {', '.join(found)}"
+
+    def _go_on_with(self, current: dict[str, Any], error: VendorError) -> None:
+        """A provider that is down is usual; a list that is not as it was needs a person."""
+        say = self.log.error if isinstance(error, Unexpected) else self.log.warning
+        say("List %s: %s. Going on with the copy of %s", current["name"], error, current["fetched_at"])
+
+    @staticmethod
+    def _current(place: ObjectStoragePath, source: Source) -> tuple[dict[str, Any] | None, datetime | None]:
+        """The last good copy, and when the list was last asked for."""
+        path = place / "current.json"
+        if not path.exists():
+            return None, None
+        try:
+            state: dict[str, Any] = json.loads(path.read_bytes())
+            current, asked_at = state["reference"], datetime.fromisoformat(state["asked_at"])
+        except (ValueError, KeyError):  # a worker that was killed while it wrote: as good as no copy
+            return None, None
+        # A list that is now read from elsewhere or counts differently starts anew.
+        return (current, asked_at) if all(current.get(k) == v for k, v in asdict(source).items()) else (None, None)
+
+    def _download(self, source: Source, current: dict[str, Any] | None) -> tuple[bytes | None, str | None, str | None]:
+        """Content (None: unchanged), ETag, Last-Modified."""
+        largest = self.number("largest_megabytes", 32, 1, 1024) * 2**20
+        if not source.is_http:
+            operation = f"list {source.name}"
+            return read_object(self.vendor, operation, source.location, largest_bytes=largest), None, None
+        known = current or {}
+        request = api.list_request(
+            source, etag=known.get("etag"), last_modified=known.get("last_modified"), largest_bytes=largest
+        )
+        response = self.exchange(request)
+        if response.status == 304 and current:
+            return None, None, None
+        response = self.accept(request, response)
+        return response.body, response.headers.get("etag"), response.headers.get("last-modified")
+
+    def _keep(
+        self,
+        place: ObjectStoragePath,
+        source: Source,
+        content: bytes,
+        etag: str | None,
+        last_modified: str | None,
+        before: dict[str, Any] | None,
+        now: datetime,
+    ) -> dict[str, Any]:
+        entries, broken = api.parse_list(source, content)
+        largest_loss = self.number("largest_loss", 50, 0, 100)
+        if before and 100 * len(entries) < before["entries"] * (100 - largest_loss):
+            problem = (
+                f"shrank from {before['entries']} to {len(entries)} entries: more likely cut than cleaned "
+                f"(largest_loss is {largest_loss} %)"
+            )
+            raise Unexpected(self.vendor, f"list {source.name}", problem)
+        name = digest(entries)
+        uri = settings.archive_write(place / f"{name[:16]}.txt.gz", gzip.compress("\n".join(entries).encode(), mtime=0))
+        broken_uri = None
+        if broken:
+            aside = "\n".join(broken[: api.MOST_BROKEN_KEPT]).encode("utf-8", "replace")
+            broken_uri = settings.archive_write(place / f"{name[:16]}.broken.txt.gz", gzip.compress(aside, mtime=0))
+            self.log.warning("List %s: %d lines could not be read; kept at %s", source.name, len(broken), broken_uri)
+        self.log.info("List %s: %d entries, copy %s", source.name, len(entries), one_line(uri))
+        return {
+            **asdict(source),
+            "uri": uri,
+            "entries": len(entries),
+            "digest": name,
+            "body_digest": hashlib.sha256(content).hexdigest(),
+            "broken": len(broken),
+            "broken_uri": broken_uri,
+            "etag": etag,
+            "last_modified": last_modified,
+            "fetched_at": now.isoformat(),
+        }
+
+    def secrets(self, connection: Connection) -> Iterable[str | None]:
+        basic = base64.b64encode(f"{connection.login}:{connection.password}".encode()).decode()
+        return [connection.password, basic if connection.login else None]

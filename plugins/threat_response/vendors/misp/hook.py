@@ -1,0 +1,97 @@
+"""MISP: credentials and verbs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from airflow.sdk import Connection
+
+from include.soar.model import Observable, ObservableType, Reputation
+from include.soar.vendor.errors import Rejected, Unauthorized, Unexpected
+from include.soar.vendor.wire import Request, Response
+from threat_response.transport.hook import VendorHook
+from threat_response.vendors.misp import api
+
+#: Asked about by *Test connection*: a value of the documentation ranges, which no event should name.
+NOBODY = Observable(type=ObservableType.IPV4, value="192.0.2.1")
+
+
+class MispHook(VendorHook):
+    """
+    Ask a MISP instance. Connection: ``host`` (with the path, where MISP lies in one), the user's authentication key
+    as ``password``, and what counts in the extra: ``published_only``, ``warning_lists``, ``last``.
+    """
+
+    vendor = api.VENDOR
+    conn_type = "misp"
+    default_conn_name = "misp_default"
+    hook_name = "MISP"
+
+    def headers(self, connection: Connection) -> dict[str, str]:
+        # Without Accept MISP answers as to a browser: with a redirect to its login.
+        return {"Authorization": self.required("password"), "Accept": "application/json"}
+
+    def accept(self, request: Request, response: Response) -> Response:
+        if api.is_unknown_key(response):
+            problem = "MISP does not know the key, or the key's user may not use the API"
+            raise Unauthorized(self.vendor, request.operation, problem)
+        if api.may_not_search(response):
+            # MISP says 405; 403 is what everybody else says, and what names the cause to the person who tests.
+            problem = "the key's role may not search by the API (its rate limit is 0)"
+            raise Unauthorized(self.vendor, request.operation, problem, status=403)
+        return super().accept(request, api.with_retry_after(response))
+
+    def search(self, observables: Sequence[Observable]) -> list[Reputation]:
+        """
+        What MISP says about each of these values; one call for all of them, and one for each further page.
+
+        :raises Rejected: MISP refuses the list; one of its values may be the reason
+        :raises Unexpected: also when the pages do not end
+        """
+        page_size = self.number("page_size", api.PAGE_SIZE, 1, 10_000)
+        pages: list[Response] = []
+        found: dict[str, api.Attribute] = {}
+        while True:
+            pages.append(self._page(observables, page=len(pages) + 1, page_size=page_size))
+            attributes = api.parse_page(pages[-1])
+            if api.is_last_page(pages[-1], len(attributes), page_size=page_size):
+                break
+            if attributes and found.keys() >= {attribute.uuid for attribute in attributes}:
+                raise Unexpected(self.vendor, "restSearch", f"page {len(pages)} repeats what came before")
+            found |= {attribute.uuid: attribute for attribute in attributes}
+        found |= {attribute.uuid: attribute for attribute in attributes}
+        return api.reputations(
+            observables,
+            found.values(),
+            body_digest=api.digest(pages),
+            page_of=lambda event_id: f"{self.url}/events/view/{event_id}",
+            known_at=datetime.now(UTC),
+        )
+
+    @property
+    def values_a_call(self) -> int:
+        return self.number("values_a_call", api.VALUES_A_CALL, 1, 1000)
+
+    def ping(self) -> str:
+        api.parse_page(self._page([NOBODY], page=1, page_size=1))
+        version = api.parse_version(self.send(api.version_request()))
+        return f"the key may search; MISP {version}"
+
+    def _page(self, observables: Sequence[Observable], *, page: int, page_size: int) -> Response:
+        request = api.search_request(
+            observables,
+            page=page,
+            page_size=page_size,
+            published_only=bool(self.extra("published_only", True)),
+            warning_lists=bool(self.extra("warning_lists", True)),
+            last=self.extra("last"),
+        )
+        try:
+            return self.send(request)
+        except Rejected as error:
+            if error.status in api.VALUE_STATUSES:
+                raise
+            raise Unexpected(
+                self.vendor, request.operation, error.reason, status=error.status, request_id=error.request_id
+            ) from None

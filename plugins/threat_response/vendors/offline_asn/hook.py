@@ -1,0 +1,35 @@
+"""The offline table of autonomous systems: where it lies."""
+
+from __future__ import annotations
+
+import hashlib
+
+from threat_response.transport.hook import VendorHook
+from threat_response.transport.objects import read_object
+from threat_response.vendors.offline_asn import api
+
+
+class OfflineAsnHook(VendorHook):
+    """Read the table. Connection: extra ``table``, a path or an object-storage URL. Nobody is asked anything."""
+
+    vendor = api.VENDOR
+    conn_type = "offline_asn"
+    default_conn_name = "offline_asn_default"
+    hook_name = "Offline AS table"
+
+    def load(self) -> tuple[api.OriginTable, str]:
+        """
+        The table, and the SHA-256 of its file.
+
+        :raises Unavailable, Unauthorized: the file cannot be read
+        :raises Unexpected: it is no such table
+        """
+        location = self.required("table")
+        if location.startswith("/"):
+            location = f"file://{location}"
+        content = read_object(self.vendor, "table", location, largest_bytes=api.LARGEST_FILE)
+        return api.parse_table(content), hashlib.sha256(content).hexdigest()
+
+    def ping(self) -> str:
+        table, _ = self.load()
+        return f"the table holds {len(table):,} ranges"

@@ -1,0 +1,190 @@
+"""Splunk's KV store without I/O. https://docs.splunk.com/Documentation/Splunk/latest/RESTREF/RESTkvstore
+
+The watchlist is a collection with one document an observable, keyed by it, so that writing twice changes nothing.
+A document never expires by itself: a search has to compare ``expires_at``, and the lift workflow removes it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import quote
+
+from pydantic import TypeAdapter, ValidationError
+
+from include.soar.model import Indicator
+from include.soar.vendor.errors import Unexpected
+from include.soar.vendor.wire import Request, Response, VendorShape, decode, first_problem, load_json
+
+VENDOR = "splunk"
+
+#: The mark of our documents. One without it belongs to somebody else and is never changed.
+OUR_SOURCE = "threat-response"
+
+#: ``batch_save`` takes 1,000 documents by default (limits.conf, ``max_documents_per_batch_save``).
+DOCUMENTS_PER_WRITE = 500
+#: The operation that needs no authorization, since it gets one.
+LOGIN = "login"
+#: The connection's extras that say where the watchlist is, and their defaults.
+PLACE = {"owner": "nobody", "app": "search", "collection": "threat_watchlist"}
+# INFERRED:
+#: A query travels in the URL: keys of one look together are at most about this long.
+QUERY_BYTES = 4_000
+#: Creating a collection that somebody else has just created.
+EXISTS_ALREADY = 409
+
+Document = dict[str, Any]
+
+
+class SessionKey(VendorShape):
+    sessionKey: str
+
+
+def login_request(username: str, password: str) -> Request:
+    form = {"username": username, "password": password, "output_mode": "json"}
+    return Request("POST", "/services/auth/login", operation=LOGIN, form=form)
+
+
+def parse_login(response: Response) -> str:
+    return decode(VENDOR, "login", SessionKey, response.body).sessionKey
+
+
+def _path(owner: str, app: str, *parts: str) -> str:
+    return "/".join(["/servicesNS", *(quote(p, safe="") for p in (owner, app)), "storage/collections", *parts])
+
+
+class Place:
+    """Where the watchlist is: owner, app and collection; the requests to it."""
+
+    def __init__(self, owner: str, app: str, collection: str) -> None:
+        self.app = app
+        self.collection = collection
+        name = quote(collection, safe="")
+        self._config = _path(owner, app, "config")
+        self._data = _path(owner, app, "data", name)
+        self._name = name
+
+    def exists_request(self) -> Request:
+        params = (("output_mode", "json"),)
+        return Request("GET", f"{self._config}/{self._name}", operation="find collection", params=params)
+
+    def create_request(self) -> Request:
+        form = {"name": self.collection, "output_mode": "json"}
+        return Request("POST", self._config, operation="create collection", form=form, writes=True)
+
+    def query_request(self, keys: Sequence[str]) -> Request:
+        query = json.dumps({"$or": [{"_key": key} for key in keys]}, separators=(",", ":"))
+        return Request("GET", self._data, operation="query", params=(("query", query),))
+
+    def save_request(self, documents: Sequence[Document]) -> Request:
+        return Request("POST", f"{self._data}/batch_save", operation="batch_save", json=list(documents), writes=True)
+
+
+_DOCUMENTS = TypeAdapter(list[dict[str, Any]])
+_KEYS = TypeAdapter(list[str])
+
+
+def parse_query(response: Response) -> dict[str, Document]:
+    """Documents by key, without what Splunk adds (``_user``)."""
+    found = {}
+    for document in _read("query", _DOCUMENTS, response):
+        key = document.get("_key")
+        if not isinstance(key, str):
+            raise Unexpected(VENDOR, "query", "a document has no _key")
+        found[key] = {name: value for name, value in document.items() if name != "_user"}
+    return found
+
+
+def check_saved(response: Response) -> None:
+    """:raises Unexpected: the answer is not the list of keys (which documents are there is read back anyway)"""
+    _read("batch_save", _KEYS, response)
+
+
+def _read(operation: str, shape: TypeAdapter[Any], response: Response) -> Any:
+    try:
+        return shape.validate_python(load_json(VENDOR, operation, response.body))
+    except ValidationError as error:
+        raise Unexpected(VENDOR, operation, f"answer is not as documented: {first_problem(error)}") from None
+
+
+# --- documents ----------------------------------------------------------------------------------------------
+
+
+def document_for(indicator: Indicator, incidents: Sequence[str]) -> Document:
+    """
+    ``expires_at`` is in epoch seconds, for ``where expires_at > now()``; ``expires_at_iso`` is the same for a
+    person. No name has a dot in it: the KV store would take it for a path.
+    """
+    expires_at = int(indicator.expires_at.timestamp())
+    return {
+        "_key": indicator.observable.key,
+        "value": indicator.observable.value,
+        "type": indicator.observable.type.value,
+        "confidence": indicator.confidence,
+        "reasons": list(indicator.reasons),
+        "first_seen_at": _iso(indicator.first_seen_at),
+        "last_seen_at": _iso(indicator.last_seen_at),
+        "expires_at": expires_at,
+        "expires_at_iso": _iso(datetime.fromtimestamp(expires_at, UTC)),
+        "incidents": sorted(incidents),
+        "source": OUR_SOURCE,
+    }
+
+
+def ours(document: Mapping[str, Any]) -> bool:
+    return document.get("source") == OUR_SOURCE
+
+
+def merge(old: Document, new: Document) -> Document:
+    """
+    What the watchlist should hold, given what it holds: all incidents, the longest time, the widest sighting, the
+    judgement of the later sighting, and every field that a person added.
+
+    :raises Unexpected: ours, but not as we write it
+    """
+    try:
+        later = new if new["last_seen_at"] >= old["last_seen_at"] else old
+        longer = new if new["expires_at"] >= old["expires_at"] else old
+        return {
+            **old,
+            **new,
+            "confidence": later["confidence"],
+            "reasons": later["reasons"],
+            "first_seen_at": min(old["first_seen_at"], new["first_seen_at"]),
+            "last_seen_at": later["last_seen_at"],
+            "expires_at": longer["expires_at"],
+            "expires_at_iso": longer["expires_at_iso"],
+            "incidents": sorted({*old["incidents"], *new["incidents"]}),
+        }
+    except (KeyError, TypeError) as error:
+        raise Unexpected(VENDOR, "query", f"a document of ours is not as we write it: {type(error).__name__}") from None
+
+
+def ends_at(document: Document) -> datetime:
+    return datetime.fromtimestamp(document["expires_at"], UTC)
+
+
+def query_chunks(keys: Iterable[str]) -> list[list[str]]:
+    result: list[list[str]] = []
+    size = 0
+    for key in keys:
+        length = len(quote(json.dumps({"_key": key})))
+        if not result or size + length > QUERY_BYTES:
+            result.append([])
+            size = 0
+        result[-1].append(key)
+        size += length
+    return result
+
+
+def write_chunks(documents: Sequence[Document]) -> list[list[Document]]:
+    return [
+        list(documents[start : start + DOCUMENTS_PER_WRITE]) for start in range(0, len(documents), DOCUMENTS_PER_WRITE)
+    ]
+
+
+def _iso(instant: datetime) -> str:
+    """Of one width, so that texts order as times do."""
+    return instant.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,115 @@
+"""Splunk: credentials and verbs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from functools import cached_property
+from urllib.parse import urlsplit
+
+from include.soar.vendor.errors import Rejected, Unauthorized, VendorError
+from include.soar.vendor.wire import Request, Response
+from threat_response.transport.hook import VendorHook, hide
+from threat_response.vendors.splunk import api
+
+#: For connecting, and for every wait for bytes.
+TIMEOUT_SECONDS = 60.0
+_NAME = re.compile(r"[A-Za-z0-9_-]+")
+
+
+class SplunkHook(VendorHook):
+    """
+    Keep a watchlist in a KV-store collection.
+
+    Connection: ``host`` and ``port`` of the management port (https://splunk.example, 8089); a token as ``password``,
+    or a user as ``login`` with the ``password``; optional extras ``app`` (search), ``owner`` (nobody),
+    ``collection`` (threat_watchlist).
+    """
+
+    vendor = api.VENDOR
+    conn_type = "splunk"
+    default_conn_name = "splunk_default"
+    hook_name = "Splunk KV store"
+
+    @cached_property
+    def authorization(self) -> str:
+        """A token as it is, or a session key for login and password."""
+        if self.connection.login:
+            key = api.parse_login(self.send(api.login_request(self.required("login"), self.required("password"))))
+            hide(key)
+            return f"Splunk {key}"
+        return f"Bearer {self.required('password')}"
+
+    def exchange(self, request: Request) -> Response:
+        request = replace(request, timeout_seconds=TIMEOUT_SECONDS)
+        if request.operation != api.LOGIN:
+            request = replace(request, headers={**request.headers, "Authorization": self.authorization})
+        return super().exchange(request)
+
+    @cached_property
+    def place(self) -> api.Place:
+        names = {name: str(self.extra(name, default)) for name, default in api.PLACE.items()}
+        for name, value in names.items():
+            if not _NAME.fullmatch(value):
+                problem = f"{name} of connection {self.conn_id!r} is not letters, digits, - and _"
+                raise Unauthorized(self.vendor, "connection", problem)
+        return api.Place(**names)
+
+    def has_collection(self) -> bool:
+        try:
+            self.send(self.place.exists_request())
+        except Rejected as error:
+            if error.status == 404:
+                return False
+            raise
+        return True
+
+    def create_collection(self) -> None:
+        try:
+            self.send(self.place.create_request())
+        except Rejected as error:
+            if error.status != api.EXISTS_ALREADY:
+                raise
+        else:
+            self.log.info("Created the collection %s", self.place.collection)
+
+    def read(self, keys: Iterable[str]) -> dict[str, api.Document]:
+        """Those that exist, by key."""
+        found: dict[str, api.Document] = {}
+        for chunk in api.query_chunks(keys):
+            found |= api.parse_query(self.send(self.place.query_request(chunk)))
+        return found
+
+    def save(self, documents: Sequence[api.Document]) -> tuple[dict[str, str], VendorError | None]:
+        """
+        Insert or replace, in chunks. The vendor stops at the first bad document, so a refused chunk is halved until
+        the bad document stands alone; those saved twice on the way are the same.
+
+        :return: why each refused key was refused, and what stopped the writing, if anything. What was written
+            before stays written: read to know.
+        """
+        refused: dict[str, str] = {}
+        try:
+            for chunk in api.write_chunks(documents):
+                self._save(chunk, refused)
+        except VendorError as error:
+            return refused, error
+        return refused, None
+
+    def ping(self) -> str:
+        where = f"app {self.place.app} of {urlsplit(self.url).hostname}"
+        if self.has_collection():
+            return f"the collection {self.place.collection} is in {where}. Writing was not tried"
+        return f"{where} answers; the collection {self.place.collection} is not there yet and will be created"
+
+    def _save(self, chunk: list[api.Document], refused: dict[str, str]) -> None:
+        try:
+            api.check_saved(self.send(self.place.save_request(chunk)))
+        except Rejected as error:
+            if len(chunk) == 1:
+                refused[chunk[0]["_key"]] = error.reason
+                return
+            half = len(chunk) // 2
+            self._save(chunk[:half], refused)
+            self._save(chunk[half:], refused)

@@ -1,0 +1,272 @@
+"""TAXII: where its collections lie, and our copy of each."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import hashlib
+import json
+import zlib
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Any
+
+from airflow.sdk import Connection, ObjectStoragePath
+from requests.auth import AuthBase, HTTPBasicAuth
+
+from include.soar.model import digest
+from include.soar.vendor.errors import RateLimited, Unauthorized, Unavailable, Unexpected, VendorError, one_line
+from include.soar.vendor.wire import Request, Response
+from threat_response.runtime import settings
+from threat_response.transport.hook import VendorHook
+from threat_response.vendors.taxii import api
+from threat_response.vendors.taxii.api import Collection, State
+
+#: How a key goes into ``Authorization``.
+SCHEMES = {"bearer": "Bearer ", "token": "Token "}
+
+
+class TaxiiHook(VendorHook):
+    """
+    Read the collections of a TAXII 2.1 server, and keep a copy of each in the archive.
+
+    Connection: ``host``; ``login`` and ``password`` (Basic), or a key as ``password`` with extra ``auth`` bearer,
+    token or header; in the extra optionally ``discovery_path``, ``api_root``, ``collections``, ``page_size``,
+    ``first_days``, ``stale_after_hours``.
+    """
+
+    vendor = api.VENDOR
+    conn_type = "taxii"
+    default_conn_name = "taxii_default"
+    hook_name = "TAXII 2.1 server"
+
+    def auth(self, connection: Connection) -> AuthBase | None:
+        if self.extra("auth", "basic") == "basic" and connection.login:
+            return HTTPBasicAuth(connection.login, connection.password or "")
+        return None
+
+    def headers(self, connection: Connection) -> dict[str, str]:
+        kind = self.extra("auth", "basic")
+        if kind == "basic":
+            return {}
+        if kind == "header":
+            return {self.required("key_header"): self.required("password")}
+        if kind not in SCHEMES:
+            raise Unauthorized(self.vendor, "connection", f"auth {kind!r} is not basic, bearer, token or header")
+        return {"Authorization": SCHEMES[kind] + self.required("password")}
+
+    def secrets(self, connection: Connection) -> Iterable[str | None]:
+        basic = base64.b64encode(f"{connection.login}:{connection.password}".encode()).decode()
+        return [connection.password, basic if connection.login else None]
+
+    def accept(self, request: Request, response: Response) -> Response:
+        if response.status == 406:
+            raise Unexpected(self.vendor, request.operation, f"the server does not speak {api.ACCEPT}", status=406)
+        response = super().accept(request, response)
+        api.check_media_type(request.operation, response)
+        return response
+
+    def collections(self) -> list[Collection]:
+        """
+        The collections to read: those that the connection names by id or title, else every readable one.
+
+        :raises Unauthorized: there is none, or the connection names one that is not there or may not be read
+        """
+        root = self._root()
+        readable, closed = api.parse_collections(root, self.send(api.collections_request(root)))
+        wanted = [name.strip() for name in str(self.extra("collections", "")).split("|") if name.strip()]
+        if not readable:
+            # The silence of no collection would pass for "not listed".
+            raise Unauthorized(self.vendor, "collections", f"no collection at {root} may be read", status=403)
+        if not wanted:
+            if closed:
+                self.log.info("TAXII: %d collections may not be read: %s", len(closed), one_line("; ".join(closed)))
+            return readable
+        missing = [name for name in wanted if not any(name in (c.id, c.title) for c in readable)]
+        if missing:
+            there = "; ".join(collection.title for collection in readable)
+            problem = f"no readable collection {missing[0]!r}; there are: {there}"
+            raise Unauthorized(self.vendor, "connection", problem)
+        return [c for c in readable if c.id in wanted or c.title in wanted]
+
+    @property
+    def stale_after(self) -> timedelta:
+        """A collection that nobody could read for so long says nothing about what it does not name."""
+        return timedelta(hours=self.number("stale_after_hours", 48, 1, 24 * 365))
+
+    def refresh(self, *, now: datetime, not_before: timedelta, full_after: timedelta) -> list[dict[str, Any]]:
+        """
+        Our copies of all collections, brought up to date: only what was added since is read, and everything anew when
+        a copy was last read in full longer than ``full_after`` ago, since TAXII does not tell of deletions.
+
+        A collection that cannot be read now is replaced by its last good copy. One without a copy costs itself only:
+        its reference has no ``uri``.
+
+        :param not_before: when the server was last asked, with or without success, more recently than that, it is not
+            asked now
+        :return: ``{root, collection, title, uri, digest, indicators, readable, unreadable, added_after, fetched_at,
+            full_at}`` or ``{root, collection, title, uri, problem}`` for each
+        :raises VendorError: nothing can be read and there is no copy to go on with
+        """
+        wanted = {name: self.extra(name) for name in ("discovery_path", "api_root", "collections", "first_days")}
+        place = settings.archive() / "taxii" / digest([self.url, wanted])[:16]
+        references, asked_at = self._current(place)
+        if references and asked_at and now - asked_at < not_before:
+            return references
+        before = {(r["root"], r["collection"]): r for r in references if r["uri"]}
+        try:
+            collections = self.collections()
+        except (Unavailable, RateLimited, Unexpected) as error:
+            if not before:
+                raise
+            self._tell("The server's collections", error, "Going on with the copies there are")
+        else:
+            failures: list[VendorError] = []
+            references = []
+            for collection in collections:
+                current = before.get((collection.root, collection.id))
+                try:
+                    reference = self._bring_up_to_date(place, collection, current, now=now, full_after=full_after)
+                except Unauthorized:  # a person must act
+                    raise
+                except VendorError as error:
+                    reference = self._go_on_with(collection, current, error)
+                    failures += [error] if current is None else []
+                references.append(reference)
+            if failures and len(failures) == len(references):
+                raise failures[0]
+        state = {"references": references, "asked_at": now.isoformat()}
+        settings.archive_write(place / "current.json", json.dumps(state).encode())
+        return references
+
+    def load(self, reference: dict[str, Any]) -> State:
+        """
+        The records of a copy.
+
+        :raises Unexpected: it is not there any more, or not whole
+        """
+        try:
+            return api.load(gzip.decompress(ObjectStoragePath(reference["uri"]).read_bytes()))
+        except (OSError, EOFError, zlib.error, ValueError, KeyError) as error:
+            problem = f"the copy cannot be read: {type(error).__name__}"
+            raise Unexpected(self.vendor, "objects", problem) from None
+
+    def ping(self) -> str:
+        found = self.collections()
+        titles = one_line("; ".join(collection.title for collection in found), 150)
+        return f"{len(found)} collections can be read at {self._root()}: {titles}"
+
+    def _root(self) -> str:
+        """
+        The API root's path: the connection's, else the server's default, else its only one.
+
+        :raises Unauthorized: the server has several and neither names one
+        """
+        path = self.extra("discovery_path", api.DISCOVERY_PATH)
+        if named := self.extra("api_root"):
+            return api.root_path(named, url=self.url, discovery_path=path)
+        found = api.parse_discovery(self.send(api.discovery_request(path)))
+        chosen = found.default or (found.api_roots[0] if len(found.api_roots) == 1 else None)
+        if chosen is None:
+            there = "; ".join(found.api_roots) or "none"
+            raise Unauthorized(self.vendor, "connection", f"connection {self.conn_id!r} has no api_root: {there}")
+        if api.is_elsewhere(chosen, url=self.url):
+            self.log.warning("TAXII: the server names its API root at another host; ours is asked for that path")
+        return api.root_path(chosen, url=self.url, discovery_path=path)
+
+    @staticmethod
+    def _current(place: ObjectStoragePath) -> tuple[list[dict[str, Any]], datetime | None]:
+        """The last references, and when the server was last asked."""
+        path = place / "current.json"
+        if not path.exists():
+            return [], None
+        try:
+            state: dict[str, Any] = json.loads(path.read_bytes())
+            return list(state["references"]), datetime.fromisoformat(state["asked_at"])
+        except (ValueError, KeyError):  # a worker that was killed while it wrote: as good as no copy
+            return [], None
+
+    def _bring_up_to_date(
+        self,
+        place: ObjectStoragePath,
+        collection: Collection,
+        current: dict[str, Any] | None,
+        *,
+        now: datetime,
+        full_after: timedelta,
+    ) -> dict[str, Any]:
+        state, start = None, None
+        if current and now - datetime.fromisoformat(current["full_at"]) < full_after:
+            try:
+                state, start = self.load(current), current["added_after"]
+            except Unexpected as error:
+                self.log.warning("Collection %s: %s. Reading all of it", one_line(collection.title, 100), error)
+        in_full = state is None
+        state, added_after = self._download(collection, state or {}, start, now)
+        known = api.count(state)
+        if current and in_full and known.indicators < current["indicators"] * api.SMALLEST_SHARE:
+            problem = f"shrank from {current['indicators']} to {known.indicators} indicators: more likely broken"
+            raise Unexpected(self.vendor, "objects", problem)
+        content = api.dump(state)
+        name = hashlib.sha256(content).hexdigest()
+        return {
+            **self._identity(collection),
+            "uri": settings.archive_write(place / f"{name[:16]}.jsonl.gz", gzip.compress(content, mtime=0)),
+            "digest": name,
+            **known.model_dump(),
+            "added_after": added_after,
+            "fetched_at": now.isoformat(),
+            "full_at": now.isoformat() if in_full or current is None else current["full_at"],
+        }
+
+    def _go_on_with(self, collection: Collection, current: dict[str, Any] | None, error: VendorError) -> dict[str, Any]:
+        name = f"Collection {one_line(collection.title, 100)}"
+        if current is None:
+            self.log.error("%s is left out: %s", name, error)
+            return {**self._identity(collection), "uri": None, "problem": error.reason}
+        self._tell(name, error, f"Going on with the copy of {current['fetched_at']}")
+        return current
+
+    def _tell(self, what: str, error: VendorError, then: str) -> None:
+        """A server that is down is usual; one that is not as it was needs a person."""
+        say = self.log.error if isinstance(error, Unexpected) else self.log.warning
+        say("%s: %s. %s", what, error, then)
+
+    @staticmethod
+    def _identity(collection: Collection) -> dict[str, str]:
+        return {"root": collection.root, "collection": collection.id, "title": one_line(collection.title, 200)}
+
+    def _download(
+        self, collection: Collection, state: State, start: str | None, now: datetime
+    ) -> tuple[State, str | None]:
+        """
+        The state after this reading, and where the next one goes on. Nothing is kept of a reading that fails.
+
+        :param start: where the former reading ended; None: this is the first one
+        """
+        days = self.number("first_days", 0, 0, 36_500)
+        if start is None and days:
+            start = (now - timedelta(days=days)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        limit = self.number("page_size", api.PAGE_SIZE, 1, 100_000)
+        added_after, last, next_page = start, None, None
+        nameless = objects = 0
+        for _ in range(api.MOST_PAGES):
+            request = api.objects_request(collection, added_after=added_after, next_page=next_page, limit=limit)
+            response = self.send(request)
+            page = api.parse_envelope(response)
+            nameless += api.merge(state, page.objects)
+            objects += len(page.objects)
+            reached = api.date_added_last(response)
+            last = reached or last
+            if not page.more:
+                self.log.info("Collection %s: %d objects read", one_line(collection.title), objects)
+                if nameless:
+                    self.log.warning("Collection %s: %d objects without an id", one_line(collection.title), nameless)
+                return api.forget_lapsed(state, now=now), api.cursor(start, last, now=now)
+            # TAXII 2.1 section 3.5: without `next` a client goes on behind the last object's time.
+            if not page.objects or (page.next is None and reached in (None, added_after)):
+                raise Unexpected(self.vendor, "objects", "says that there is more, and does not say where")
+            if page.next is None:
+                added_after = reached
+            next_page = page.next
+        raise Unexpected(self.vendor, "objects", f"more than {api.MOST_PAGES} pages")

@@ -1,0 +1,60 @@
+"""VirusTotal: credentials and verbs."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from airflow.sdk import Connection
+
+from include.soar.enrich.quota import Quota
+from include.soar.model import Observable, ObservableType, Reputation
+from include.soar.vendor.errors import Unauthorized
+from threat_response.transport.hook import VendorHook
+from threat_response.vendors.virustotal import api
+
+#: A resolver that everybody knows, for *Test connection*.
+_KNOWN = Observable(type=ObservableType.IPV4, value="8.8.8.8")
+
+
+class VirusTotalHook(VendorHook):
+    """Ask VirusTotal. Connection: ``host`` (https://www.virustotal.com), and the API key as ``password``."""
+
+    vendor = api.VENDOR
+    conn_type = "virustotal"
+    default_conn_name = "virustotal_default"
+    hook_name = "VirusTotal"
+    unavailable_statuses = api.UNAVAILABLE_STATUSES
+
+    def headers(self, connection: Connection) -> dict[str, str]:
+        return {"x-apikey": self.required("password"), "Accept": "application/json"}
+
+    @property
+    def quotas(self) -> tuple[Quota, ...]:
+        """What the key may do: a public key's limits, or those that the connection names for a premium one."""
+        plan = str(self.extra("plan", api.PUBLIC))
+        if plan == api.PUBLIC:
+            return api.PUBLIC_QUOTAS
+        if plan != api.PREMIUM:
+            raise Unauthorized(self.vendor, "connection", f"plan {plan!r} is neither public nor premium")
+        named = (("calls_per_minute", timedelta(minutes=1)), ("calls_per_day", timedelta(days=1)))
+        return tuple(
+            Quota("lookup", calls, period) for name, period in named if (calls := self.number(name, 0, 0, 10**9))
+        )
+
+    def lookup(self, observable: Observable) -> Reputation:
+        """
+        What VirusTotal says about one address, domain, URL or file. Costs one of the key's lookups.
+
+        :param observable: ``api.is_known_type`` says whether there is a call for it
+        :raises RateLimited: a quota is spent; the vendor tells neither which one nor until when
+        """
+        request = api.lookup_request(observable)
+        response = self.exchange(request)
+        if response.status == 404:
+            return api.parse_not_found(observable, response, known_at=datetime.now(UTC))
+        return api.parse_lookup(observable, self.accept(request, response), known_at=datetime.now(UTC))
+
+    def ping(self) -> str:
+        # There is no free call that proves the key without carrying it in the path, where logs would keep it.
+        self.lookup(_KNOWN)
+        return "the key works; this test cost one lookup"

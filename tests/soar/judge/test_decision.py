@@ -1,0 +1,610 @@
+"""What is acted on, for how long, what is refused and why, and when a run stops and asks."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from include.soar.judge import caps
+from include.soar.judge.decision import decide
+from include.soar.judge.traffic import address_of, by_address, pseudonym
+from include.soar.model import (
+    Answer,
+    Answered,
+    Approval,
+    Decision,
+    Finding,
+    Indicator,
+    Observable,
+    ObservableType,
+    Observed,
+    Refusal,
+    Reputation,
+    Role,
+    Severity,
+    Standing,
+    Traffic,
+)
+from include.soar.policy.rules import Policy, PolicyError
+from tests.soar.examples import NOW, address, finding, observed, policy, reputation, sighting
+
+EVIL = address("203.0.113.7")
+BOTH = [reputation(EVIL, provider="abuseipdb"), reputation(EVIL, provider="list_feed")]
+
+
+def mail(text: str) -> Observable:
+    return Observable(type=ObservableType.EMAIL, value=text)
+
+
+def network(text: str) -> Observable:
+    return Observable(type=ObservableType.CIDR, value=text)
+
+
+# --- decide ------------------------------------------------------------------------------------------------------
+
+
+def run(
+    findings: list[Finding],
+    reputations: list[Reputation] | None = None,
+    *,
+    items: list[Observed] | None = None,
+    rules: Policy | None = None,
+    **more: Any,
+) -> Decision:
+    by_key: dict[str, list[Reputation]] = {}
+    for one in BOTH if reputations is None else reputations:
+        by_key.setdefault(one.observable.key, []).append(one)
+    return decide(findings, items or [observed(EVIL)], by_key, rules or policy(), **{"now": NOW, **more})
+
+
+def refusal(decision: Decision) -> Refusal:
+    assert decision.indicators == ()
+    (only,) = decision.refusals
+    return only
+
+
+def test_an_attacker_that_two_sources_list_becomes_an_indicator() -> None:
+    early, late = NOW - timedelta(hours=2), NOW - timedelta(hours=1)
+    item = observed(EVIL, sighting(seen=early), sighting("f2", seen=late), sighting("low", seen=NOW))
+    findings = [finding("f1"), finding("f2", severity=Severity.CRITICAL), finding("low", severity=Severity.LOW)]
+    decision = run(findings, items=[item], silent_providers=["list_feed"])
+    assert decision.indicators == (
+        Indicator(
+            observable=EVIL,
+            confidence=96,
+            reasons=decision.verdicts[0].reasons,
+            roles=(Role.ATTACKER,),
+            first_seen_at=early,
+            last_seen_at=late,  # the finding of low priority does not count
+            expires_at=late + timedelta(days=7),
+            finding_uids=("f1", "f2"),
+        ),
+    )
+    assert decision.refusals == ()
+    assert [p.high for p in decision.priorities] == [True, True, False]
+    assert decision.policy_digest == policy().digest
+    assert decision.silent_providers == ("list_feed",)
+
+
+@pytest.mark.parametrize("severity", list(Severity))
+@pytest.mark.parametrize("floor", list(Severity))
+def test_the_priority_of_a_finding(severity: Severity, floor: Severity) -> None:
+    decision = run([finding(severity=severity)], minimum_severity=floor)
+    high = severity.rank >= floor.rank
+    assert decision.priorities[0].high is high
+    assert severity.value in decision.priorities[0].reason
+    assert bool(decision.indicators) is high
+
+
+def test_without_an_override_the_policys_severity_holds() -> None:
+    assert run([finding(severity=Severity.MEDIUM)]).indicators == ()
+    assert run([finding(severity=Severity.HIGH)]).indicators != ()
+
+
+@pytest.mark.parametrize(
+    "reputations",
+    [
+        [],
+        [reputation(EVIL, None, answer=Answer.NOT_CHECKED)],
+        [
+            reputation(EVIL, None, answer=Answer.ERROR),
+            reputation(EVIL, None, provider="list_feed", answer=Answer.ERROR),
+        ],
+        [reputation(EVIL, 0), reputation(EVIL, 0, provider="list_feed")],
+        [reputation(EVIL, 74), reputation(EVIL, 89, provider="list_feed")],  # only suspicious
+        [reputation(EVIL, 100, provider="someone_new")],
+    ],
+    ids=["none", "not checked", "errors", "clean", "suspicious", "no rule"],
+)
+def test_unknown_and_suspicious_are_never_blocked(reputations: list[Reputation]) -> None:
+    decision = run([finding(severity=Severity.CRITICAL)], reputations)
+    assert (decision.indicators, decision.refusals) == ((), ())
+    assert len(decision.verdicts) == 1
+
+
+@pytest.mark.parametrize("role", [Role.CLAIM, Role.VICTIM, Role.INTERNAL, Role.MENTIONED, Role.RESOLVED])
+def test_only_some_roles_are_blocked(tmp_path: Path, role: Role) -> None:
+    rules = policy(tmp_path, "block: {roles: [attacker, destination, payload]}")
+    refused = refusal(run([finding()], items=[observed(EVIL, sighting(role=role))], rules=rules))
+    assert (refused.layer, refused.entry) == ("role", role.value)
+    assert refused.finding_uids == ("f1",)
+
+
+@pytest.mark.parametrize("role", [Role.ATTACKER, Role.DESTINATION, Role.PAYLOAD, Role.RESOLVED])
+def test_the_roles_that_are_blocked(role: Role) -> None:
+    assert run([finding()], items=[observed(EVIL, sighting(role=role))]).indicators[0].roles == (role,)
+
+
+def test_a_claim_neither_prolongs_a_block_nor_adds_weight() -> None:
+    """Whoever writes an address into X-Forwarded-For could otherwise keep somebody else blocked for ever."""
+    seen, claimed = NOW - timedelta(days=3), NOW
+    item = observed(EVIL, sighting("f1", seen=seen), sighting("f2", role=Role.CLAIM, seen=claimed))
+    indicator = run([finding("f1"), finding("f2")], items=[item]).indicators[0]
+    assert (indicator.first_seen_at, indicator.last_seen_at) == (seen, seen)
+    assert indicator.expires_at == seen + timedelta(days=7)
+    assert indicator.roles == (Role.ATTACKER,)
+
+    findings = [finding("f1", severity=Severity.LOW), finding("f2", severity=Severity.CRITICAL)]
+    decision = run(findings, [BOTH[0]], items=[item], minimum_severity=Severity.LOW)
+    assert refusal(decision).layer == "evidence"
+
+
+def test_a_sighting_in_a_finding_of_low_priority_does_not_count() -> None:
+    item = observed(EVIL, sighting("low"), sighting("f1", role=Role.CLAIM))
+    assert refusal(run([finding("low", severity=Severity.LOW), finding("f1")], items=[item])).layer == "role"
+
+
+@pytest.mark.parametrize(
+    ("providers", "severity", "enough"),
+    [
+        (["abuseipdb"], Severity.CRITICAL, False),
+        (["list_feed"], Severity.MEDIUM, False),
+        (["list_feed"], Severity.HIGH, True),  # top grade
+        (["abuseipdb", "list_feed"], Severity.LOW, True),
+    ],
+)
+def test_the_evidence_rule(providers: list[str], severity: Severity, enough: bool) -> None:
+    reputations = [reputation(EVIL, provider=p) for p in providers]
+    decision = run([finding(severity=severity)], reputations, minimum_severity=Severity.LOW)
+    if enough:
+        assert len(decision.indicators) == 1
+    else:
+        assert refusal(decision).layer == "evidence"
+        assert providers[0] in refusal(decision).reason
+
+
+@pytest.mark.parametrize(
+    ("value", "layer"),
+    [
+        ("192.0.2.1", "own"),
+        ("198.51.100.201", "partner"),
+        ("192.0.2.53", "well-known"),
+        ("10.0.0.1", "special-purpose"),
+    ],
+)
+def test_a_protected_address_is_refused_whatever_speaks_against_it(value: str, layer: str) -> None:
+    item = observed(address(value))
+    reputations = [reputation(item.observable, provider=p) for p in ("abuseipdb", "list_feed")]
+    refused = refusal(run([finding(severity=Severity.CRITICAL)], reputations, items=[item]))
+    assert refused.layer == layer
+    assert refused.reason
+
+
+def test_an_attack_from_a_protected_address_is_told_though_nobody_is_asked_about_it() -> None:
+    own = address("198.51.100.130")
+    silent = reputation(own, None, answer=Answer.NOT_APPLICABLE)
+    [refusal] = run([finding()], [silent], items=[observed(own)]).refusals
+    assert (refusal.layer, refusal.list_name) == ("well-known", "policy.yaml never_block.well_known.networks")
+    claimed = observed(own, sighting(role=Role.CLAIM))
+    assert run([finding()], [silent], items=[claimed]).refusals == ()
+    assert run([finding(severity=Severity.LOW)], [silent], items=[observed(own)]).refusals == ()
+
+
+@pytest.mark.parametrize(("age", "planned"), [(timedelta(days=6, hours=23), True), (timedelta(days=7), False)])
+def test_what_was_seen_too_long_ago_may_be_someone_elses(age: timedelta, planned: bool) -> None:
+    decision = run([finding()], items=[observed(EVIL, sighting(seen=NOW - age))])
+    assert bool(decision.indicators) is planned
+    if not planned:
+        assert refusal(decision).layer == "expired"
+
+
+def test_a_type_without_a_time_to_live_is_not_blocked() -> None:
+    item = observed(mail("a@evil.example"))
+    reputations = [reputation(item.observable, provider="list_feed")]
+    assert refusal(run([finding()], reputations, items=[item])).layer == "type"
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["203.0.113.7", "192.0.2.1", "10.0.0.1", "2001:db8::1", "198.51.100.200"]),
+            st.sampled_from(list(Role)),
+            st.integers(0, 20),
+            st.sampled_from(list(Severity)),
+            st.sampled_from([None, 0, 50, 80, 100]),
+            st.sampled_from([None, 0, 60, 100]),
+        ),
+        max_size=5,
+        unique_by=lambda row: row[0],
+    )
+)
+def test_whatever_happens_a_block_is_earned_allowed_and_ends(rows: list[Any]) -> None:
+    findings, items, reputations = [], [], []
+    for number, (value, role, days, severity, first, second) in enumerate(rows):
+        uid, observable = f"f{number}", address(value)
+        findings.append(finding(uid, severity=severity))
+        items.append(observed(observable, sighting(uid, role, NOW - timedelta(days=days))))
+        for provider, score in (("abuseipdb", first), ("list_feed", second)):
+            silence = Answer.NOT_CHECKED if score is None else None
+            reputations.append(reputation(observable, score, provider=provider, answer=silence))
+    decision = run(findings, reputations, items=items or [observed(EVIL)])
+    rules = policy()
+    for indicator in decision.indicators:
+        assert rules.gate_at(NOW).check(indicator.observable) is None
+        assert set(indicator.roles) <= rules.block.roles
+        assert NOW < indicator.expires_at <= NOW + timedelta(days=7)
+        assert indicator.finding_uids
+        verdict = next(v for v in decision.verdicts if v.observable == indicator.observable)
+        assert verdict.standing is Standing.MALICIOUS
+    acted = {i.observable for i in decision.indicators}
+    assert not acted & {r.observable for r in decision.refusals}
+    assert decision == Decision.model_validate(decision.to_json())
+
+
+# --- addresses that many share -----------------------------------------------------------------------------------
+
+SHARED = "block: {shared_address: {distinct_users: 3, good_requests: 100, good_share: 0.5}}"
+
+
+def seen_with(uid: str, *users: str, severity: Severity = Severity.LOW, **counts: Any) -> Finding:
+    return finding(uid, severity=severity, traffic=(Traffic(address=EVIL.value, users=users, **counts),))
+
+
+def of_traffic(tmp_path: Path, *findings: Finding, observable: Observable = EVIL, changes: str = SHARED) -> Decision:
+    """The attacker's own finding, and what the others say about its address."""
+    items = [observed(observable, *(sighting(f.uid) for f in (finding("f1"), *findings)))]
+    reputations = [reputation(observable, provider=p) for p in ("abuseipdb", "list_feed")]
+    return run([finding("f1"), *findings], reputations, items=items, rules=policy(tmp_path, changes))
+
+
+@pytest.mark.parametrize(("number", "blocked"), [(2, True), (3, False)])
+def test_many_users_in_little_findings_protect_an_address(tmp_path: Path, number: int, blocked: bool) -> None:
+    decision = of_traffic(tmp_path, *(seen_with(f"low{n}", f"user{n}") for n in range(number)))
+    assert bool(decision.indicators) is blocked
+    if not blocked:
+        refused = refusal(decision)
+        assert (refused.layer, refused.list_name, refused.entry) == ("shared", "block.shared_address", "distinct_users")
+        assert refused.finding_uids == ("f1",)
+        assert "3 different users" in refused.reason
+
+
+def test_the_same_user_in_many_findings_is_one(tmp_path: Path) -> None:
+    assert of_traffic(tmp_path, *(seen_with(f"low{n}", "a", "b") for n in range(20))).indicators
+
+
+@pytest.mark.parametrize(("severity", "blocked"), [(Severity.LOW, False), (Severity.MEDIUM, True)])
+def test_the_users_of_a_severe_finding_are_victims(tmp_path: Path, severity: Severity, blocked: bool) -> None:
+    """A credential stuffing goes with hundreds of accounts: they must not protect the one who tries them."""
+    crowd = seen_with("crowd", *(f"user{n}" for n in range(300)), severity=severity)
+    assert bool(of_traffic(tmp_path, crowd).indicators) is blocked
+
+
+def test_a_user_of_the_attack_is_no_good_user_elsewhere(tmp_path: Path) -> None:
+    little = seen_with("low", "a", "b", "c")
+    assert of_traffic(tmp_path, little, seen_with("high", "c", severity=Severity.HIGH)).indicators
+    assert not of_traffic(tmp_path, little, seen_with("high", "d", severity=Severity.HIGH)).indicators
+
+
+@pytest.mark.parametrize(
+    ("requests", "malicious", "blocked"),
+    [
+        (200, 100, False),
+        (199, 100, True),  # 99 good ones
+        (201, 101, True),  # 100 good ones, of which a little less than half
+        (10_000, 5_000, False),
+        (10_000, 10_000, True),
+        (100, 101, True),  # more bad ones than there are
+        (200, None, True),  # what is not said is not zero
+        (None, 0, True),
+        (0, 0, True),
+    ],
+)
+def test_good_requests_protect_an_address(
+    tmp_path: Path, requests: int | None, malicious: int | None, blocked: bool
+) -> None:
+    said = seen_with("high", severity=Severity.HIGH, requests=requests, malicious_requests=malicious)
+    decision = of_traffic(tmp_path, said)
+    assert bool(decision.indicators) is blocked
+    if not blocked:
+        assert refusal(decision).entry == "good_requests"
+
+
+def test_the_traffic_of_another_address_protects_nobody(tmp_path: Path) -> None:
+    others = Traffic(address="203.0.113.8", users=("a", "b", "c", "d"), requests=9_000, malicious_requests=0)
+    assert of_traffic(tmp_path, finding("low", severity=Severity.LOW, traffic=(others,))).indicators
+
+
+def test_a_network_is_shared_by_whoever_is_in_it(tmp_path: Path) -> None:
+    changes = f"{SHARED}\n".replace("block: {", "block: {days: {cidr: 7}, ", 1)
+    users = [
+        finding(f"low{n}", severity=Severity.LOW, traffic=(Traffic(address=f"203.0.113.{n}", users=(f"user{n}",)),))
+        for n in (1, 2, 250)
+    ]
+    assert (
+        refusal(of_traffic(tmp_path, *users, observable=network("203.0.113.0/24"), changes=changes)).layer == "shared"
+    )
+    assert of_traffic(tmp_path, *users, observable=network("203.0.113.0/25"), changes=changes).indicators
+
+
+@pytest.mark.parametrize(
+    ("text", "known"),
+    [
+        ("203.0.113.7", "203.0.113.7"),
+        (" 2001:DB8:0::7 ", "2001:db8::7"),
+        ("::ffff:203.0.113.7", "203.0.113.7"),
+        ("fe80::1%eth0", "fe80::1"),
+        ("203.0.113.0/24", None),
+        ("evil.example", None),
+        ("", None),
+    ],
+)
+def test_an_address_in_traffic_is_spelled_as_an_observable(text: str, known: str | None) -> None:
+    assert address_of(text) == known
+    if known:
+        assert address(known).value == known
+
+
+def test_a_pseudonym_is_the_same_user_and_nothing_more() -> None:
+    assert pseudonym("a", "user", "jane") == pseudonym("a", "user", "jane")
+    assert (
+        len({pseudonym(*parts) for parts in (("a", "user", "jane"), ("b", "user", "jane"), ("a", "token", "jane"))})
+        == 3
+    )
+    assert "jane" not in pseudonym("a", "user", "jane")
+
+
+# --- networks ----------------------------------------------------------------------------------------------------
+
+
+def of_network(tmp_path: Path, text: str, changes: str) -> Decision:
+    item = observed(network(text))
+    reputations = [reputation(item.observable, provider=p) for p in ("abuseipdb", "list_feed")]
+    return run([finding()], reputations, items=[item], rules=policy(tmp_path, changes))
+
+
+@pytest.mark.parametrize(
+    ("text", "blocked"),
+    [
+        ("203.0.113.0/24", True),
+        ("203.0.112.0/23", False),
+        ("0.0.0.0/0", False),
+        ("2001:db8:1::/48", True),
+        ("2001:db8::/47", False),
+        ("::/0", False),
+    ],
+)
+def test_a_network_that_is_too_wide_is_never_blocked(tmp_path: Path, text: str, blocked: bool) -> None:
+    # The ranges that hold protected ones are the gate's business; here it protects none.
+    changes = "block: {days: {cidr: 7}}\nnever_block: {own: {networks: []}}"
+    decision = of_network(tmp_path, text, changes)
+    assert bool(decision.indicators) is blocked
+    if not blocked and "/0" not in text:
+        assert (refusal(decision).layer, refusal(decision).list_name) == ("width", "block.widest_prefix")
+        assert f"/{text.partition('/')[2]} is wider" in refusal(decision).reason
+
+
+def test_the_shipped_policy_blocks_no_network_at_all(tmp_path: Path) -> None:
+    assert refusal(of_network(tmp_path, "203.0.113.128/32", "related: {days: 30}")).layer == "type"
+
+
+# --- caps --------------------------------------------------------------------------------------------------------
+
+
+def many(values: Sequence[str], rules: Policy, *, asn: dict[str, int] | None = None, **more: Any) -> Decision:
+    """One attack from all these addresses, each of which two sources list."""
+    items = [observed(address(value)) for value in values]
+    reputations = [reputation(i.observable, provider=p) for i in items for p in ("abuseipdb", "list_feed")]
+    traffic = tuple(Traffic(address=value, asn=number) for value, number in (asn or {}).items())
+    return run([finding(traffic=traffic)], reputations, items=items, rules=rules, **more)
+
+
+FAR_APART = [f"203.0.113.{n}" for n in (1, 2)] + ["2001:db8:1::1", "2001:db8:2::1"]
+
+
+@pytest.mark.parametrize(
+    ("values", "changes", "reason"),
+    [
+        (FAR_APART, "maximum_per_run: 4", None),
+        (FAR_APART, "maximum_per_run: 3", "4 indicators in one run: block.maximum_per_run is 3"),
+        (FAR_APART, "maximum_per_network: 2", None),
+        (
+            FAR_APART,
+            "maximum_per_network: 1",
+            "2 addresses of 203.0.113.0/24 in one run: block.maximum_per_network is 1",
+        ),
+        (["2001:db8:1::1", "2001:db8:1:ffff::1"], "maximum_per_network: 2", None),
+        (
+            ["2001:db8:1::1", "2001:db8:1:ffff::1"],
+            "maximum_per_network: 1",
+            "2 addresses of 2001:db8:1::/48 in one run",
+        ),
+        (["203.0.113.255", "198.51.100.1"], "maximum_per_network: 1", None),
+    ],
+)
+def test_a_run_above_a_cap_holds_everything_and_says_why(
+    tmp_path: Path, values: list[str], changes: str, reason: str | None
+) -> None:
+    decision = many(values, policy(tmp_path, f"block: {{{changes}}}"))
+    everything = {address(value) for value in values}
+    assert {i.observable for i in decision.indicators} == (set() if reason else everything)
+    assert {i.observable for i in decision.held} == (everything if reason else set())
+    assert [r for r in decision.hold_reasons if reason and reason in r] == list(decision.hold_reasons)
+    assert bool(decision.hold_reasons) is bool(reason)
+    assert decision.refusals == ()
+    assert len(decision.verdicts) == len(values)
+
+
+@pytest.mark.parametrize(("most", "held"), [(2, 0), (1, 2)])
+def test_the_cap_per_as_by_what_the_findings_say(tmp_path: Path, most: int, held: int) -> None:
+    values = ["203.0.113.1", "198.51.100.1"]
+    decision = many(values, policy(tmp_path, f"block: {{maximum_per_asn: {most}}}"), asn=dict.fromkeys(values, 64496))
+    assert len(decision.held) == held
+    if held:
+        assert decision.hold_reasons == ("2 addresses of AS64496 in one run: block.maximum_per_asn is 1",)
+    assert decision.remarks == ()
+
+
+TABLE = "203.0.112.0\t203.0.113.127\t64496\tXX\tFirst, of example\n203.0.113.128\t203.0.113.255\t0\tNone\tNot routed\n"
+TABLE += "2001:db8::\t2001:db8:0:ffff:ffff:ffff:ffff:ffff\t64497\tXX\tSecond\n"
+
+
+@pytest.mark.parametrize("name", ["table.tsv", "table.tsv.gz"])
+def test_the_cap_per_as_by_the_offline_table(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(gzip.compress(TABLE.encode()) if name.endswith("gz") else TABLE.encode())
+    rules = policy(tmp_path, f"block: {{maximum_per_asn: 1, asn_table: {path}}}")
+    assert many(["203.0.113.1", "2001:db8::1"], rules).indicators
+    decision = many(["203.0.113.1", "203.0.113.2"], rules)
+    assert decision.hold_reasons == ("2 addresses of AS64496 in one run: block.maximum_per_asn is 1",)
+    # What the finding says is nearer than the table.
+    assert many(["203.0.113.1", "203.0.113.2"], rules, asn={"203.0.113.2": 64499}).indicators
+
+
+def test_a_cap_that_cannot_be_applied_is_said(tmp_path: Path) -> None:
+    decision = many(["203.0.113.1", "198.51.100.1"], policy(), asn={"203.0.113.1": 64496})
+    assert [r for r in decision.remarks if "maximum_per_asn could not be applied to 1 of 2" in r and "null" in r]
+    path = tmp_path / "table.tsv"
+    path.write_text(TABLE, encoding="utf-8")
+    decision = many(["203.0.113.200"], policy(tmp_path, f"block: {{asn_table: {path}}}"))
+    assert [r for r in decision.remarks if str(path) in r]
+    assert many([], policy()).remarks == ()
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (None, "no such file"),
+        ("203.0.113.0\t203.0.113.255\tAS64496\n", "line 1: 'AS64496' is no AS number"),
+        ("203.0.113.0\t203.0.113.255\n", "line 1: not range_start"),
+        (f"{TABLE}203.0.113.0\t203.0.113.300\t1\n", "line 4: "),
+        (f"{TABLE}203.0.113\t203.0.113.1\t1\n", "line 4: '203.0.113' is no address"),
+        ("203.0.113.9\t203.0.113.1\t1\n", "line 1: 203.0.113.9 to 203.0.113.1 is no range"),
+        ("203.0.113.9\t2001:db8::1\t1\n", "is no range"),
+        (f"{TABLE}203.0.113.100\t203.0.113.110\t1\n", "two ranges hold 203.0.113.100"),
+    ],
+)
+def test_a_table_that_is_missing_or_wrong_stops_the_plan(tmp_path: Path, content: str | None, problem: str) -> None:
+    path = tmp_path / "table.tsv"
+    if content is not None:
+        path.write_text(content, encoding="utf-8")
+    with pytest.raises(PolicyError) as caught:
+        many(["203.0.113.1"], policy(tmp_path, f"block: {{asn_table: {path}}}"))
+    assert str(caught.value).startswith(f"block.asn_table: {path}: ")
+    assert problem in str(caught.value)
+
+
+def test_a_missing_table_is_told_before_it_is_needed(tmp_path: Path) -> None:
+    with pytest.raises(PolicyError, match="no such file"):
+        run([], items=[], rules=policy(tmp_path, f"block: {{asn_table: {tmp_path}/nowhere.tsv}}"))
+    with pytest.raises(PolicyError, match="is not an absolute path"):
+        policy(tmp_path, "block: {asn_table: nowhere.tsv}")
+
+
+def test_many_networks_above_the_cap_are_named_with_a_bound(tmp_path: Path) -> None:
+    values = [f"2001:db8:{n}::{host}" for n in range(1, 9) for host in (1, 2)]
+    reasons = many(values, policy(tmp_path, "block: {maximum_per_network: 1}")).hold_reasons
+    assert len(reasons) == caps.MOST_NAMED + 1
+    assert reasons[-1] == "and 3 more beyond block.maximum_per_network"
+
+
+@given(
+    st.lists(st.integers(0, 40), max_size=12, unique=True),
+    st.tuples(st.integers(1, 12), st.integers(1, 6), st.integers(1, 6)),
+)
+def test_the_caps_are_exceeded_exactly_above_their_numbers(numbers: list[int], most: tuple[int, int, int]) -> None:
+    values = [f"{('198.51.100', '203.0.113', '192.0.2')[n % 3]}.{100 + n}" for n in numbers]
+    asn = {value: 64496 + n % 2 for value, n in zip(values, numbers, strict=True)}
+    names = ("maximum_per_run", "maximum_per_network", "maximum_per_asn")
+    rules = policy().block.model_copy(update=dict(zip(names, most, strict=True)))
+    traffic = tuple(Traffic(address=value, asn=number) for value, number in asn.items())
+    looked = caps.look([planned(value) for value in values], by_address([finding(traffic=traffic)]), rules)
+
+    def largest(of: list[Any]) -> int:
+        return max(map(of.count, of), default=0)
+
+    nets = [value.rpartition(".")[0] for value in values]
+    found = (len(values), largest(nets), largest(list(asn.values())))
+    exceeded = [any(name in reason for reason in looked.reasons) for name in names]
+    assert exceeded == [number > cap for number, cap in zip(found, most, strict=True)]
+    assert looked.remarks == ()
+
+
+def planned(value: str) -> Indicator:
+    return Indicator(
+        observable=address(value),
+        confidence=90,
+        reasons=(),
+        roles=(Role.ATTACKER,),
+        first_seen_at=NOW,
+        last_seen_at=NOW,
+        expires_at=NOW + timedelta(days=7),
+        finding_uids=("f1",),
+    )
+
+
+# --- what becomes of the question --------------------------------------------------------------------------------
+
+
+def held_run(tmp_path: Path) -> Decision:
+    return many(["203.0.113.1", "203.0.113.2"], policy(tmp_path, "block: {maximum_per_run: 1}"))
+
+
+def answered(answer: Answered, by: str = "", at: datetime = NOW) -> Approval:
+    return Approval(answer=answer, by=by, at=at)
+
+
+def test_what_is_approved_is_acted_on(tmp_path: Path) -> None:
+    held = held_run(tmp_path)
+    settled = caps.settle(held, answered(Answered.APPROVED, "jane"), now=NOW)
+    assert settled.indicators == held.held
+    assert (settled.held, settled.refusals) == ((), ())
+    assert settled.hold_reasons == held.hold_reasons
+    assert settled.approval == answered(Answered.APPROVED, "jane")
+
+
+def test_what_is_over_when_the_answer_comes_is_refused(tmp_path: Path) -> None:
+    held = held_run(tmp_path)
+    ends = held.held[0].expires_at
+    assert caps.settle(held, answered(Answered.APPROVED), now=ends - timedelta(seconds=1)).indicators == held.held
+    settled = caps.settle(held, answered(Answered.APPROVED), now=ends)
+    assert settled.indicators == ()
+    assert [(r.layer, r.entry) for r in settled.refusals] == [("approval", "expired")] * 2
+
+
+@pytest.mark.parametrize(
+    ("answer", "by", "entry", "words"),
+    [
+        (Answered.REJECTED, "jane", "rejected", "rejected by jane at 2026-11-24 12:00Z"),
+        (Answered.REJECTED, "", "rejected", "rejected by somebody at"),
+        (Answered.NOBODY, "", "unanswered", "nobody answered until 2026-11-24 12:00Z"),
+    ],
+)
+def test_what_is_not_approved_is_refused_and_says_who_and_when(
+    tmp_path: Path, answer: Answered, by: str, entry: str, words: str
+) -> None:
+    held = held_run(tmp_path)
+    settled = caps.settle(held, answered(answer, by), now=NOW)
+    assert (settled.indicators, settled.held) == ((), ())
+    assert {r.observable for r in settled.refusals} == {i.observable for i in held.held}
+    for refused in settled.refusals:
+        assert (refused.layer, refused.list_name, refused.entry) == ("approval", "block.approval", entry)
+        assert words in refused.reason
+        assert refused.finding_uids == ("f1",)
+    assert settled == Decision.model_validate(settled.to_json())
