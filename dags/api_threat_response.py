@@ -32,12 +32,13 @@ from typing import Any
 import pendulum
 from airflow.sdk import CronDataIntervalTimetable, Param, TaskGroup, TriggerRule, dag, get_current_context, task
 
-from include.soar.incident import texts
+from include.soar.incident import question
 from threat_response.registry import BLOCK, CONFIRM, ENRICH, FETCH, INCIDENTS, REFRESH, WATCH, enrichers
-from threat_response.runtime import settings
+from threat_response.runtime import run, settings
+from threat_response.stages import decide as decide_
 from threat_response.stages import extract as extract_
 from threat_response.stages.approve_blocks import ApproveBlocksOperator
-from threat_response.transport.hook import VendorRetryPolicy
+from threat_response.transport.retry import VendorRetryPolicy
 
 PARAMS = {
     "effects": Param(
@@ -117,7 +118,7 @@ def api_threat_response() -> None:
     # A source that fails must not silence the other one; the run still turns red.
     @task(trigger_rule=TriggerRule.ALL_DONE, multiple_outputs=False, show_return_value_in_logs=False)
     def extract(batches: list[Any]) -> dict[str, Any]:
-        return extract_.extract(batches, settings.policy().extraction.own, settings.carried_over(get_current_context()))
+        return extract_.extract(batches, settings.policy().extraction.own, extract_.carried_over(get_current_context()))
 
     case = extract(batches)
 
@@ -128,10 +129,10 @@ def api_threat_response() -> None:
             more: dict[str, Any] = {}
             if provider in REFRESH:
                 more["lists"] = REFRESH[provider](task_id=f"refresh_{provider}").output
-            if ask.stores_answers:
+            if ask.is_remote:
                 # What costs something is asked last, and first about what the lists name. A list that failed, or a
                 # refresh that did, does not keep anybody from being asked.
-                more["local"] = {name: said for name, said in answers.items() if not ENRICH[name].stores_answers}
+                more["local"] = {name: said for name, said in answers.items() if not ENRICH[name].is_remote}
                 more["trigger_rule"] = TriggerRule.ALL_DONE
             answers[provider] = ask(task_id=provider, case=case, **more).output
 
@@ -148,25 +149,25 @@ def api_threat_response() -> None:
                 for provider, answer in answers.items()
                 if answer is not None or settings.connection_exists(ENRICH[provider].hook_class.default_conn_name)
             }
-            rules, severity, now = settings.policy(), settings.minimum_severity(context), settings.now()
+            rules, severity, now = settings.policy(), run.minimum_severity(context), settings.now()
             ledger = settings.ledger()
             # From before this run began: a retried task reads what its first try read.
             history = ledger.history(
-                **extract_.history_question(case, rules), known_before=context["dag_run"].start_date or now
+                **decide_.history_question(case, rules), known_before=context["dag_run"].start_date or now
             )
-            decision = extract_.decide(case, asked, policy=rules, history=history, minimum_severity=severity, now=now)
+            decision = decide_.decide(case, asked, policy=rules, history=history, minimum_severity=severity, now=now)
             ledger.record_verdicts(
-                extract_.judgements(case, decision, policy=rules, history=history, now=now),
+                decide_.judgements(case, decision, policy=rules, history=history, now=now),
                 policy=rules,
                 minimum_severity=severity,
-                run_id=settings.run_name(context),
+                run_id=run.run_name(context),
                 now=now,
             )
-            settings.remember_decided(context, ledger, case, decision)
-            settings.cancel_protected(context, ledger)
+            decide_.remember_decided(context, ledger, case, decision)
+            decide_.cancel_protected(context, ledger)
             for entry in rules.never_block.expired(now):
                 settings.log.warning("never_block.allow: this entry's time is over: %s", entry.words)
-            settings.log.info("Decided: %s", extract_.counts(case, decision))
+            settings.log.info("Decided: %s", decide_.counts(case, decision))
             return decision
 
         decision = decide(case, answers)
@@ -179,7 +180,7 @@ def api_threat_response() -> None:
 
     # Beside the incidents, not before them: they are opened at once and say what is held. If this task fails, what it
     # has published holds no indicator, and nothing is blocked.
-    approved = ApproveBlocksOperator(task_id=texts.ASKING_TASK, decision=decision).output
+    approved = ApproveBlocksOperator(task_id=question.APPROVAL_TASK, decision=decision).output
     later["decision"] = approved
 
     actions, controls_done = {}, []

@@ -219,7 +219,7 @@ def _delay() -> dict[str, Any]:
 
 
 def _ask(simulated: Simulated, values: int) -> float:
-    from include.soar.extract.text import observe
+    from include.soar.extract.findings import observe
     from include.soar.model import CaseBatch, Finding, Mention, Role, Severity, Window
     from threat_response import registry
     from threat_response.runtime import settings

@@ -42,9 +42,10 @@ from include.soar.model import (
     Standing,
     Window,
 )
-from include.soar.policy.rules import Policy, load_policy, stored_policy
+from include.soar.policy.file import load_policy, stored_policy
+from include.soar.policy.rules import Policy
 from include.soar.vendor.wire import Response
-from threat_response.stages import extract
+from threat_response.stages import decide, extract
 from threat_response.vendors.abuseipdb import api as abuseipdb
 from threat_response.vendors.akamai_api_security import api as api_security
 from threat_response.vendors.akamai_sia import api as sia
@@ -173,15 +174,15 @@ def run_day(demo: Mapping[str, Record], policy: Policy) -> Day:
         for start, findings in _hours(_findings(demo)):
             case = extract.extract([_batch(start, findings)])
             now = start + HOUR
-            history = ledger.history(**extract.history_question(case, policy), known_before=now)
+            history = ledger.history(**decide.history_question(case, policy), known_before=now)
             observables = [Observable.model_validate(o["observable"]) for o in case["observed"]]
             answers = {
                 "abuseipdb": [_abuseipdb(o, demo["abuseipdb"]["addresses"], policy, now) for o in observables],
                 "list_feed": [lists.reputation(o, known_at=now) for o in observables],
             }
             said = {p: ReputationBatch(provider=p, reputations=tuple(r)).to_json() for p, r in answers.items()}
-            decision = extract.decide(case, said, policy=policy, history=history, minimum_severity=None, now=now)
-            made = extract.judgements(case, decision, policy=policy, history=history, now=now)
+            decision = decide.decide(case, said, policy=policy, history=history, minimum_severity=None, now=now)
+            made = decide.judgements(case, decision, policy=policy, history=history, now=now)
             ledger.record_verdicts(made, policy=policy, minimum_severity=None, run_id=start.isoformat(), now=now)
             day.acted |= {i["observable"]["value"] for i in decision["indicators"]}
             day.refused += Counter(r["layer"] for r in decision["refusals"])

@@ -16,10 +16,12 @@ from pymispwarninglists import WarningLists as PackageLists
 
 from include.bench.measure import seconds, table, times
 from include.demo.place import ROOT
-from include.soar.gate.gate import SPECIAL_NAMES, SPECIAL_PURPOSE, Gate
-from include.soar.gate.warninglists import DECISIONS, interval, package_lists, read_decisions, shipped
+from include.soar.gate.gate import Gate
+from include.soar.gate.intervals import interval
+from include.soar.gate.rules import NeverBlock, Protected
+from include.soar.gate.special import SPECIAL_NAMES, SPECIAL_PURPOSE
+from include.soar.gate.warninglists import DECISIONS, package_lists, read_decisions, shipped
 from include.soar.model import Observable, ObservableType
-from include.soar.policy.rules import NeverBlock, Protected
 
 NOTHING = Protected(networks=(), domains=())
 #: Without rules of the house: the special-purpose layer, and the warning lists.
@@ -34,7 +36,7 @@ import time
 started = time.perf_counter()
 from datetime import UTC, datetime
 from pathlib import Path
-from include.soar import warninglists
+from include.soar.gate import warninglists
 from include.soar.policy.rules import load_policy
 if {fresh}:
     warninglists.cache_folder = lambda: None

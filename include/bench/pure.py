@@ -13,7 +13,8 @@ from include.bench.load import Record, build_load, public
 from include.bench.measure import number, seconds, table, times
 from include.demo.place import ROOT
 from include.simulators.demo_feed import CONFIG_ID
-from include.soar.extract.text import extract_text, forget, observe
+from include.soar.extract.findings import observe
+from include.soar.extract.text import extract_text, forget
 from include.soar.model import Finding
 from threat_response.vendors.akamai_api_security import api as api_security
 from threat_response.vendors.akamai_sia import api as sia

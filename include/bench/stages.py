@@ -238,8 +238,8 @@ class _Day:
         answers = {}
         for name, ask in registry.enrichers(settings.policy().enrichment.providers).items():
             more = {}
-            if ask.stores_answers:
-                more["local"] = {n: said for n, said in answers.items() if not registry.ENRICH[n].stores_answers}
+            if ask.is_remote:
+                more["local"] = {n: said for n, said in answers.items() if not registry.ENRICH[n].is_remote}
             if name in registry.REFRESH:
                 more["lists"] = self.do(
                     f"3 enrich.refresh_{name}", registry.REFRESH[name](task_id="refresh"), items=len
@@ -290,12 +290,12 @@ class _Day:
     def _decide(self, case: Any, answers: Any) -> Any:
         """As the DAG's task does."""
         from threat_response.runtime import settings
-        from threat_response.stages import extract
+        from threat_response.stages import decide
 
         rules, now, ledger = settings.policy(), settings.now(), settings.ledger()
-        history = ledger.history(**extract.history_question(case, rules), known_before=now)
-        decision = extract.decide(case, answers, policy=rules, history=history, minimum_severity=None, now=now)
-        made = extract.judgements(case, decision, policy=rules, history=history, now=now)
+        history = ledger.history(**decide.history_question(case, rules), known_before=now)
+        decision = decide.decide(case, answers, policy=rules, history=history, minimum_severity=None, now=now)
+        made = decide.judgements(case, decision, policy=rules, history=history, now=now)
         ledger.record_verdicts(made, policy=rules, minimum_severity=None, run_id="bench", now=now)
         return decision
 

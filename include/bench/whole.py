@@ -21,7 +21,7 @@ from include.bench.measure import table, times
 from include.bench.stages import BenchFailed, Simulated
 from include.demo import processes
 from include.demo.airflow_api import DAG_ID, Airflow
-from include.demo.place import ROOT, House, free_port, make_secrets
+from include.demo.place import ROOT, Place, free_port, make_secrets
 from include.soar.ledger import Ledger
 
 EMPTY_ID = "bench_empty"
@@ -48,7 +48,7 @@ empty()
 '''
 
 
-class BenchHouse(House):
+class BenchPlace(Place):
     """The demo's Airflow, with a DAG folder of its own and without the schedule: a run happens when we ask for it."""
 
     @property
@@ -77,28 +77,28 @@ def report(*, findings: int, high: int, pairs: int, tell: Callable[[str], None])
     end = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=1)
     day = build_load(end, findings=findings, high=high)
     with tempfile.TemporaryDirectory(prefix="threat-response-bench-", ignore_cleanup_errors=True) as folder:
-        house = BenchHouse(Path(folder), free_port(0), free_port(0))
-        house.dags.mkdir()
-        shutil.copy(ROOT / "dags" / f"{DAG_ID}.py", house.dags)
-        simulated = Simulated(house.simulators, make_secrets())
+        place = BenchPlace(Path(folder), free_port(0), free_port(0))
+        place.dags.mkdir()
+        shutil.copy(ROOT / "dags" / f"{DAG_ID}.py", place.dags)
+        simulated = Simulated(place.simulators, make_secrets())
         try:
-            processes.start(house, simulated.secrets, day_end=None, tell=tell)
-            airflow = Airflow(house)
+            processes.start(place, simulated.secrets, day_end=None, tell=tell)
+            airflow = Airflow(place)
             with closing(airflow.session):
                 airflow.wait_for_dag()
-                _add_empty_dag(house, airflow, tell)
-                runs = _runs(house, airflow, simulated, day, end, pairs, tell)
+                _add_empty_dag(place, airflow, tell)
+                runs = _runs(place, airflow, simulated, day, end, pairs, tell)
         finally:
-            processes.stop(house.home)
+            processes.stop(place.home)
     yield render(runs, findings=findings, high=high)
 
 
-def _add_empty_dag(house: BenchHouse, airflow: Airflow, tell: Callable[[str], None]) -> None:
+def _add_empty_dag(place: BenchPlace, airflow: Airflow, tell: Callable[[str], None]) -> None:
     """The shape is taken from the DAG as Airflow has read it, so that the two cannot drift apart."""
     tasks = airflow.call("GET", f"/dags/{DAG_ID}/tasks")["tasks"]
     shape = {t["task_id"]: (t["trigger_rule"], t["downstream_task_ids"]) for t in tasks}
     source = EMPTY_DAG.format(dag_id=DAG_ID, shape=shape, empty_id=EMPTY_ID)
-    (house.dags / f"{EMPTY_ID}.py").write_text(source)
+    (place.dags / f"{EMPTY_ID}.py").write_text(source)
     tell(f"Waiting until Airflow has found the empty DAG of {len(shape)} tasks")
     deadline = time.monotonic() + 120
     while not airflow.call("GET", "/dags", params={"dag_id_pattern": EMPTY_ID})["dags"]:
@@ -110,7 +110,7 @@ def _add_empty_dag(house: BenchHouse, airflow: Airflow, tell: Callable[[str], No
 
 
 def _runs(
-    house: House,
+    place: Place,
     airflow: Airflow,
     simulated: Simulated,
     day: dict[str, Record],
@@ -123,8 +123,8 @@ def _runs(
     _run(airflow, EMPTY_ID, {}, "first")  # not counted: Airflow's own warming up
     for number in range(1, pairs + 1):
         # Fresh each time: a second run over the same events finds its own marks and writes nothing.
-        shutil.rmtree(house.home / "threat-response", ignore_errors=True)
-        Ledger(f"sqlite:///{house.home / 'threat-response' / 'ledger.db'}").close()
+        shutil.rmtree(place.home / "threat-response", ignore_errors=True)
+        Ledger(f"sqlite:///{place.home / 'threat-response' / 'ledger.db'}").close()
         simulated.fresh(day)
         for dag_id, conf, what in ((EMPTY_ID, {}, "empty"), (DAG_ID, {"effects": "apply", **window}, "real")):
             runs.append(_run(airflow, dag_id, conf, f"{what} {number}"))

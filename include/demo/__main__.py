@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from include.demo import processes, story
-from include.demo.place import ROOT, House, free_port, make_secrets
+from include.demo.place import ROOT, Place, free_port, make_secrets
 
 
 def main() -> int:
@@ -33,7 +33,7 @@ def main() -> int:
         return 0
 
     if options.command == "run":
-        known = House.load(home)
+        known = Place.load(home)
         if known is None:
             print("There is no demo: `make demo` makes one", file=sys.stderr)
             return 2
@@ -41,10 +41,10 @@ def main() -> int:
 
     processes.stop(home)
     shutil.rmtree(home, ignore_errors=True)
-    house = House(home, free_port(options.api_port), free_port(options.sim_port))
-    house.save()
+    place = Place(home, free_port(options.api_port), free_port(options.sim_port))
+    place.save()
     try:
-        return story.run(house, make_secrets())
+        return story.run(place, make_secrets())
     except (processes.DemoError, story.DemoFailed) as error:
         print(f"\nThe demo failed: {error}", file=sys.stderr)
         return 1

@@ -9,7 +9,7 @@ from typing import Any
 
 import requests
 
-from include.demo.place import House
+from include.demo.place import Place
 
 DAG_ID = "api_threat_response"
 
@@ -17,19 +17,19 @@ DAG_ID = "api_threat_response"
 class Airflow:
     """A signed-in client of one Airflow."""
 
-    def __init__(self, house: House) -> None:
-        self.house = house
+    def __init__(self, place: Place) -> None:
+        self.place = place
         self.session = requests.Session()
         self.session.trust_env = False
-        password = json.loads(house.password_file.read_text())["admin"]
+        password = json.loads(place.password_file.read_text())["admin"]
         answer = self.session.post(
-            f"{house.ui}/auth/token", json={"username": "admin", "password": password}, timeout=30
+            f"{place.ui}/auth/token", json={"username": "admin", "password": password}, timeout=30
         )
         answer.raise_for_status()
         self.session.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
 
     def call(self, method: str, path: str, **options: Any) -> Any:
-        answer = self.session.request(method, f"{self.house.ui}/api/v2{path}", timeout=60, **options)
+        answer = self.session.request(method, f"{self.place.ui}/api/v2{path}", timeout=60, **options)
         if answer.status_code >= 400:
             raise RuntimeError(f"{method} {path}: HTTP {answer.status_code}: {answer.text[:500]}")
         return answer.json() if answer.content else None
@@ -37,7 +37,7 @@ class Airflow:
     def wait_for_dag(self, patience: float = 120) -> None:
         deadline = time.monotonic() + patience
         while True:
-            answer = self.session.get(f"{self.house.ui}/api/v2/dags/{DAG_ID}", timeout=30)
+            answer = self.session.get(f"{self.place.ui}/api/v2/dags/{DAG_ID}", timeout=30)
             if answer.status_code == 200:
                 return
             errors = self.call("GET", "/importErrors")["import_errors"]
@@ -85,7 +85,7 @@ class Airflow:
         }
         deadline = time.monotonic() + 180
         while True:
-            answer = self.session.post(f"{self.house.ui}/api/v2/backfills", json=body, timeout=60)
+            answer = self.session.post(f"{self.place.ui}/api/v2/backfills", json=body, timeout=60)
             if answer.status_code in (200, 201):
                 return int(answer.json()["id"])
             # 503: SQLite is busy; 409: Airflow closes an ended backfill only every 30 seconds.
@@ -102,7 +102,7 @@ class Airflow:
     def xcom(self, run_id: str, task_id: str) -> Any:
         """A task's batch; None where the task gave none."""
         path = f"/dags/{DAG_ID}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/return_value"
-        answer = self.session.get(f"{self.house.ui}/api/v2{path}", params={"deserialize": "true"}, timeout=60)
+        answer = self.session.get(f"{self.place.ui}/api/v2{path}", params={"deserialize": "true"}, timeout=60)
         if answer.status_code == 404:
             return None
         answer.raise_for_status()

@@ -108,7 +108,7 @@ def connections(sim_port: int, known: dict[str, dict[str, str]]) -> dict[str, di
 
 
 @dataclass(frozen=True)
-class House:
+class Place:
     """A folder with everything of one demo (or of one test) in it."""
 
     home: Path
@@ -179,11 +179,11 @@ class House:
 
     def save(self) -> None:
         self.home.mkdir(parents=True, exist_ok=True)
-        (self.home / "house.json").write_text(json.dumps({"api_port": self.api_port, "sim_port": self.sim_port}))
+        (self.home / "place.json").write_text(json.dumps({"api_port": self.api_port, "sim_port": self.sim_port}))
 
     @classmethod
-    def load(cls, home: Path) -> House | None:
-        path = home / "house.json"
+    def load(cls, home: Path) -> Place | None:
+        path = home / "place.json"
         return cls(home, **json.loads(path.read_text())) if path.exists() else None
 
 

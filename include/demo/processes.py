@@ -17,32 +17,32 @@ from typing import Any
 import psutil
 import requests
 
-from include.demo.place import ROOT, House, connections, write_private
+from include.demo.place import ROOT, Place, connections, write_private
 
 
 class DemoError(RuntimeError):
     """Something did not start; the message says what, and which log to read."""
 
 
-def start(house: House, known: dict[str, dict[str, str]], *, day_end: str | None, tell: Callable[[str], None]) -> None:
+def start(place: Place, known: dict[str, dict[str, str]], *, day_end: str | None, tell: Callable[[str], None]) -> None:
     """Simulators and Airflow, until all of it answers. ``day_end`` None: the simulators start empty."""
-    secrets_file = write_private(house.home / "secrets.json", json.dumps(known))
+    secrets_file = write_private(place.home / "secrets.json", json.dumps(known))
     connections_file = write_private(
-        house.home / "connections.json", json.dumps(connections(house.sim_port, known), indent=1)
+        place.home / "connections.json", json.dumps(connections(place.sim_port, known), indent=1)
     )
     # Made here, because Airflow's simple auth manager prints the passwords that it makes itself.
-    write_private(house.password_file, json.dumps({"admin": secrets.token_urlsafe(12)}))
-    environment = house.environment()
+    write_private(place.password_file, json.dumps({"admin": secrets.token_urlsafe(12)}))
+    environment = place.environment()
     seed = ["--seed", "demo", "--day-end", day_end] if day_end else ["--seed", "none"]
     _spawn(
-        house,
+        place,
         "simulators",
         [
             sys.executable,
             "-m",
             "include.simulators",
             "--port",
-            str(house.sim_port),
+            str(place.sim_port),
             "--secrets",
             str(secrets_file),
             *seed,
@@ -51,18 +51,18 @@ def start(house: House, known: dict[str, dict[str, str]], *, day_end: str | None
     )
     airflow = [sys.executable, "-m", "airflow"]
     tell("Preparing Airflow's database")
-    _run(house, "db-migrate", [*airflow, "db", "migrate"], environment)
-    _wait(house, "simulators", lambda: _answers(f"{house.simulators}/_sim/health"))
+    _run(place, "db-migrate", [*airflow, "db", "migrate"], environment)
+    _wait(place, "simulators", lambda: _answers(f"{place.simulators}/_sim/health"))
     tell("Loading the connections")
-    _run(house, "connections", [*airflow, "connections", "import", "--overwrite", str(connections_file)], environment)
+    _run(place, "connections", [*airflow, "connections", "import", "--overwrite", str(connections_file)], environment)
     tell("Starting Airflow: API server, scheduler, DAG processor, triggerer")
-    _spawn(house, "api-server", [*airflow, "api-server"], environment)
-    _wait(house, "api-server", lambda: _answers(f"{house.ui}/api/v2/version"))
+    _spawn(place, "api-server", [*airflow, "api-server"], environment)
+    _wait(place, "api-server", lambda: _answers(f"{place.ui}/api/v2/version"))
     # The log servers would listen on every interface; here all parts share one log folder anyway.
-    _spawn(house, "scheduler", [*airflow, "scheduler", "--skip-serve-logs"], environment)
-    _spawn(house, "dag-processor", [*airflow, "dag-processor"], environment)
-    _spawn(house, "triggerer", [*airflow, "triggerer", "--skip-serve-logs"], environment)
-    _wait(house, "scheduler", lambda: _scheduler_is_healthy(house))
+    _spawn(place, "scheduler", [*airflow, "scheduler", "--skip-serve-logs"], environment)
+    _spawn(place, "dag-processor", [*airflow, "dag-processor"], environment)
+    _spawn(place, "triggerer", [*airflow, "triggerer", "--skip-serve-logs"], environment)
+    _wait(place, "scheduler", lambda: _scheduler_is_healthy(place))
 
 
 def stop(home: Path) -> list[str]:
@@ -102,8 +102,8 @@ def _end_group(pid: int) -> None:
         process.kill()
 
 
-def _spawn(house: House, name: str, command: list[str], environment: dict[str, str]) -> None:
-    log = house.home / "logs" / f"{name}.log"
+def _spawn(place: Place, name: str, command: list[str], environment: dict[str, str]) -> None:
+    log = place.home / "logs" / f"{name}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:
         process = subprocess.Popen(
@@ -116,11 +116,11 @@ def _spawn(house: House, name: str, command: list[str], environment: dict[str, s
             start_new_session=True,
         )
     record = {"pid": process.pid, "create_time": psutil.Process(process.pid).create_time()}
-    (house.home / f"{name}.pid").write_text(json.dumps(record))
+    (place.home / f"{name}.pid").write_text(json.dumps(record))
 
 
-def _run(house: House, name: str, command: list[str], environment: dict[str, str]) -> None:
-    log = house.home / "logs" / f"{name}.log"
+def _run(place: Place, name: str, command: list[str], environment: dict[str, str]) -> None:
+    log = place.home / "logs" / f"{name}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as output:
         done = subprocess.run(command, cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT, check=False)
@@ -128,9 +128,9 @@ def _run(house: House, name: str, command: list[str], environment: dict[str, str
         raise DemoError(f"{name} failed; see {log}\n{_tail(log)}")
 
 
-def _wait(house: House, name: str, ready: Callable[[], bool], patience: float = 120) -> None:
-    log = house.home / "logs" / f"{name}.log"
-    record = json.loads((house.home / f"{name}.pid").read_text())
+def _wait(place: Place, name: str, ready: Callable[[], bool], patience: float = 120) -> None:
+    log = place.home / "logs" / f"{name}.log"
+    record = json.loads((place.home / f"{name}.pid").read_text())
     deadline = time.monotonic() + patience
     while not ready():
         if not _is_ours(record):
@@ -147,9 +147,9 @@ def _answers(url: str) -> bool:
         return False
 
 
-def _scheduler_is_healthy(house: House) -> bool:
+def _scheduler_is_healthy(place: Place) -> bool:
     try:
-        health = requests.get(f"{house.ui}/api/v2/monitor/health", timeout=5).json()
+        health = requests.get(f"{place.ui}/api/v2/monitor/health", timeout=5).json()
     except (requests.RequestException, ValueError):
         return False
     return bool(health["scheduler"]["status"] == "healthy" and health["dag_processor"]["status"] == "healthy")

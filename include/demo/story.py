@@ -13,7 +13,7 @@ import requests
 
 from include.demo import processes
 from include.demo.airflow_api import Airflow
-from include.demo.place import House
+from include.demo.place import Place
 from include.simulators.demo_feed import build_demo
 from include.soar.ledger import Ledger
 
@@ -36,7 +36,7 @@ class DemoFailed(RuntimeError):
     """A run did not end green."""
 
 
-def run(house: House, known: dict[str, dict[str, str]]) -> int:
+def run(place: Place, known: dict[str, dict[str, str]]) -> int:
     started_at = time.monotonic()
 
     def tell(text: str) -> None:
@@ -45,10 +45,10 @@ def run(house: House, known: dict[str, dict[str, str]]) -> int:
     day_end = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
     day_start = day_end - timedelta(hours=24)
     tell(f"A demo day of Akamai events: {day_start:%Y-%m-%d %H:%M} to {day_end:%Y-%m-%d %H:%M} UTC")
-    processes.start(house, known, day_end=day_end.isoformat(), tell=tell)
-    airflow = Airflow(house)
+    processes.start(place, known, day_end=day_end.isoformat(), tell=tell)
+    airflow = Airflow(place)
     airflow.wait_for_dag()
-    tell(f"Airflow is up: {house.ui}")
+    tell(f"Airflow is up: {place.ui}")
 
     tell("Backfill of the 23 hours before the last, asked to apply its blocks (by default a backfill only plans them)")
     airflow.backfill(day_start, day_end - timedelta(hours=2), conf={"effects": "apply"}, at_once=4)
@@ -58,7 +58,7 @@ def run(house: House, known: dict[str, dict[str, str]]) -> int:
     live = _wait_for_live(airflow, tell)
     _wait_for_all(airflow, 24, tell)
     failed = [r for r in airflow.runs() if r["state"] != "success"]
-    print(summary(house, airflow, live, build_demo(day_end)["_truth"], time.monotonic() - started_at))
+    print(summary(place, airflow, live, build_demo(day_end)["_truth"], time.monotonic() - started_at))
     if failed:
         raise DemoFailed("; ".join(f"{r['dag_run_id']} is {r['state']}" for r in failed))
     return 0
@@ -102,16 +102,16 @@ def _wait_for_all(airflow: Airflow, expected: int, tell: Callable[[str], None], 
     raise DemoFailed(f"only {last} of {expected} runs have ended")
 
 
-def state(house: House, product: str) -> dict[str, Any]:
-    answer = requests.get(f"{house.simulators}/_sim/{product}/state", timeout=60)
+def state(place: Place, product: str) -> dict[str, Any]:
+    answer = requests.get(f"{place.simulators}/_sim/{product}/state", timeout=60)
     answer.raise_for_status()
     found: dict[str, Any] = answer.json()
     return found
 
 
-def summary(house: House, airflow: Airflow, live: str, truth: dict[str, Any], seconds: float) -> str:
+def summary(place: Place, airflow: Airflow, live: str, truth: dict[str, Any], seconds: float) -> str:
     """What a person wants to know at the end, from the ledger, the runs' batches and the vendors' own state."""
-    ledger = Ledger(f"sqlite:///{house.home / 'threat-response' / 'ledger.db'}")
+    ledger = Ledger(f"sqlite:///{place.home / 'threat-response' / 'ledger.db'}")
     windows, actions = ledger.windows(), ledger.actions()
     # By uid: a window's overlap may read an event that another window reads as well.
     findings: dict[str, str] = {}
@@ -138,7 +138,7 @@ def summary(house: House, airflow: Airflow, live: str, truth: dict[str, Any], se
             f"  {source:<22} {found:>4} findings in {len(mine)} windows of an hour; "
             f"{_rejected(airflow, source)} not readable and kept aside"
         )
-    respond = state(house, "cyware_respond")
+    respond = state(place, "cyware_respond")
     ours = [i for i in respond["incidents"] if "[TR-" in i["title"]]
     lines += [
         "",
@@ -155,12 +155,12 @@ def summary(house: House, airflow: Airflow, live: str, truth: dict[str, Any], se
     lines += ["", f"Refused, and why         {len(refusals)}"]
     lines += [f"  {value:<34} {why}"[:150] for value, why in sorted(refusals.items())[:12]]
     lines.append(f"Skipped stages           {', '.join(sorted(skipped)) or 'none: every connection is there'}")
-    lines += ["", *_against_truth(house, truth)]
+    lines += ["", *_against_truth(place, truth)]
     lines += [
         "",
-        f"UI                       {house.ui}/dags/api_threat_response/runs/{live}",
-        f"Sign in                  admin, with the password in {_short(house.password_file)}",
-        f"Simulators               {house.simulators}/_sim/calls",
+        f"UI                       {place.ui}/dags/api_threat_response/runs/{live}",
+        f"Sign in                  admin, with the password in {_short(place.password_file)}",
+        f"Simulators               {place.simulators}/_sim/calls",
         "End it                   make demo-down",
         "",
     ]
@@ -183,9 +183,9 @@ def _relationships(respond: dict[str, Any]) -> int:
     return sum(all(side[0] == "incident" for side in link["pair"]) for link in respond["links"])
 
 
-def _against_truth(house: House, truth: dict[str, Any]) -> list[str]:
+def _against_truth(place: Place, truth: dict[str, Any]) -> list[str]:
     """What stands at the enforcement points, against what the demo's author meant to be blocked."""
-    lists, falcon = state(house, "akamai_client_lists"), state(house, "crowdstrike_falcon")
+    lists, falcon = state(place, "akamai_client_lists"), state(place, "crowdstrike_falcon")
     acted = {
         item["value"]
         for entry in lists["lists"].values()

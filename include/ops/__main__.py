@@ -30,7 +30,7 @@ from include.ops.replay import ReplayError, run_of
 from include.ops.text import shown
 from include.ops.vendor_table import vendor_table, with_table
 from include.soar.extract.refang import refang
-from include.soar.extract.text import (
+from include.soar.extract.values import (
     parse_address,
     parse_asn,
     parse_cve,
@@ -43,7 +43,8 @@ from include.soar.extract.text import (
 from include.soar.ledger import Ledger
 from include.soar.ledger.database import SQLAlchemyError
 from include.soar.model import Observable, Outcome
-from include.soar.policy.rules import Policy, PolicyError, load_policy
+from include.soar.policy.file import load_policy
+from include.soar.policy.rules import Policy, PolicyError
 
 DEFAULT_POLICY = Path(__file__).resolve().parents[1] / "config/policy.yaml"
 

@@ -8,11 +8,12 @@ from typing import Any
 
 from include.ops.replay import ReplayError, differences, run_of, stored_judgement
 from include.ops.text import outcome_words, safe, shown, when
-from include.soar.incident.texts import defang
+from include.soar.incident.clean import defang
 from include.soar.judge.verdict import Judgement, judge
 from include.soar.ledger.tables import VerdictRow
 from include.soar.model import Verdict, digest
-from include.soar.policy.rules import Policy, PolicyError, stored_policy
+from include.soar.policy.file import stored_policy
+from include.soar.policy.rules import Policy, PolicyError
 
 
 def explanation(row: VerdictRow, document: Mapping[str, Any] | None) -> tuple[str, bool]:

@@ -139,7 +139,7 @@ def _by_number(line: str) -> list[tuple[int, str]]:
 
 
 def _with_imports_in_order(text: str) -> str:
-    """Whether ``threat_response.vendors.acme_intel`` comes before ``threat_response.transport.hook`` depends on its name."""
+    """Whether the new vendor comes before another module depends on its name."""
     block = re.compile(r"(?:^from (?:include|tests|threat_response)\S* import [^(\n]+\n)+", re.M)
     return block.sub(lambda match: "".join(sorted(match[0].splitlines(True), key=_by_number)), text)
 

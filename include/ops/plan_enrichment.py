@@ -26,7 +26,8 @@ from include.soar.window import WindowError, parse_instant
 from threat_response import registry
 from threat_response.runtime import settings
 from threat_response.stages import extract
-from threat_response.stages.control import EnrichOperator, FetchOperator
+from threat_response.stages.enrich import EnrichOperator
+from threat_response.stages.fetch import FetchOperator
 from threat_response.transport.hook import VendorHook
 
 HOUR = timedelta(hours=1)
@@ -185,14 +186,14 @@ class _Planner:
         self._known.update(new)
         self.forecast.meets((o for o in new if o.key in stored), STORED)
         self.forecast.meets(missing, UNKNOWN if self.frozen else ASKED)
-        if missing and not self.frozen and self.operator.stores_answers and not self.forecast.problem:
+        if missing and not self.frozen and self.operator.is_remote and not self.forecast.problem:
             try:
                 self.operator.ask(self.hook, missing)
             except VendorError as error:
                 self.forecast.problem = f"cannot be planned: {error}"
 
     def finish(self, ledger: Ledger, now: datetime) -> None:
-        if not self.operator.stores_answers:
+        if not self.operator.is_remote:
             self.forecast.problem = "lies here: no calls for values"
         elif self.frozen:
             self.forecast.problem = "frozen: nobody is asked"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from include.ops.replay import Run
 from include.ops.text import outcome_words, safe, shown, when
-from include.soar.incident.texts import defang
+from include.soar.incident.clean import defang
 from include.soar.judge.verdict import ACT, HOLD, Judgement
 from include.soar.model import Observable, ObservableType
 from include.soar.policy.rules import Policy

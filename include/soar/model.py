@@ -15,7 +15,14 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    model_validator,
+)
 
 #: Version of the JSON between tasks. A reader refuses another version rather than guessing.
 SchemaVersion = Literal[1]
@@ -24,7 +31,7 @@ SCHEMA_VERSION: SchemaVersion = 1
 #: STIX 2.1 section 2.9: the namespace of deterministic ids of cyber observables.
 STIX_NAMESPACE = uuid.UUID("00abedb4-aa42-466c-9c01-fed23315a9b7")
 #: Ours, for ids of things that STIX does not define (incident markers, comments).
-HOUSE_NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "https://github.com/api-threat-response")
+OWN_NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "https://github.com/api-threat-response")
 
 
 def _plain_utc(value: datetime) -> datetime:
@@ -47,9 +54,9 @@ class Frozen(BaseModel):
         return self.model_dump(mode="json")
 
 
-def house_id(kind: str, *parts: str) -> str:
+def own_id(kind: str, *parts: str) -> str:
     """A deterministic UUID for one of our own things."""
-    return str(uuid.uuid5(HOUSE_NAMESPACE, json.dumps([kind, *parts])))
+    return str(uuid.uuid5(OWN_NAMESPACE, json.dumps([kind, *parts])))
 
 
 def digest(value: Any) -> str:
@@ -173,7 +180,7 @@ class Observable(Frozen):
         contributing: dict[str, Any] = {"value": self.value}
         stix_type = self.type.value
         if self.type is ObservableType.VULNERABILITY:
-            return f"{stix_type}--{house_id(stix_type, self.value)}"
+            return f"{stix_type}--{own_id(stix_type, self.value)}"
         if self.type is ObservableType.ASN:
             contributing = {"number": int(self.value.removeprefix("AS"))}
         if self.type is ObservableType.CIDR:
@@ -469,7 +476,7 @@ class Priority(Frozen):
     reason: str
 
 
-class Answered(StrEnum):
+class ApprovalAnswer(StrEnum):
     """What became of the question whether to make a run's blocks."""
 
     APPROVED = "approved"
@@ -480,7 +487,7 @@ class Answered(StrEnum):
 class Approval(Frozen):
     """The answer. ``by`` is empty where nobody gave one."""
 
-    answer: Answered
+    answer: ApprovalAnswer
     by: str = ""
     at: Instant
 
@@ -610,3 +617,7 @@ class ActionBatch(Frozen):
     schema_version: SchemaVersion = SCHEMA_VERSION
     control: str
     actions: tuple[Action, ...]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")

@@ -11,7 +11,9 @@ from typing import NamedTuple
 
 from airflow.sdk import BaseOperator
 
-from threat_response.stages.control import ConfirmSensor, ControlOperator, EnrichOperator, FetchOperator
+from threat_response.stages.control import ConfirmSensor, ControlOperator
+from threat_response.stages.enrich import EnrichOperator
+from threat_response.stages.fetch import FetchOperator
 from threat_response.vendors.abuseipdb.operators import AbuseIPDBEnrichOperator, AbuseIPDBRefreshOperator
 from threat_response.vendors.akamai_api_security.operators import AkamaiApiSecurityFetchOperator
 from threat_response.vendors.akamai_client_lists.operators import (
@@ -93,4 +95,4 @@ def enrichers(providers: Iterable[str]) -> dict[str, type[EnrichOperator]]:
         if name not in ENRICH:
             raise ValueError(f"policy, enrichment.providers: {name!r} is none of {', '.join(ENRICH)}")
         chosen[name] = ENRICH[name]
-    return dict(sorted(chosen.items(), key=lambda one: one[1].stores_answers))
+    return dict(sorted(chosen.items(), key=lambda one: one[1].is_remote))

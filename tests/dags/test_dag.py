@@ -13,12 +13,12 @@ import pytest
 from airflow.dag_processing.dagbag import DagBag
 from airflow.sdk import DAG, CronDataIntervalTimetable
 
-from include.soar.incident.texts import ASKING_TASK
+from include.soar.incident.question import APPROVAL_TASK
 from include.soar.policy.rules import LONGEST_WAIT_HOURS
 from tests.conftest import ROOT
 from threat_response.registry import BLOCK, CONFIRM, ENRICH, FETCH, WATCH, enrichers
 from threat_response.runtime import settings
-from threat_response.transport.hook import VendorRetryPolicy
+from threat_response.transport.retry import VendorRetryPolicy
 
 DAG_ID = "api_threat_response"
 
@@ -67,10 +67,10 @@ def test_only_the_chosen_providers_have_a_task_and_lists_are_asked_before_what_c
     chosen = enrichers(settings.policy().enrichment.providers)
     asking = {t.removeprefix("enrich.") for t in dag.task_ids if t.startswith("enrich.")} & set(ENRICH)
     assert asking == set(chosen)
-    local = {f"enrich.{name}" for name, ask in chosen.items() if not ask.stores_answers}
+    local = {f"enrich.{name}" for name, ask in chosen.items() if not ask.is_remote}
     for name, ask in chosen.items():
         task = dag.get_task(f"enrich.{name}")
-        if ask.stores_answers:
+        if ask.is_remote:
             # A list that cannot be read keeps nobody from being asked.
             assert local <= task.upstream_task_ids
             assert task.trigger_rule == "all_done"
@@ -80,17 +80,17 @@ def test_only_the_chosen_providers_have_a_task_and_lists_are_asked_before_what_c
 
 
 def test_a_person_is_asked_before_anything_is_acted_on_and_after_the_incidents_can_be_opened(dag: DAG) -> None:
-    asking = dag.get_task(ASKING_TASK)
+    asking = dag.get_task(APPROVAL_TASK)
     assert asking.upstream_task_ids == {"enrich.decide"}
     controls = {f"block.{place}.{name}" for place, controls in BLOCK.items() for name in controls}
     for task_id in (*controls, *(f"watch.{name}" for name in WATCH), "update_incidents"):
         # What is acted on and told is what this task gives, never what `decide` gives.
-        assert ASKING_TASK in dag.get_task(task_id).upstream_task_ids, task_id
+        assert APPROVAL_TASK in dag.get_task(task_id).upstream_task_ids, task_id
         assert "enrich.decide" not in dag.get_task(task_id).upstream_task_ids, task_id
     for task_id in ("open_incidents", "relate"):
-        assert ASKING_TASK not in dag.get_task(task_id).get_flat_relative_ids(upstream=True), task_id
+        assert APPROVAL_TASK not in dag.get_task(task_id).get_flat_relative_ids(upstream=True), task_id
     assert asking.trigger_rule == "all_success"
-    assert ASKING_TASK in dag.get_task("fail_the_run").upstream_task_ids
+    assert APPROVAL_TASK in dag.get_task("fail_the_run").upstream_task_ids
 
 
 def test_runs_that_wait_for_a_person_do_not_keep_the_next_hour_from_being_read(dag: DAG) -> None:

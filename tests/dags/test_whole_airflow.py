@@ -25,7 +25,7 @@ import requests
 
 from include.demo import processes
 from include.demo.airflow_api import DAG_ID, Airflow
-from include.demo.place import House, make_secrets
+from include.demo.place import Place, make_secrets
 from include.simulators.demo_feed import build_demo
 from tests.support import free_port
 
@@ -48,8 +48,8 @@ WRITES = ("POST", "PUT", "PATCH", "DELETE")
 READING = ("/threat-events/details", "/oauth2/token", "/auth/token", "/auth/login", "/advanced-search")
 
 
-class OwnHouse(House):
-    """A house with a policy file of its own, laid over the demo's, that a test may write while everything runs."""
+class OwnPlace(Place):
+    """A place with a policy file of its own, laid over the demo's, that a test may write while everything runs."""
 
     @property
     def own_policy(self) -> Path:
@@ -62,13 +62,13 @@ class OwnHouse(House):
 
 @dataclass
 class Whole:
-    house: OwnHouse
+    place: OwnPlace
     secrets: dict[str, dict[str, str]]
     airflow: Airflow
     end_at: datetime
 
     def sim(self, method: str, path: str, body: Any = None) -> Any:
-        answer = requests.request(method, f"{self.house.simulators}/_sim{path}", json=body, timeout=30)
+        answer = requests.request(method, f"{self.place.simulators}/_sim{path}", json=body, timeout=30)
         assert answer.status_code == 200, answer.text
         return answer.json()
 
@@ -133,28 +133,28 @@ def _pair(pair: list[list[str]]) -> str:
 @pytest.fixture(scope="module")
 def whole() -> Iterator[Whole]:
     home = Path(tempfile.mkdtemp(prefix="threat-response-whole-"))
-    house = OwnHouse(home, free_port(), free_port(), by_schedule=False)
-    house.save()
-    house.own_policy.write_text("version: 1\n")
+    place = OwnPlace(home, free_port(), free_port(), by_schedule=False)
+    place.save()
+    place.own_policy.write_text("version: 1\n")
     secrets = make_secrets()
     end_at = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=1)
     try:
-        processes.start(house, secrets, day_end=None, tell=lambda text: None)
+        processes.start(place, secrets, day_end=None, tell=lambda text: None)
         demo = build_demo(end_at)
         for product, data in demo.items():
             if not product.startswith("_"):
-                answer = requests.post(f"{house.simulators}/_sim/{product}/seed", json=data, timeout=30)
+                answer = requests.post(f"{place.simulators}/_sim/{product}/seed", json=data, timeout=30)
                 assert answer.status_code == 200, answer.text
-        airflow = Airflow(house)
+        airflow = Airflow(place)
         airflow.wait_for_dag()
-        yield Whole(house, secrets, airflow, end_at)
+        yield Whole(place, secrets, airflow, end_at)
     finally:
         processes.stop(home)
         shutil.rmtree(home, ignore_errors=True)
 
 
 def test_the_main_job_survives_what_happens_at_night(whole: Whole) -> None:
-    scheduler = json.loads((whole.house.home / "scheduler.pid").read_text())["pid"]
+    scheduler = json.loads((whole.place.home / "scheduler.pid").read_text())["pid"]
     for product, method, path in KILLS:
         fault = {"product": product, "kind": "kill_client_after_commit", "method": method, "path": path}
         whole.sim("POST", "/faults", {**fault, "ancestor_pid": scheduler})
@@ -198,7 +198,7 @@ def test_the_main_job_survives_what_happens_at_night(whole: Whole) -> None:
     assert whole.writes() == []
 
     # 4. With the ledger deleted.
-    for file in (whole.house.home / "threat-response").glob("ledger.db*"):
+    for file in (whole.place.home / "threat-response").glob("ledger.db*"):
         file.unlink()
     fourth = whole.airflow.trigger(conf=whole.window, run_id="fourth")
     assert whole.wait(fourth) == {fourth: "success"}, whole.explain(fourth)
@@ -235,7 +235,7 @@ def test_a_run_asks_first_and_what_then_fails_turns_it_red_and_costs_only_itself
     one = {"product": "cyware_respond", "kind": "status", "status": 400, "method": "POST", "path": "/v1/incident/$"}
     whole.sim("POST", "/faults", waf)
     whole.sim("POST", "/faults", one)
-    whole.house.own_policy.write_text("block: {maximum_per_network: 1}\n")
+    whole.place.own_policy.write_text("block: {maximum_per_network: 1}\n")
     red = whole.airflow.trigger(conf={**window, "effects": "apply"}, run_id="red")
     _approve(whole, red, before)
     assert whole.wait(red) == {red: "failed"}
@@ -307,14 +307,14 @@ def _told(whole: Whole, words: str) -> bool:
 
 def test_no_secret_is_in_anything_that_the_runs_wrote(whole: Whole) -> None:
     used = {value.encode() for knobs in whole.secrets.values() for value in knobs.values()}
-    used.add(json.loads(whole.house.password_file.read_text())["admin"].encode())
-    ours = {"secrets.json", "connections.json", whole.house.password_file.name}
+    used.add(json.loads(whole.place.password_file.read_text())["admin"].encode())
+    ours = {"secrets.json", "connections.json", whole.place.password_file.name}
     leaks, searched = [], 0
-    for path in whole.house.home.rglob("*"):
+    for path in whole.place.home.rglob("*"):
         if path.is_file() and path.name not in ours:
             content = _database(path) if path.suffix == ".db" else path.read_bytes()
             searched += len(content)
-            leaks += [str(path.relative_to(whole.house.home)) for secret in used if secret in content]
+            leaks += [str(path.relative_to(whole.place.home)) for secret in used if secret in content]
             if b"Signature=" in content.replace(b"Signature=***", b""):
                 leaks.append(f"a signature in {path.name}")
     assert searched > 1_000_000

@@ -18,8 +18,8 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 with atheris.instrument_imports(include=["include.soar"]):
-    from include.soar.extract.text import (
-        extract_text,
+    from include.soar.extract.text import extract_text, refang
+    from include.soar.extract.values import (
         parse_address,
         parse_asn,
         parse_cve,
@@ -28,7 +28,6 @@ with atheris.instrument_imports(include=["include.soar"]):
         parse_hash,
         parse_network,
         parse_url,
-        refang,
     )
     from include.soar.model import Observable, ObservableType
 

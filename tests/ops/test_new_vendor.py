@@ -14,7 +14,7 @@ import pytest
 
 from include.ops.__main__ import main
 from include.ops.new_vendor import FILES, FORMS, LONGEST_NAME, POLICY, REGISTRY, SHARED, SIMULATORS, scaffold
-from include.soar.policy.rules import load_policy
+from include.soar.policy.file import load_policy
 from tests.conftest import ROOT
 from tests.project import test_completeness as completeness
 

@@ -17,6 +17,7 @@ from include.soar.ledger import Ledger
 from include.soar.model import FetchBatch, Observable, ObservableType, ReputationBatch, Role, Severity
 from include.soar.policy.rules import Policy
 from tests.soar.examples import CONFIG, NOW, address, domain, finding, mention, policy, reputation, window
+from threat_response.stages import decide as decide_
 from threat_response.stages import extract
 
 HOUR = timedelta(hours=1)
@@ -39,10 +40,10 @@ def decide(ledger: Ledger, rules: Policy, run_id: str, hours: int, *, severity: 
         "abuseipdb": ReputationBatch(provider="abuseipdb", reputations=tuple(listed)).to_json(),
         "list_feed": ReputationBatch(provider="list_feed", reputations=tuple(again)).to_json(),
     }
-    history = ledger.history(**extract.history_question(case, rules), known_before=seen)
-    decision = extract.decide(case, answers, policy=rules, history=history, minimum_severity=None, now=seen)
+    history = ledger.history(**decide_.history_question(case, rules), known_before=seen)
+    decision = decide_.decide(case, answers, policy=rules, history=history, minimum_severity=None, now=seen)
     ledger.record_verdicts(
-        extract.judgements(case, decision, policy=rules, history=history, now=seen),
+        decide_.judgements(case, decision, policy=rules, history=history, now=seen),
         policy=rules,
         minimum_severity=None,
         run_id=run_id,

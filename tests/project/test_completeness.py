@@ -15,7 +15,9 @@ from include.simulators.app import SIMULATORS
 from tests.conftest import ROOT
 from threat_response.provider_info import get_provider_info
 from threat_response.registry import BLOCK, CONFIRM, ENRICH, FETCH, INCIDENTS, REFRESH, WATCH
-from threat_response.stages.control import ConfirmSensor, ControlOperator, EnrichOperator, FetchOperator
+from threat_response.stages.control import ConfirmSensor, ControlOperator
+from threat_response.stages.enrich import EnrichOperator
+from threat_response.stages.fetch import FetchOperator
 from threat_response.transport.hook import VendorHook
 
 CONTROLS = {name: operator for place in BLOCK.values() for name, operator in place.items()}

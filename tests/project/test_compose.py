@@ -17,7 +17,7 @@ from airflow.cli.cli_parser import get_parser
 from airflow.configuration import conf
 
 from include.demo.place import make_secrets
-from include.soar.policy.rules import load_policy
+from include.soar.policy.file import load_policy
 from tests.conftest import ROOT
 
 COMPOSE = ROOT / "docker-compose.yaml"

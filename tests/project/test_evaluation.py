@@ -7,7 +7,7 @@ from include.bench.evaluation import Day, calibration, without_gate
 from include.bench.pure import END, POLICY
 from include.simulators.demo_feed import CONFIG_ID, THINLY_LISTED, build_demo
 from include.soar.model import Standing
-from include.soar.policy.rules import load_policy
+from include.soar.policy.file import load_policy
 
 
 def test_the_demo_day_is_decided_as_its_answer_sheet_says() -> None:

@@ -13,6 +13,7 @@ from airflow.sdk import ObjectStoragePath
 from include.soar.model import Severity
 from include.soar.policy.rules import PolicyError
 from tests.soar.examples import CONFIG, at
+from threat_response.runtime import run as run_
 from threat_response.runtime import settings
 
 
@@ -83,7 +84,7 @@ INTERVAL = {"data_interval_start": at("2026-01-02T10:00"), "data_interval_end": 
     ],
 )
 def test_the_window_of_a_run(values: dict[str, Any], start: str, end: str) -> None:
-    window = settings.window(context(**values))
+    window = run_.window(context(**values))
     assert (window.start_at, window.end_at) == (at(f"2026-01-02T{start}"), at(f"2026-01-02T{end}"))
 
 
@@ -92,25 +93,25 @@ def test_the_window_of_a_run(values: dict[str, Any], start: str, end: str) -> No
 @pytest.mark.parametrize("effects", [None, "auto", "apply", "plan"])
 def test_who_may_write(effects: str | None, run_type: str, blocks: bool) -> None:
     expected = {"apply": True, "plan": False}.get(effects or "auto", not (run_type == "backfill" and blocks))
-    assert settings.may_write(context(run_type, params={"effects": effects}), blocks=blocks) is expected
+    assert run_.may_write(context(run_type, params={"effects": effects}), blocks=blocks) is expected
 
 
 @pytest.mark.parametrize("effects", ["Apply", "yes", "dry-run"])
 def test_an_effect_that_nobody_knows_writes_nothing(effects: str) -> None:
     with pytest.raises(ValueError, match="effects"):
-        settings.may_write(context(params={"effects": effects}), blocks=False)
+        run_.may_write(context(params={"effects": effects}), blocks=False)
 
 
 def test_a_runs_own_severity() -> None:
-    assert settings.minimum_severity(context()) is None
-    assert settings.minimum_severity(context(params={"minimum_severity": ""})) is None
-    assert settings.minimum_severity(context(params={"minimum_severity": "low"})) is Severity.LOW
+    assert run_.minimum_severity(context()) is None
+    assert run_.minimum_severity(context(params={"minimum_severity": ""})) is None
+    assert run_.minimum_severity(context(params={"minimum_severity": "low"})) is Severity.LOW
     with pytest.raises(ValueError, match="urgent"):
-        settings.minimum_severity(context(params={"minimum_severity": "urgent"}))
+        run_.minimum_severity(context(params={"minimum_severity": "urgent"}))
 
 
 def test_the_name_of_a_run() -> None:
-    assert settings.run_name(context()) == "d/r-1"
+    assert run_.run_name(context()) == "d/r-1"
 
 
 def test_whether_a_connection_exists(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,7 +32,7 @@ from include.simulators.demo_feed import (
     describe,
 )
 from include.soar.model import Observable, ObservableType
-from include.soar.policy.rules import load_policy
+from include.soar.policy.file import load_policy
 from tests.support import SimServer, free_port
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -19,7 +19,8 @@ from include.soar.model import (
     Sighting,
     Window,
 )
-from include.soar.policy.rules import Policy, load_policy
+from include.soar.policy.file import load_policy
+from include.soar.policy.rules import Policy
 
 CONFIG = Path(__file__).resolve().parents[2] / "include/config"
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)

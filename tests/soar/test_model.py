@@ -26,7 +26,7 @@ from include.soar.model import (
     Severity,
     Window,
     digest,
-    house_id,
+    own_id,
 )
 from tests.soar.examples import NOW, address, finding, observed, sighting, window
 
@@ -158,9 +158,9 @@ def test_roles_and_last_sighting_of_an_observable() -> None:
 
 @given(st.lists(st.text(), min_size=2, max_size=4))
 def test_house_ids_tell_their_parts_apart(parts: list[str]) -> None:
-    assert house_id("kind", *parts) == house_id("kind", *parts)
+    assert own_id("kind", *parts) == own_id("kind", *parts)
     joined = [parts[0] + parts[1], *parts[2:]]
-    assert house_id("kind", *parts) != house_id("kind", *joined)
+    assert own_id("kind", *parts) != own_id("kind", *joined)
 
 
 def test_a_digest_does_not_depend_on_the_order_of_members() -> None:

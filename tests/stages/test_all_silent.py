@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from include.soar.extract.text import observe
-from include.soar.incident import texts
+from include.soar.extract.findings import observe
+from include.soar.incident import clean, texts
 from include.soar.model import Answer, CaseBatch, Decision, ReputationBatch, Standing, Window
 from include.soar.vendor.errors import VendorError
 from tests.soar.examples import address, finding, mention
@@ -18,7 +18,7 @@ from tests.stages.providers import PROVIDERS, PUBLIC, PUBLIC_IPV4, connect_provi
 from tests.support import SimServer
 from threat_response.registry import ENRICH, REFRESH
 from threat_response.runtime import settings
-from threat_response.stages import extract
+from threat_response.stages import decide as decide_
 
 EVIL = address("203.0.113.7")
 VALUES = f"{EVIL.value} evil.example http://evil.example/a.exe {'a' * 64}"
@@ -64,7 +64,7 @@ def ask(name: str, case: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def decide(case: dict[str, Any], answers: dict[str, dict[str, Any] | None]) -> Decision:
-    decided = extract.decide(case, answers, policy=settings.policy(), minimum_severity=None, now=settings.now())
+    decided = decide_.decide(case, answers, policy=settings.policy(), minimum_severity=None, now=settings.now())
     return Decision.model_validate(decided)
 
 
@@ -111,7 +111,7 @@ def test_with_every_provider_silent_the_run_goes_on_and_nothing_is_blocked(
     assert {v.standing for v in decision.verdicts} == {Standing.UNKNOWN}
     batch = CaseBatch.model_validate(given)
     told = texts.description(batch, decision, batch.findings[0], source="s", mark="TR-x")
-    [line] = [line for line in texts.render_text(told).splitlines() if line.startswith("Gave no answer")]
+    [line] = [line for line in clean.render_text(told).splitlines() if line.startswith("Gave no answer")]
     assert all(f"{name}: " in line for name in PROVIDERS)
 
 

@@ -13,10 +13,10 @@ from airflow.sdk import RetryAction
 from airflow.sdk.exceptions import AirflowFailException, TaskAwaitingInput
 from airflow.sdk.execution_time import task_runner
 
-from include.soar.model import Answered, Decision, Indicator, Role
+from include.soar.model import ApprovalAnswer, Decision, Indicator, Role
 from tests.stages.controls import POLICY, indicator
 from threat_response.stages.approve_blocks import ApproveBlocksOperator, PlanChanged
-from threat_response.transport.hook import VendorRetryPolicy
+from threat_response.transport.retry import VendorRetryPolicy
 
 ANSWERED_AT = datetime(2026, 11, 24, 12, 30, tzinfo=UTC)
 HELD = (indicator("ipv4-addr", "203.0.113.7"), indicator("domain-name", "evil.example", confidence=95))
@@ -122,7 +122,7 @@ def test_approved_it_goes_to_the_controls(supervisor: Supervisor) -> None:
     assert settled.held == ()
     assert settled.approval is not None
     assert (settled.approval.answer, settled.approval.by, settled.approval.at) == (
-        Answered.APPROVED,
+        ApprovalAnswer.APPROVED,
         "jane",
         ANSWERED_AT,
     )

@@ -22,7 +22,7 @@ from tests.soar.examples import NOW, address, policy
 from tests.stages import tiny
 from tests.stages.tiny import TinyServer
 from tests.vendors.support import connect
-from threat_response.stages.asking import Meter, Round, Silence, metered
+from threat_response.stages.asking import Meter, NoAnswer, Round, metered
 from threat_response.transport.hook import VendorHook
 
 MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)
@@ -113,12 +113,12 @@ def asked(server: TinyServer) -> list[str]:
     return [dict(seen.query)["values"] for seen in server.seen]
 
 
-def scores(results: dict[Observable, Reputation | Silence]) -> list[int | None]:
+def scores(results: dict[Observable, Reputation | NoAnswer]) -> list[int | None]:
     return [r.score if isinstance(r, Reputation) else None for r in results.values()]
 
 
-def silences(results: dict[Observable, Reputation | Silence]) -> list[Silence]:
-    return [r for r in results.values() if isinstance(r, Silence)]
+def silences(results: dict[Observable, Reputation | NoAnswer]) -> list[NoAnswer]:
+    return [r for r in results.values() if isinstance(r, NoAnswer)]
 
 
 def answering(server: TinyServer, table: dict[str, tiny.Answer]) -> None:
@@ -205,7 +205,7 @@ def test_what_is_refused_costs_its_value_and_a_list_is_halved_until_it_is_alone(
     bad = VALUES[5].value
     server.always = lambda seen: tiny.Answer(422 if bad in dict(seen.query)["values"].split(",") else 200, b"[]")
     results = house.round().run(VALUES[:16], at_once=8)
-    assert [o.value for o, r in results.items() if isinstance(r, Silence)] == [bad]
+    assert [o.value for o, r in results.items() if isinstance(r, NoAnswer)] == [bad]
     assert silences(results)[0].answer is Answer.ERROR
     assert silences(results)[0].retry_at is None  # it would be refused again
     assert len(server.seen) == 2 + 2 + 2 + 2
@@ -349,7 +349,7 @@ def test_a_single_call_that_is_refused_opens_the_breaker(
 ) -> None:
     with pytest.raises(type(error)), metered(house.meter()):
         raise error
-    closed: Callable[[], Silence | None] = house.meter().closed
+    closed: Callable[[], NoAnswer | None] = house.meter().closed
     assert (closed() is not None) == opens
     house.now += 2 * MINUTE
     with metered(house.meter()):

@@ -31,7 +31,15 @@ from include.soar.model import (
     ReputationBatch,
     Verb,
 )
-from include.soar.vendor.errors import RateLimited, Rejected, Unauthorized, Unavailable, Unexpected, VendorError
+from include.soar.vendor.errors import (
+    RateLimited,
+    RecordProblem,
+    Rejected,
+    Unauthorized,
+    Unavailable,
+    Unexpected,
+    VendorError,
+)
 from include.soar.vendor.wire import Request
 from tests.soar.examples import at, sighting, window
 from tests.stages import controls, tiny
@@ -39,17 +47,11 @@ from tests.stages.controls import POLICY, PROTECTED, decision, incidents, indica
 from tests.stages.tiny import TinyServer
 from tests.vendors.support import connect
 from threat_response.runtime import settings
-from threat_response.stages.control import (
-    ConfirmSensor,
-    ControlOperator,
-    Done,
-    EnrichOperator,
-    FetchOperator,
-    Page,
-    RecordProblem,
-    load_json_lines,
-)
-from threat_response.transport.hook import VendorHook, WriteInPlanMode
+from threat_response.stages.control import ConfirmSensor, ControlOperator, Result
+from threat_response.stages.enrich import EnrichOperator
+from threat_response.stages.fetch import FetchOperator, Page
+from threat_response.transport.hook import VendorHook
+from threat_response.transport.http import WriteInPlanMode
 
 EVIL, WORSE, CLEAN = "203.0.113.7", "203.0.113.8", "203.0.113.9"
 
@@ -283,10 +285,6 @@ def _finding(uid: str) -> Finding:
     return TinyFetch(task_id="x").parse(event(uid, "10:00"))
 
 
-def test_ndjson() -> None:
-    assert load_json_lines('{"a": 1}\n\n  \n[2]\n') == [{"a": 1}, [2]]
-
-
 # --- stage 3: enrich ---------------------------------------------------------------------------------------------
 
 
@@ -388,7 +386,7 @@ def test_what_is_never_blocked_anyway_costs_no_question(server: TinyServer) -> N
 
 def test_a_local_list_is_asked_about_it_all_the_same(server: TinyServer) -> None:
     class Local(TinyEnrich):
-        stores_answers = False
+        is_remote = False
 
     scores(server, {"192.0.2.53": 0})
     assert enrich("192.0.2.53", by=Local)["192.0.2.53"].answer is Answer.NOT_LISTED
@@ -429,7 +427,7 @@ def test_an_answer_stays_good_as_long_as_the_policy_says(server: TinyServer) -> 
 
 def test_a_provider_that_costs_nothing_is_asked_each_time(server: TinyServer) -> None:
     class Local(TinyEnrich):
-        stores_answers = False
+        is_remote = False
 
     scores(server, {EVIL: 90})
     enrich(EVIL, by=Local)
@@ -465,7 +463,7 @@ def test_one_bad_answer_costs_its_value(server: TinyServer, status: int) -> None
     # What may be a blip is tried again at the end; what was not understood is not.
     assert asked(server).count(WORSE) == (2 if status == 500 else 1)
     assert (answers[WORSE].retry_at is not None) == (status == 500)
-    # Silence is not stored: the next run asks, and only about what it does not know.
+    # NoAnswer is not stored: the next run asks, and only about what it does not know.
     scores(server, {WORSE: 100})
     answers = enrich(EVIL, WORSE, CLEAN)
     assert [answers[v].score for v in (EVIL, WORSE, CLEAN)] == [90, 100, 0]
@@ -517,8 +515,8 @@ class TinyControl(ControlOperator):
     types = frozenset({ObservableType.IPV4})
     hook_class = TinyHook
 
-    def ensure(self, hook: TinyHook, indicators: Sequence[Indicator], incidents: dict[str, list[str]]) -> Done:
-        done = Done()
+    def ensure(self, hook: TinyHook, indicators: Sequence[Indicator], incidents: dict[str, list[str]]) -> Result:
+        done = Result()
         for one in indicators:
             value = one.observable.value
             try:
@@ -661,7 +659,7 @@ def test_an_effect_that_nobody_knows_is_refused(world: World) -> None:
 
 def test_a_vendor_that_writes_while_it_plans_is_stopped_at_the_line(world: World, server: TinyServer) -> None:
     class Eager(TinyControl):
-        plan = TinyControl.ensure
+        preview = TinyControl.ensure
 
     run = act(indicator(IP, EVIL), by=Eager, effects="plan")
     assert isinstance(run.error, WriteInPlanMode)
@@ -695,7 +693,7 @@ def test_what_stops_the_control_is_raised_as_it_is_after_the_batch_was_published
 
 def test_what_was_done_before_the_stop_is_kept(world: World) -> None:
     class Half(TinyControl):
-        def ensure(self, hook: TinyHook, indicators: Sequence[Indicator], incidents: dict[str, list[str]]) -> Done:
+        def ensure(self, hook: TinyHook, indicators: Sequence[Indicator], incidents: dict[str, list[str]]) -> Result:
             done = super().ensure(hook, indicators[:1], incidents)
             done.error = Unavailable("tiny", "put", "went away")
             return done
@@ -707,7 +705,7 @@ def test_what_was_done_before_the_stop_is_kept(world: World) -> None:
 
 def test_an_indicator_that_a_vendor_passes_over_is_not_lost(world: World) -> None:
     class Forgetful(TinyControl):
-        def ensure(self, hook: TinyHook, indicators: Sequence[Indicator], incidents: dict[str, list[str]]) -> Done:
+        def ensure(self, hook: TinyHook, indicators: Sequence[Indicator], incidents: dict[str, list[str]]) -> Result:
             return super().ensure(hook, indicators[1:], incidents)
 
     run = act(indicator(IP, EVIL), indicator(IP, WORSE), by=Forgetful)
@@ -728,8 +726,8 @@ def test_one_log_line_an_item_that_no_value_can_forge(server: TinyServer, printe
     class Urls(TinyControl):
         types = frozenset({ObservableType.URL})
 
-        def ensure(self, hook: TinyHook, indicators: Sequence[Indicator], incidents: dict[str, list[str]]) -> Done:
-            return Done([self.action(i, Outcome.BLOCKED, "a\nb", proof={"page": "c\r\nd"}) for i in indicators])
+        def ensure(self, hook: TinyHook, indicators: Sequence[Indicator], incidents: dict[str, list[str]]) -> Result:
+            return Result([self.action(i, Outcome.BLOCKED, "a\nb", proof={"page": "c\r\nd"}) for i in indicators])
 
     act(indicator("url", "https://evil.example/\u2028forged"), by=Urls)
     items = [line for line in printed() if "tiny_control deny" in line]

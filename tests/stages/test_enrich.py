@@ -17,7 +17,7 @@ from airflow.sdk import DAG
 from airflow.sdk.execution_time.context import set_current_context
 
 from include.simulators.abuseipdb import AbuseIpdbSimulator
-from include.soar.extract.text import observe
+from include.soar.extract.findings import observe
 from include.soar.model import (
     Answer,
     CaseBatch,
@@ -38,6 +38,7 @@ from tests.support import SimServer
 from tests.vendors.support import connect
 from threat_response.registry import ENRICH
 from threat_response.runtime import settings
+from threat_response.stages import decide as decide_
 from threat_response.stages import extract
 from threat_response.vendors.abuseipdb.operators import AbuseIPDBEnrichOperator
 from threat_response.vendors.cyware_respond.operators import CywareOpenIncidentsOperator, CywareUpdateIncidentsOperator
@@ -185,7 +186,7 @@ def test_a_frozen_run_takes_what_was_known_when_its_window_was_first_decided(ven
     ledger.store_reputations([(early, DAY)])
     ledger.record_decided(CaseBatch.model_validate(case).window, now=then + timedelta(minutes=5))
     assert enrich(case)[EVIL.value].score == 92
-    settings.remember_decided(context(), ledger, case, decide(case, enrich(case)))
+    decide_.remember_decided(context(), ledger, case, decide(case, enrich(case)))
     calls = len(vendor.calls("abuseipdb"))
     frozen = enrich(case, context(answers="frozen"))
     assert frozen[EVIL.value] == early
@@ -219,7 +220,7 @@ def fetched(*findings: Finding) -> FetchBatch:
 
 def decide(case: dict[str, Any], answers: dict[str, Reputation]) -> dict[str, Any]:
     said = {"abuseipdb": ReputationBatch(provider="abuseipdb", reputations=tuple(answers.values())).to_json()}
-    return extract.decide(case, said, policy=settings.policy(), minimum_severity=None, now=settings.now())
+    return decide_.decide(case, said, policy=settings.policy(), minimum_severity=None, now=settings.now())
 
 
 def whole_run(dag: DAG, run: Any, *findings: Finding) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -269,10 +270,10 @@ def test_what_a_spent_quota_left_is_finished_by_a_later_run_and_told_in_the_same
     at(start + DAY)
     vendor.configure("abuseipdb", used_elsewhere={})
     for run in (context("backfill"), context(effects="plan"), context(answers="frozen")):
-        assert settings.carried_over(run) == []
+        assert extract.carried_over(run) == []
     case, decision = whole_run(dag, context(run_id="run-3"), event("new", WORSE, severity=Severity.LOW))
     assert case["carried_over"] == ["attack"]
-    assert extract.counts(case, decision)["carried_over"] == 1
+    assert decide_.counts(case, decision)["carried_over"] == 1
     assert verdicts(decision)[EVIL.value] == Standing.MALICIOUS
     (comments,) = told(vendor)  # no second incident
     assert len(comments) == 2
@@ -281,7 +282,7 @@ def test_what_a_spent_quota_left_is_finished_by_a_later_run_and_told_in_the_same
     assert settings.ledger().claim_findings([attack], window_key="mine", now=settings.now()) == {"attack": "mine"}
 
     case, _ = whole_run(dag, context(run_id="run-4"))
-    assert (case["findings"], settings.carried_over(context())) == ([], [])
+    assert (case["findings"], extract.carried_over(context())) == ([], [])
     assert told(vendor) == [comments]
 
 
@@ -291,7 +292,7 @@ def test_a_backfill_that_only_plans_leaves_nothing_to_others(vendor: SimServer, 
     vendor.configure("abuseipdb", used_elsewhere={"check": 1000})
     whole_run(dag, context("backfill"), event("old", EVIL))
     at(start + DAY)
-    assert settings.carried_over(context()) == []
+    assert extract.carried_over(context()) == []
 
 
 # --- all at once -------------------------------------------------------------------------------------------------
@@ -320,7 +321,7 @@ def test_with_every_provider_silent_in_its_own_way_the_run_goes_on_and_nothing_i
         assert {r.score for r in said} == {None}, provider
         assert {r.answer for r in said} <= {Answer.ERROR, Answer.NOT_CHECKED}, provider
         assert all(r.retry_at or r.answer is Answer.ERROR for r in said), provider
-    decision = extract.decide(case, answers, policy=settings.policy(), minimum_severity=None, now=settings.now())
+    decision = decide_.decide(case, answers, policy=settings.policy(), minimum_severity=None, now=settings.now())
     assert decision["indicators"] == decision["held"] == []
     assert set(verdicts(decision).values()) == {Standing.UNKNOWN}
     assert set(decision["silent_providers"]) == set(answers)

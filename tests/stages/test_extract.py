@@ -21,6 +21,7 @@ from include.soar.model import (
     Severity,
 )
 from tests.soar.examples import NOW, address, at, finding, mention, policy, reputation, window
+from threat_response.stages import decide as decide_
 from threat_response.stages import extract
 
 EVIL, OTHER = address("203.0.113.7"), address("203.0.113.8")
@@ -52,7 +53,7 @@ def case(*findings: Finding) -> dict[str, Any]:
 
 
 def decide(the_case: dict[str, Any], answers: dict[str, dict[str, Any] | None], **more: Any) -> dict[str, Any]:
-    return extract.decide(the_case, answers, **{"policy": policy(), "minimum_severity": None, "now": NOW, **more})
+    return decide_.decide(the_case, answers, **{"policy": policy(), "minimum_severity": None, "now": NOW, **more})
 
 
 # --- extract -----------------------------------------------------------------------------------------------------
@@ -163,7 +164,7 @@ def test_counts_are_the_runs_numbers() -> None:
     the_case = case(
         finding("1", mentions=(mention("203.0.113.7 203.0.113.8 192.0.2.1"),)), finding("2", severity=Severity.LOW)
     )
-    assert extract.counts(the_case, decide(the_case, {"list_feed": listed(EVIL, address("192.0.2.1"))})) == {
+    assert decide_.counts(the_case, decide(the_case, {"list_feed": listed(EVIL, address("192.0.2.1"))})) == {
         "findings": 2,
         "carried_over": 0,
         "high_priority": 1,
@@ -176,4 +177,4 @@ def test_counts_are_the_runs_numbers() -> None:
         "rejected_records": 0,
     }
     empty = case()
-    assert extract.counts(empty, decide(empty, {}))["indicators"] == 0
+    assert decide_.counts(empty, decide(empty, {}))["indicators"] == 0

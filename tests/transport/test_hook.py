@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 import requests
@@ -28,8 +29,9 @@ from tests.stages.controls import everything_logged
 from tests.stages.tiny import Answer, TinyServer
 from tests.support import free_port
 from tests.vendors.support import connect
-from threat_response.transport import hook as hook_
-from threat_response.transport.hook import LONGEST_WAIT, VendorHook, VendorRetryPolicy, WriteInPlanMode
+from threat_response.transport.hook import VendorHook
+from threat_response.transport.http import WriteInPlanMode
+from threat_response.transport.retry import LONGEST_WAIT, VendorRetryPolicy
 
 KEY = "s3cret/key+with=odd&chars"
 
@@ -393,7 +395,7 @@ def test_no_error_holds_the_url_with_its_signature(
         SignedHook().send(request)
     assert ("Signature", KEY) in server.seen[0].query
     text = str(caught.value) + "".join(traceback.format_exception(caught.value))
-    for secret in (KEY, hook_.quote(KEY, safe=""), "Signature", "private", server.url):
+    for secret in (KEY, quote(KEY, safe=""), "Signature", "private", server.url):
         assert secret not in text
 
 
@@ -413,7 +415,7 @@ def test_the_key_is_in_no_log_line(hook: TinyHook, server: TinyServer, capsys: p
     printed = capsys.readouterr().out  # where Airflow's own loggers write when no task runs
     assert lines
     assert "Test of connection tiny_default failed" in printed
-    assert not [line for line in [*lines, printed] if KEY in line or hook_.quote(KEY, safe="") in line]
+    assert not [line for line in [*lines, printed] if KEY in line or quote(KEY, safe="") in line]
 
 
 def test_the_hook_registers_its_secrets_with_airflows_masker(hook: TinyHook) -> None:
@@ -421,7 +423,7 @@ def test_the_hook_registers_its_secrets_with_airflows_masker(hook: TinyHook) -> 
 
     assert hook.connection.password == KEY
     assert KEY not in str(redact(f"a line with {KEY} in it"))
-    assert hook_.quote(KEY, safe="") not in str(redact(f"GET /?k={hook_.quote(KEY, safe='')}"))
+    assert quote(KEY, safe="") not in str(redact(f"GET /?k={quote(KEY, safe='')}"))
 
 
 # --- Test connection ---------------------------------------------------------------------------------------------

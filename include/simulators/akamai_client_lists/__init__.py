@@ -29,7 +29,7 @@ there) and ``usage`` (the vendor's array; it also decides whether a deactivation
 already is replaced.
 
 Knobs: those of EdgeGrid; ``activation_seconds`` (0: done when the next request arrives); ``activation_outcome``
-(``ACTIVE`` or ``FAILED``); ``pending_blocks_both_networks`` (terraform-provider-akamai issue 600 reports trouble with
+(``ACTIVE`` or ``FAILED``); ``pending_blocks_both_networks`` (terraform-provider-akamai issue 600 reports failures with
 both at once; default off); ``rate_limit`` requests per ``rate_window_seconds`` (the real numbers are not published);
 ``max_items`` (by type, instead of the published ones), ``max_lists``, ``max_active_lists``, ``max_page_size``;
 ``user`` (who ``createdBy`` names).

@@ -1,4 +1,4 @@
-"""One believable day for the simulators: what the vendors would hold after 24 hours of ordinary trouble.
+"""One believable day for the simulators: what the vendors would hold after 24 hours of ordinary failures.
 
 ``build_demo(end)`` returns, per product, the seed that its simulator takes, in the vendor's own raw shape, plus the
 answers under ``_truth``. It is pure: the same arguments give the same day, byte for byte. It reads no clock.

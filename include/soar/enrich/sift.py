@@ -56,12 +56,12 @@ def sift(
     *,
     provider: str,
     types: Collection[ObservableType],
-    leaves_the_house: bool,
+    is_remote: bool,
     minimum_severity: Severity | None = None,
     listed: Collection[Observable] = (),
 ) -> Sifted:
     """
-    :param leaves_the_house: False for lists that lie here: nobody is told anything and nothing is used up, so what is
+    :param is_remote: False for lists that lie here: nobody is told anything and nothing is used up, so what is
         not to be told, and what is never blocked anyway, is looked up all the same
     :param minimum_severity: overrides the policy's, for what counts as high priority
     :param listed: what local lists name
@@ -76,14 +76,14 @@ def sift(
             kind, why = TYPE, f"no {observable.type.value} here"
         elif hit := gate.private(observable):
             kind, why = PRIVATE, f"not sent out: {hit.reason}"
-        elif leaves_the_house and (hit := gate.check(observable)):
+        elif is_remote and (hit := gate.check(observable)):
             kind, why = PROTECTED, f"never blocked anyway: {hit.reason}"
         if kind:
             left_out.append(LeftOut(observable, kind, Answer.NOT_APPLICABLE, why))
             continue
         allowed = policy.enrichment.tlp.providers.get(provider, policy.enrichment.tlp.ask_up_to)
         marked = tlp_of(item, findings, policy.enrichment.tlp)
-        if leaves_the_house and marked.rank > allowed.rank:
+        if is_remote and marked.rank > allowed.rank:
             words = f"TLP:{marked.value} is above TLP:{allowed.value}, the most that {provider} may see"
             left_out.append(LeftOut(observable, RESTRICTED, Answer.NOT_CHECKED, words))
         else:

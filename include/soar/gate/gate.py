@@ -16,219 +16,41 @@ a decision is one look-up per address and one to a few per name.
 from __future__ import annotations
 
 import ipaddress
-import re
-import unicodedata
 from array import array
-from bisect import bisect_left, bisect_right
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import compress, repeat
 from socket import AF_INET6, inet_aton, inet_pton
-from typing import TYPE_CHECKING
-from urllib.parse import unquote
 
-from pydantic import BaseModel, ConfigDict
-
-from include.soar.extract.text import browser_number
-from include.soar.gate.warninglists import (
-    BITS,
-    Address,
-    Entry,
-    Intervals,
-    Network,
-    Row,
-    WarningLists,
-    flatten,
-    shipped,
+from include.soar.gate.hosts import (
+    _DOMAIN,
+    _IPV4,
+    _IPV6,
+    _PLAIN_URL,
+    _URL,
+    _plain_hosts,
+    host_of,
+    host_of_url,
+    plain_host,
 )
+from include.soar.gate.intervals import BITS, Intervals, Network, Row, _edges, flatten, network_row, overlapped, overlay
+from include.soar.gate.layers import _PRIVATE, _RANK, ALLOW, LAYERS, LISTED, OWN, PARTNER, SPECIAL, WELL_KNOWN, Hit
+from include.soar.gate.rules import Allowance, NeverBlock
+from include.soar.gate.special import (
+    DISGUISES,
+    DOCUMENTATION,
+    SPECIAL_NAMES,
+    SPECIAL_PURPOSE,
+    _embedded,
+    _from_bytes,
+    embedded_network,
+)
+from include.soar.gate.warninglists import Entry, WarningLists, shipped
 from include.soar.model import Observable, ObservableType
 
-if TYPE_CHECKING:
-    from include.soar.policy.rules import Allowance, NeverBlock
-
-#: IANA special-purpose registries (RFC 6890 and successors). Written out, because the tables behind
-#: ``ipaddress.is_global`` changed between patch releases of Python, and it calls multicast global.
-#: https://www.iana.org/assignments/iana-ipv4-special-registry https://www.iana.org/assignments/iana-ipv6-special-registry
-SPECIAL_PURPOSE: dict[str, str] = {
-    "0.0.0.0/8": "this network",
-    "10.0.0.0/8": "private",
-    "100.64.0.0/10": "carrier-grade NAT",
-    "127.0.0.0/8": "loopback",
-    "169.254.0.0/16": "link-local",
-    "172.16.0.0/12": "private",
-    "192.0.0.0/24": "IETF protocol assignments",
-    "192.31.196.0/24": "AS112, which answers for private addresses",
-    "192.52.193.0/24": "multicast relay anycast",
-    "192.88.99.0/24": "6to4 relay anycast",
-    "192.168.0.0/16": "private",
-    "192.175.48.0/24": "AS112, which answers for private addresses",
-    "198.18.0.0/15": "benchmarking",
-    "224.0.0.0/4": "multicast",
-    "240.0.0.0/4": "reserved and broadcast",
-    "::/3": "outside of the Internet's 2000::/3",
-    "4000::/2": "outside of the Internet's 2000::/3",
-    "8000::/1": "outside of the Internet's 2000::/3",
-    "64:ff9b:1::/48": "translation inside one network",
-    "::/128": "unspecified",
-    "::1/128": "loopback",
-    "100::/64": "discard-only",
-    "100:0:0:1::/64": "a dummy prefix",
-    "2001::/23": "IETF protocol assignments",
-    "2620:4f:8000::/48": "AS112, which answers for private addresses",
-    "5f00::/16": "segment routing",
-    "fc00::/7": "unique local",
-    "fe80::/10": "link-local",
-    "fec0::/10": "site-local",
-    "ff00::/8": "multicast",
-}
-#: IPv6 that is an IPv4 address in disguise: compatible (deprecated), mapped, NAT64 (RFC 6052). The address inside
-#: decides. So it does in 6to4 (2002::/16), whose answers go back to that address. Teredo is special-purpose as a whole
-#: (2001::/23). ISATAP is not read: who owns any /64 may write any IPv4 address there, and would write a protected one.
-DISGUISES = ("::/96", "::ffff:0:0/96", "64:ff9b::/96")
-DOCUMENTATION: dict[str, str] = {
-    "192.0.2.0/24": "documentation",
-    "198.51.100.0/24": "documentation",
-    "203.0.113.0/24": "documentation",
-    "2001:db8::/32": "documentation",
-    "3fff::/20": "documentation",
-}
-#: RFC 6761 and successors: names that mean nothing on the Internet. ``example`` counts as documentation.
-SPECIAL_NAMES = ("localhost", "local", "internal", "invalid", "test", "onion", "home.arpa", "in-addr.arpa", "ip6.arpa")
-
-SPECIAL, OWN, PARTNER, ALLOW, WELL_KNOWN, LISTED = LAYERS = (
-    "special-purpose",
-    "own",
-    "partner",
-    "allow",
-    "well-known",
-    "warning-list",
-)
-_RANK = {layer: rank for rank, layer in enumerate(LAYERS)}
-#: What is never asked about at a provider: it is nobody else's business.
-_PRIVATE = (SPECIAL, OWN, PARTNER)
-
-_IPV4, _IPV6, _DOMAIN, _URL = ObservableType.IPV4, ObservableType.IPV6, ObservableType.DOMAIN, ObservableType.URL
-_6TO4 = b"\x20\x02"
-_DISGUISE_BYTES = frozenset(ipaddress.ip_network(text).network_address.packed[:12] for text in DISGUISES)
-_from_bytes = int.from_bytes
 _DIGITS = frozenset("0123456789")
 #: How many of a name's last characters the sieve compares, and of a short name's.
 _ENDING, _SHORT_ENDING = 7, 4
-#: A URL without anything that would have to be read with care, and its host.
-_PLAIN_URL = re.compile(
-    r"https?+://([a-z0-9._-]++)(?<!\.)(?::[0-9]*+)?(?:[/?#]|\Z)",
-).match
-#: The same of many, one a line: one call for all of them.
-_PLAIN_URLS = re.compile(
-    r"^(?:https?+://([a-z0-9._-]++)(?<!\.)(?::[0-9]*+)?(?=[/?#]|$))?.*$",
-    re.MULTILINE,
-).findall
-_SCHEME = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*:")
-_END_OF_AUTHORITY = re.compile(r"[/?#]")
-#: What a browser leaves out of a URL, and what it cuts at both ends.
-_DROPPED = {9: None, 10: None, 13: None}
-_CONTROLS = "".join(map(chr, range(33)))
-
-
-class Hit(BaseModel):
-    """
-    Why something is protected, in words.
-
-    :param layer: which layer of the gate
-    :param list_name: which list of that layer: ``iana``, ``policy.yaml never_block.own.networks``, ``misp:akamai``
-    :param entry: which entry of it
-    """
-
-    model_config = ConfigDict(frozen=True)
-    layer: str
-    entry: str
-    reason: str
-    list_name: str = ""
-
-
-def unwrap(address: Address) -> Address:
-    """The IPv4 address inside an IPv6 address that is one in disguise (see ``DISGUISES``); any other as it is."""
-    if isinstance(address, ipaddress.IPv6Address) and (inside := _embedded(address.packed)):
-        return ipaddress.IPv4Address(inside)
-    return address
-
-
-def _embedded(packed: bytes) -> bytes | None:
-    if packed[:2] == _6TO4:
-        return packed[2:6]
-    # Unspecified and loopback are addresses of IPv6 itself.
-    if packed[:12] in _DISGUISE_BYTES and packed not in (bytes(16), bytes(15) + b"\1"):
-        return packed[12:]
-    return None
-
-
-def embedded_network(network: Network) -> Network | None:
-    """
-    The IPv4 network whose disguises are in an IPv6 network, None if none are.
-
-    A network wider than the disguise holds disguises of every IPv4 address.
-    """
-    if isinstance(network, ipaddress.IPv4Network):
-        return None
-    for text, before in (*((text, 96) for text in DISGUISES), ("2002::/16", 16)):
-        disguise = ipaddress.IPv6Network(text)
-        if network.supernet_of(disguise):
-            return ipaddress.ip_network("0.0.0.0/0")
-        if network.subnet_of(disguise):
-            value = int(network.network_address) >> (128 - before - 32) & 0xFFFFFFFF
-            return ipaddress.ip_network((value, min(32, network.prefixlen - before)))
-    return None
-
-
-class NetworkTable:
-    """Networks with a value each; look-up by address in logarithmic time. Overlaps: the longest prefix wins."""
-
-    def __init__(self, entries: Iterable[tuple[Network, Hit]]) -> None:
-        self._hits: list[Hit] = []
-        rows: dict[int, list[Row]] = {4: [], 6: []}
-        for network, hit in entries:
-            self._hits.append(hit)
-            rows[network.version].append(_row(network, len(self._hits)))
-        self._tables = {family: flatten(some, family) for family, some in rows.items()}
-
-    def get(self, address: Address) -> Hit | None:
-        starts, values = self._tables[address.version]
-        value = values[bisect_right(starts, int(address)) - 1]
-        return self._hits[value - 1] if value else None
-
-
-def _row(network: Network, value: int) -> Row:
-    return Row(int(network.network_address), int(network.broadcast_address), network.prefixlen, value)
-
-
-def overlay(above: Intervals, below: Intervals) -> Intervals:
-    """Two layers as one: ``above`` answers where it has a value, ``below`` elsewhere."""
-    starts: list[int] = []
-    values: list[int] = []
-
-    def put(at: int, value: int) -> None:
-        if not values or values[-1] != value:
-            starts.append(at)
-            values.append(value)
-
-    ends = (*above[0][1:], 1 << BITS[6])
-    for at, value, end in zip(*above, ends, strict=True):
-        if value:
-            put(at, value)
-        else:
-            first, last = bisect_right(below[0], at), bisect_left(below[0], end)
-            put(at, below[1][first - 1])
-            starts += below[0][first:last]
-            values += below[1][first:last]
-    return starts, values
-
-
-def _edges(table: Intervals) -> list[int]:
-    """Where having a value begins and ends in turn: an odd number of edges up to an address means that it has one."""
-    edges: list[int] = []
-    for start, value in zip(*table, strict=True):
-        if bool(value) != len(edges) % 2:
-            edges.append(start)
-    return edges
 
 
 class Gate:
@@ -285,7 +107,7 @@ class Gate:
         that two slices and two look-ups do.
         """
         disguises = (*map(ipaddress.ip_network, DISGUISES), ipaddress.ip_network("2002::/16"))
-        maybe = flatten((_row(network, 1) for network in disguises), 6)
+        maybe = flatten((network_row(network, 1) for network in disguises), 6)
         self._edges4 = _edges(self._networks[4])
         self._edges6 = _edges(overlay(maybe, self._networks[6]))
         self._edges4_array = array("I", self._edges4)
@@ -308,7 +130,7 @@ class Gate:
         for text, words in (SPECIAL_PURPOSE if real else SPECIAL_PURPOSE | DOCUMENTATION).items():
             self._network(rows, text, SPECIAL, "iana", f"{text} is {words}")
         # Disguises are no special purpose: the address inside decides.
-        rows[6] += [_row(ipaddress.ip_network(text), 0) for text in DISGUISES]
+        rows[6] += [network_row(ipaddress.ip_network(text), 0) for text in DISGUISES]
         for name in SPECIAL_NAMES if real else (*SPECIAL_NAMES, "example"):
             self._below[name] = self._value(
                 Hit(layer=SPECIAL, list_name="iana", entry=name, reason=f"names below {name} are special-use")
@@ -317,11 +139,11 @@ class Gate:
     def _network(self, rows: dict[int, list[Row]], text: str, layer: str, list_name: str, reason: str) -> None:
         network = ipaddress.ip_network(text)
         value = self._value(Hit(layer=layer, list_name=list_name, entry=text, reason=reason))
-        rows[network.version].append(_row(network, value))
+        rows[network.version].append(network_row(network, value))
         # Whoever protects a disguise protects who is in it. A special purpose of IPv6 is one of IPv6 only.
         inside = embedded_network(network)
         if layer != SPECIAL and inside and inside.prefixlen:
-            rows[4].append(_row(inside, value))
+            rows[4].append(network_row(inside, value))
 
     def _name(self, name: str, hit: Hit) -> None:
         value = self._value(hit)
@@ -527,17 +349,6 @@ class Gate:
         return None
 
 
-def _plain_hosts(urls: Sequence[str]) -> list[str]:
-    """The host of each URL; empty where it has to be read with care."""
-    if not urls:
-        return []
-    hosts = _PLAIN_URLS("\n".join(urls))
-    if len(hosts) == len(urls):
-        return hosts
-    # A line break within a URL.
-    return [plain[1] if (plain := _PLAIN_URL(url)) else "" for url in urls]
-
-
 def _listed(entry: Entry) -> Hit:
     name = entry.list_name.removeprefix("misp:")
     reason = f"{entry.entry} is on the MISP warning list {name}: {entry.reason}"
@@ -547,13 +358,6 @@ def _listed(entry: Entry) -> Hit:
 def _first(hits: Iterable[Hit]) -> Hit | None:
     """The first layer's; of one layer the first."""
     return min(hits, key=lambda hit: _RANK[hit.layer], default=None)
-
-
-def overlapped(table: Intervals, network: Network) -> list[int]:
-    """The values of every interval that a network overlaps."""
-    starts, values = table
-    first = bisect_right(starts, int(network.network_address)) - 1
-    return values[first : bisect_right(starts, int(network.broadcast_address))]
 
 
 def _networks_of(value: str) -> tuple[Network, ...]:
@@ -570,54 +374,3 @@ def _suffixes(name: str) -> Iterator[str]:
     while name:
         yield name
         name = name.partition(".")[2]
-
-
-def host_of(observable: Observable) -> bytes | str | None:
-    """The host that an address, domain, URL or e-mail address names: packed address, or name; None for the others."""
-    value = observable.value
-    if observable.type is _IPV4:
-        return inet_aton(value)
-    if observable.type is _IPV6:
-        return inet_pton(AF_INET6, value)
-    if observable.type is _URL:
-        return host_of_url(value)
-    if observable.type is _DOMAIN:
-        return plain_host(value)
-    if observable.type is ObservableType.EMAIL:
-        return plain_host(value.rpartition("@")[2])
-    return None
-
-
-def host_of_url(url: str) -> bytes | str | None:
-    """
-    The host as a browser reads it (https://url.spec.whatwg.org/#host-parsing), so that no spelling hides it: user
-    names, ports, percent-encoding, backslashes, full-width characters, and numbers such as ``0x08080808``.
-
-    :return: a packed address or a name; None if there is no host
-    """
-    text = url.translate(_DROPPED).strip(_CONTROLS).replace("\\", "/")
-    rest = (text[scheme.end() :] if (scheme := _SCHEME.match(text)) else text).lstrip("/")
-    user, _, authority = _END_OF_AUTHORITY.split(rest, maxsplit=1)[0].rpartition("@")
-    if user and text[:5].lower() == "file:" and (authority.upper() == "SSL" or authority.isdecimal()):
-        authority = user.rpartition("@")[2]  # Windows' WebDAV: file://host@SSL/x
-    if authority.startswith("["):
-        return plain_host(authority.partition("]")[0] + "]")
-    return plain_host(authority.partition(":")[0]) or None
-
-
-def plain_host(host: str) -> bytes | str:
-    """A host as we compare it: the packed address that it is read as, or a lower-case ASCII name."""
-    if host.startswith("["):
-        try:
-            return inet_pton(AF_INET6, host.strip("[]").removeprefix("IPv6:").partition("%")[0])
-        except OSError:
-            return plain_host(host.strip("[]"))
-    if "%" in host:
-        host = unquote(host)
-    name = host.lower().rstrip(".")
-    if not name.isascii():
-        try:
-            name = name.encode("idna").decode().lower().rstrip(".")
-        except UnicodeError:
-            name = unicodedata.normalize("NFKC", name).lower().rstrip(".")
-    return browser_number(name) or name

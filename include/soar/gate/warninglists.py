@@ -26,31 +26,26 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property, lru_cache
 from importlib.metadata import version
 from pathlib import Path
-from socket import AF_INET, AF_INET6, inet_pton
 from typing import Any, Literal, NamedTuple
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from include.soar.gate.hosts import plain_name
+from include.soar.gate.intervals import BITS, Intervals, Network, Row, flatten, interval
 from include.soar.model import HASH_BY_LENGTH
 
 PACKAGE = "pymispwarninglists"
 DECISIONS = Path(__file__).resolve().parents[2] / "config/never_block/lists.yaml"
 
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-#: Disjoint intervals over all addresses of one family: ``values[n]`` holds from ``starts[n]`` up to the next start.
-Intervals = tuple[list[int], list[int]]
 
 #: A part of the index as it lies in the file.
-Section = bytes | memoryview
+Block = bytes | memoryview
 
-BITS = {4: 32, 6: 128}
 #: Set in the value of a name that stands for its entry with ``www.`` before it.
 WWW = 1 << 16
 
 _MAGIC = b"never-block 1\n"
-_NAME = re.compile(r"[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*")
 _HASH = re.compile(r"[0-9a-f]+")
 _REGEX = re.compile(r"/(.*)/i?")
 
@@ -171,7 +166,7 @@ def _read(path: Path) -> WarningLists | None:
         return None
     size = int.from_bytes(body[:4], "big")
     head = json.loads(bytes(body[4 : 4 + size]))
-    sections: dict[str, Section] = {}
+    sections: dict[str, Block] = {}
     at = 4 + size
     for name, length in head.pop("sections"):
         sections[name] = body[at : at + length]
@@ -214,7 +209,7 @@ class WarningLists:
         (pattern and list of each), ``skipped`` (entries that are of no kind that we know)
     """
 
-    def __init__(self, head: dict[str, Any], sections: Mapping[str, Section]) -> None:
+    def __init__(self, head: dict[str, Any], sections: Mapping[str, Block]) -> None:
         self.head = head
         self.sections = sections
         self._lists: list[list[str]] = head["lists"]
@@ -300,7 +295,7 @@ class WarningLists:
         return str(self.sections["entries"], "utf-8").split("\n"), self._numbers("entries.lists")
 
     @cached_property
-    def _hashes(self) -> dict[int, tuple[array[int], Section, array[int]]]:
+    def _hashes(self) -> dict[int, tuple[array[int], Block, array[int]]]:
         return {
             digits: (
                 self._numbers(f"hash.{digits}.starts", "Q"),
@@ -312,70 +307,6 @@ class WarningLists:
 
 
 # --- making the index ---------------------------------------------------------------------------------------------
-
-
-class Row(NamedTuple):
-    """A network as the interval that it is, with its value."""
-
-    first: int
-    last: int
-    prefix: int
-    value: int
-
-
-def interval(text: str) -> tuple[int, int, int, int]:
-    """
-    Family, first and last address and prefix length of an address or a network; host bits are cleared.
-
-    :raises ValueError: is neither
-    """
-    address, slash, prefix = text.partition("/")
-    family = 6 if ":" in address else 4
-    try:
-        value = int.from_bytes(inet_pton(AF_INET6 if family == 6 else AF_INET, address), "big")
-    except OSError:
-        raise ValueError(f"{text!r} is not a network") from None
-    length = int(prefix) if slash else BITS[family]
-    rest = BITS[family] - length
-    if rest < 0 or length < 0:
-        raise ValueError(f"{text!r} is not a network")
-    first = value >> rest << rest
-    return family, first, first + (1 << rest) - 1, length
-
-
-def flatten(rows: Iterable[Row], family: int) -> Intervals:
-    """Networks as disjoint intervals: the longest prefix wins, and of equal networks the first."""
-    # Networks nest or are disjoint, so one pass with a stack does it.
-    starts, values, stack = [0], [0], list[Row]()
-
-    def cut(at: int, value: int) -> None:
-        if starts[-1] == at:
-            values[-1] = value
-        elif at < 1 << BITS[family]:
-            starts.append(at)
-            values.append(value)
-
-    for row in sorted(reversed(list(rows)), key=lambda row: (row.first, row.prefix)):
-        while stack and stack[-1].last < row.first:
-            ended = stack.pop()
-            cut(ended.last + 1, stack[-1].value if stack else 0)
-        cut(row.first, row.value)
-        stack.append(row)
-    while stack:
-        ended = stack.pop()
-        cut(ended.last + 1, stack[-1].value if stack else 0)
-    return starts, values
-
-
-def plain_name(text: str) -> str | None:
-    """A name as observables spell it, or None if it is none."""
-    name = text.strip().lower().strip(".")
-    if not name.isascii():
-        try:
-            name = name.encode("idna").decode()
-        except UnicodeError:
-            return None
-    return name if _NAME.fullmatch(name) else None
 
 
 class _Builder:
@@ -476,7 +407,7 @@ class _Builder:
         return starts, values
 
     def index(self) -> WarningLists:
-        sections: dict[str, Section] = {
+        sections: dict[str, Block] = {
             "entries": "\n".join(self.entries).encode(),
             "entries.lists": array("I", self.entry_lists).tobytes(),
         }

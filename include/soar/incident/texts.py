@@ -10,11 +10,11 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
-from html.parser import HTMLParser
+from datetime import datetime
 from typing import Any
-from urllib.parse import urlsplit
 
+from include.soar.incident.clean import _LINKABLE, CELL, ROWS, TEXT, _has_host, clean, defang, when
+from include.soar.incident.question import APPROVAL_TASK
 from include.soar.model import (
     Action,
     ActionBatch,
@@ -24,7 +24,6 @@ from include.soar.model import (
     Decision,
     Finding,
     Observable,
-    ObservableType,
     Observed,
     Outcome,
     Refusal,
@@ -33,36 +32,16 @@ from include.soar.model import (
     Standing,
     Verdict,
     digest,
-    house_id,
 )
 
-#: Longest cell, longest running text, and rows of one table: a comment must stay readable, and a vendor's limit on
-#: its length is not known.
-CELL = 300
-TEXT = 2000
-ROWS = 100
 #: Tags of one source that are shown, and kinds of silence of one source.
 MOST_TAGS, MOST_SILENCES = 8, 3
-
-#: C0 and C1 controls, surrogates, and the characters that turn or hide text (bidirectional overrides, zero width).
-_INVISIBLE = re.compile(
-    r"[\x00-\x1f\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff]+"
-)
-#: Plain web addresses. No quotes or angle brackets, and no backslash: browsers read it as a slash.
-_LINKABLE = re.compile(r"https?://[!#-&(-;=?-\[\]-_a-~]+")
-_SCHEMES = {"http": "hxxp", "https": "hxxps", "ftp": "fxp"}
 
 
 class Html(str):
     """Markup that this file wrote."""
 
     __slots__ = ()
-
-
-def clean(text: object, limit: int = CELL) -> str:
-    """Foreign text on one visible line of at most ``limit`` characters. Not escaped yet."""
-    line = " ".join(_INVISIBLE.sub(" ", str(text)).split())
-    return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
 def tag(name: str, *children: str, href: str | None = None) -> Html:
@@ -77,28 +56,6 @@ def link(text: str, url: str | None) -> Html:
     if url and _LINKABLE.fullmatch(url) and _has_host(url):
         return tag("a", text, href=url)
     return tag("span", text)
-
-
-def _has_host(url: str) -> bool:
-    try:
-        return bool(urlsplit(url).hostname)
-    except ValueError:
-        return False
-
-
-def defang(observable: Observable) -> str:
-    """The value, so written that nothing makes it clickable: ``hxxps://evil[.]example/x``, ``203[.]0[.]113[.]10``."""
-    value = observable.value
-    if observable.type is ObservableType.FILE:
-        return value
-    if observable.type is ObservableType.URL:
-        scheme, separator, rest = value.partition("://")
-        value = f"{_SCHEMES.get(scheme.lower(), scheme)}{separator}{rest}"
-    return value.replace(".", "[.]")
-
-
-def when(instant: datetime | None) -> str:
-    return f"{instant:%Y-%m-%d %H:%M:%S} UTC" if instant else "-"
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Html:
@@ -123,23 +80,6 @@ def _document(*parts: Html | None) -> str:
 # --- references ---------------------------------------------------------------------------------------------
 # Short tokens in titles and texts, by which a repeated run finds what an earlier one wrote.
 
-MARKER = re.compile(r"\[(TR-[0-9a-f]{16})\]")
-STATE_REFERENCE = re.compile(r"\bTR-S-[0-9a-f]{16}\b")
-
-
-def marker(finding_uid: str) -> str:
-    """The mark of a finding's incident: ``TR-`` and 16 hexadecimal digits."""
-    return "TR-" + _short(house_id("incident", finding_uid))
-
-
-def relation_reference(older_id: str, newer_id: str) -> str:
-    """The mark of the comment on the older incident about the newer one."""
-    return "TR-R-" + _short(house_id("relation", older_id, newer_id))
-
-
-def _short(uid: str) -> str:
-    return uid.replace("-", "")[:16]
-
 
 def title(finding: Finding, source: str, mark: str, *, limit: int = 200) -> str:
     """
@@ -149,12 +89,6 @@ def title(finding: Finding, source: str, mark: str, *, limit: int = 200) -> str:
     foreign = clean(f"{source}: {finding.title}", limit).translate(str.maketrans("<>[]", "‹›()"))
     suffix = f" [{mark}]"
     return clean(foreign, limit - len(suffix)) + suffix
-
-
-def marker_in(title_text: str) -> str | None:
-    """The mark in an incident's title. The last one counts: ours comes after all foreign text."""
-    marks = MARKER.findall(title_text)
-    return marks[-1] if marks else None
 
 
 # --- selections ---------------------------------------------------------------------------------------------
@@ -315,7 +249,7 @@ def _held(decision: Decision, finding: Finding) -> Html | None:
             _heading(f"Held: {len(decision.held)} blocks of this run wait for a person, {len(held)} of this event"),
             tag(
                 "p",
-                f"Nothing is blocked before. Answer in Airflow: Browse, Required Actions, task {ASKING_TASK}."
+                f"Nothing is blocked before. Answer in Airflow: Browse, Required Actions, task {APPROVAL_TASK}."
                 " A run that only plans its blocks does not ask.",
             ),
             table(("observable", "until"), ((defang(i.observable), when(i.expires_at)) for i in held)),
@@ -546,85 +480,4 @@ def state_report(
 # --- the question whether to block ----------------------------------------------------------------------------
 
 
-#: Where a person answers: the id of the DAG's task that asks.
-ASKING_TASK = "approve_blocks"
-#: What has a meaning in Markdown. A backslash takes it away from any punctuation (CommonMark, section 2.4).
-_MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+!|&~^$])")
-
-
-def _markdown(text: object) -> str:
-    return _MARKDOWN.sub(r"\\\1", clean(text))
-
-
-def question(decision: Decision, *, wait: timedelta) -> tuple[str, str]:
-    """
-    What a person is asked when a run has stopped before blocking: the subject, and the rest in Markdown.
-
-    :param wait: how long the run waits for the answer
-    """
-    held, hours = decision.held, wait.total_seconds() / 3600
-    lines = [
-        f"The run has stopped before blocking: **{len(held)} indicators** wait. Nothing of them is blocked or watched"
-        " yet; the incidents are open and say so.",
-        "",
-        *(f"- {_markdown(reason)}" for reason in decision.hold_reasons),
-        "",
-        f"**Approve** acts on all {len(held)}, **Reject** on none. Without an answer within {hours:g} hours none is"
-        " acted on, and the run ends red.",
-        "",
-        "| Observable | Seen as | Confidence | Until | Events |",
-        "|---|---|---|---|---|",
-    ]
-    for indicator in sorted(held, key=lambda i: (-i.confidence, i.observable.key))[:ROWS]:
-        cells = (
-            defang(indicator.observable),
-            ", ".join(role.value for role in indicator.roles),
-            indicator.confidence,
-            when(indicator.expires_at),
-            len(indicator.finding_uids),
-        )
-        lines.append(f"| {' | '.join(map(_markdown, cells))} |")
-    if len(held) > ROWS:
-        lines += ["", f"and {len(held) - ROWS} more"]
-    return f"Block {len(held)} indicators? A cap is exceeded", "\n".join(lines)
-
-
 # --- plain text -----------------------------------------------------------------------------------------------
-
-
-class _Text(HTMLParser):
-    """HTML as lines: a table row is one line, cells apart by `` | ``."""
-
-    def __init__(self) -> None:
-        super().__init__(convert_charrefs=True)
-        self.lines: list[str] = [""]
-        self._cells = 0
-        self._href = ""
-
-    def handle_starttag(self, name: str, attrs: list[tuple[str, str | None]]) -> None:
-        if name in ("p", "tr", "table"):
-            self.lines.append("")
-            self._cells = 0
-        elif name in ("td", "th"):
-            self.lines[-1] += " | " if self._cells else ""
-            self._cells += 1
-        elif name == "li":
-            before = self.lines[-1]
-            self.lines[-1] += " " if before.endswith(":") else "; " if before and not before.endswith("| ") else ""
-        elif name == "a":
-            self._href = dict(attrs).get("href") or ""
-
-    def handle_endtag(self, name: str) -> None:
-        if name == "a" and self._href:
-            self.lines[-1] += f" <{clean(self._href, TEXT)}>"
-
-    def handle_data(self, data: str) -> None:
-        self.lines[-1] += _INVISIBLE.sub(" ", data)
-
-
-def render_text(markup: str) -> str:
-    """A description or a comment as plain text, for logs and terminals. No control characters but the line ends."""
-    parser = _Text()
-    parser.feed(markup)
-    parser.close()
-    return "\n".join(line for line in (" ".join(line.split()) for line in parser.lines) if line)

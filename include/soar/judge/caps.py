@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from include.soar.judge.traffic import Statement, asn_said, behind
-from include.soar.model import Answered, Approval, Decision, Indicator, Observable, ObservableType, Refusal
+from include.soar.model import Approval, ApprovalAnswer, Decision, Indicator, Observable, ObservableType, Refusal
 from include.soar.policy.rules import BlockPolicy
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -23,7 +23,7 @@ NETWORK_PREFIX = {4: 24, 6: 48}
 MOST_NAMED = 5
 
 
-class Looked(NamedTuple):
+class Exceeded(NamedTuple):
     """Which caps the indicators exceed, and what could not be checked. Both in words."""
 
     reasons: tuple[str, ...]
@@ -42,7 +42,7 @@ def width_refused(observable: Observable, rules: BlockPolicy) -> tuple[str, str]
     return name, f"/{network.prefixlen} is wider than block.widest_prefix.{name} /{widest}"
 
 
-def look(indicators: Sequence[Indicator], statements: dict[str, list[Statement]], rules: BlockPolicy) -> Looked:
+def check_caps(indicators: Sequence[Indicator], statements: dict[str, list[Statement]], rules: BlockPolicy) -> Exceeded:
     """:param statements: what the findings say, by address"""
     addresses = [i.observable for i in indicators if i.observable.is_address or _is_network(i.observable)]
     reasons = []
@@ -60,7 +60,7 @@ def look(indicators: Sequence[Indicator], statements: dict[str, list[Statement]]
             f"block.maximum_per_asn could not be applied to {unknown} of {len(known)} addresses: no finding and "
             f"{table} knows their autonomous system"
         )
-    return Looked(tuple(reasons), tuple(remarks))
+    return Exceeded(tuple(reasons), tuple(remarks))
 
 
 def _is_network(observable: Observable) -> bool:
@@ -90,12 +90,15 @@ def settle(decision: Decision, approval: Approval, *, now: datetime) -> Decision
 
     :param now: what is over by then is refused even so
     """
-    approved = approval.answer is Answered.APPROVED
+    approved = approval.answer is ApprovalAnswer.APPROVED
     indicators = tuple(i for i in decision.held if approved and i.expires_at > now)
     told = {
-        Answered.REJECTED: ("rejected", f"rejected by {approval.by or 'somebody'} at {approval.at:%Y-%m-%d %H:%M}Z"),
-        Answered.NOBODY: ("unanswered", f"nobody answered until {approval.at:%Y-%m-%d %H:%M}Z"),
-        Answered.APPROVED: ("expired", "its time was over when the answer came"),
+        ApprovalAnswer.REJECTED: (
+            "rejected",
+            f"rejected by {approval.by or 'somebody'} at {approval.at:%Y-%m-%d %H:%M}Z",
+        ),
+        ApprovalAnswer.NOBODY: ("unanswered", f"nobody answered until {approval.at:%Y-%m-%d %H:%M}Z"),
+        ApprovalAnswer.APPROVED: ("expired", "its time was over when the answer came"),
     }
     entry, reason = told[approval.answer]
     refusals = tuple(

@@ -79,7 +79,7 @@ def decide(
             indicators.append(outcome)
         elif outcome is not None:
             refusals.append(outcome)
-    looked = caps.look(indicators, statements, policy.block)
+    looked = caps.check_caps(indicators, statements, policy.block)
     return Decision(
         policy_digest=policy.digest,
         priorities=priorities,

@@ -12,7 +12,7 @@ import ipaddress
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from include.soar.extract.text import parse_address
+from include.soar.extract.values import parse_address
 from include.soar.model import Finding, Observable, ObservableType, Traffic, digest
 
 if TYPE_CHECKING:

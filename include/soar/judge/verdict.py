@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from math import prod
 
-from include.soar.gate.gate import Hit
+from include.soar.gate.layers import Hit
 from include.soar.model import (
     Answer,
     Decision,

@@ -16,7 +16,8 @@ from sqlalchemy.orm import Session, aliased
 
 from include.soar.enrich.quota import Account, Admission, Quota, QuotaSeen, Reservation, backfills_part, longest
 from include.soar.enrich.sift import Unfinished
-from include.soar.gate.gate import Gate, Hit
+from include.soar.gate.gate import Gate
+from include.soar.gate.layers import Hit
 from include.soar.judge.verdict import ACT, HOLD, History, Judgement
 from include.soar.ledger.tables import (
     AccountRow,

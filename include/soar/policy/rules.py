@@ -6,44 +6,30 @@ The gate that follows from it is in ``gate.py``, the judgement in ``verdicts.py`
 from __future__ import annotations
 
 import gzip
-import ipaddress
-import json
-import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-import yaml
 from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
     Field,
-    ValidationError,
     field_serializer,
     field_validator,
     model_validator,
 )
 
 from include.soar.enrich.quota import Quota
-from include.soar.extract.text import OwnSurface
+from include.soar.extract.findings import OwnSurface
 from include.soar.gate.asn import AsnTable
-from include.soar.gate.gate import Gate, host_of_url
-from include.soar.gate.warninglists import plain_name
-from include.soar.model import HASH_BY_LENGTH, Instant, ObservableType, Reliability, Role, Severity, Tlp, digest
+from include.soar.gate.gate import Gate
+from include.soar.gate.rules import Allowance, NeverBlock, _protected_name
+from include.soar.model import ObservableType, Reliability, Role, Section, Severity, Tlp, digest
 
 
 class PolicyError(ValueError):
     """The policy file is wrong; the message names file, field and problem."""
-
-
-class Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 Percent = Annotated[int, Field(ge=0, le=100)]
@@ -313,115 +299,6 @@ class ReputationHours(Section):
     not_listed: float = Field(gt=0)
 
 
-#: A network wider than this is a slip: with 0.0.0.0/0 among our networks nothing would ever be blocked.
-WIDEST_PROTECTED = {4: 8, 6: 16}
-_HASH_DIGITS = re.compile(r"[0-9a-fA-F]+")
-
-
-def _protected_network(text: str) -> str:
-    try:
-        network = ipaddress.ip_network(text.strip())
-    except ValueError as error:
-        hint = ""
-        if "has host bits set" in str(error):
-            hint = f": it is {ipaddress.ip_network(text.strip(), strict=False)}, or the address without a length"
-        raise ValueError(f"{error}{hint}") from None
-    if network.prefixlen < WIDEST_PROTECTED[network.version]:
-        widest = WIDEST_PROTECTED[network.version]
-        raise ValueError(f"{text!r} is wider than a /{widest}: it would protect much of the Internet")
-    return str(network)
-
-
-def _protected_name(text: str) -> str:
-    """A name as observables spell it. What could never match is an error: it would protect nothing, silently."""
-    name = plain_name(text.strip().removeprefix("*."))
-    # No top-level domain begins with a digit: that is an address with a slip in it.
-    if name is None or name.rpartition(".")[2][0].isdigit():
-        raise ValueError(f"{text!r} is not a domain name")
-    if len(name) <= 2:
-        raise ValueError(f"{text!r} is a whole country's domain")
-    return name
-
-
-class Protected(Section):
-    networks: tuple[Annotated[str, AfterValidator(_protected_network)], ...]
-    domains: tuple[Annotated[str, AfterValidator(_protected_name)], ...]
-
-
-def _end_of_day(value: Any) -> Any:
-    """A date counts to its end, in UTC. Both come as text: a policy is validated as JSON."""
-    if not isinstance(value, str):
-        return value
-    try:
-        return datetime.combine(date.fromisoformat(value) + timedelta(days=1), time(), UTC)
-    except (ValueError, OverflowError):
-        pass
-    try:
-        return datetime.fromisoformat(value)
-    except ValueError:
-        raise ValueError(f"{value!r} is neither a date nor an instant such as 2026-12-01T18:00:00Z") from None
-
-
-class Allowance(Section):
-    """
-    What is not blocked for a time, because somebody answers for it.
-
-    :param value: an address, network, domain (with every name below it), URL (its host is protected), or file hash
-    :param until: from then on the entry no longer counts
-    """
-
-    value: str
-    until: Annotated[Instant, BeforeValidator(_end_of_day)]
-    owner: str = Field(min_length=1)
-    reason: str = Field(min_length=1)
-
-    @field_validator("value")
-    @classmethod
-    def _canonical(cls, text: str) -> str:
-        text = text.strip()
-        if "://" in text:
-            if not host_of_url(text):
-                raise ValueError(f"{text!r} has no host")
-            return text
-        if _HASH_DIGITS.fullmatch(text):
-            if len(text) not in HASH_BY_LENGTH:
-                lengths = ", ".join(f"{algorithm} {digits}" for digits, algorithm in HASH_BY_LENGTH.items())
-                raise ValueError(f"{text!r} has {len(text)} digits; a hash has as many as its algorithm: {lengths}")
-            return text.lower()
-        if "/" in text:
-            return _protected_network(text)
-        try:
-            return str(ipaddress.ip_address(text))
-        except ValueError:
-            return _protected_name(text)
-
-    @property
-    def kind(self) -> Literal["url", "file", "network", "address", "domain"]:
-        if "://" in self.value:
-            return "url"
-        if _HASH_DIGITS.fullmatch(self.value):
-            return "file"
-        if "/" in self.value:
-            return "network"
-        return "address" if ":" in self.value or self.value[-1].isdigit() else "domain"
-
-    @property
-    def words(self) -> str:
-        return f"{self.value} is allowed until {self.until:%Y-%m-%d %H:%M} UTC by {self.owner}: {self.reason}"
-
-
-class NeverBlock(Section):
-    documentation_ranges_are_real: bool
-    own: Protected
-    partners: Protected
-    allow: tuple[Allowance, ...] = ()
-    well_known: Protected
-
-    def expired(self, now: datetime) -> tuple[Allowance, ...]:
-        """Entries that no longer count, for somebody to renew or take out."""
-        return tuple(entry for entry in self.allow if entry.until <= now)
-
-
 @lru_cache(maxsize=8)
 def _gate(rules: NeverBlock, allowances: tuple[Allowance, ...]) -> Gate:
     return Gate(rules, allowances=allowances)
@@ -454,126 +331,3 @@ class Policy(Section):
         """The never-block gate with the ``allow`` entries that count at ``now``. Made once for each set of these."""
         allow = self.never_block.allow
         return _gate(self.never_block, tuple(entry for entry in allow if now < entry.until))
-
-
-def stored_policy(document: Mapping[str, Any]) -> Policy:
-    """
-    A policy again from its :attr:`Policy.document`.
-
-    :raises PolicyError: it was stored by a release whose policies had other fields
-    """
-    try:
-        return Policy.model_validate_json(json.dumps(document), strict=True)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        raise PolicyError(f"the stored policy: {'.'.join(map(str, first['loc']))}: {_words(first)}") from None
-
-
-def load_policy(paths: Sequence[Path]) -> Policy:
-    """
-    The policy of the first file, with each later file laid over it: mappings are merged, everything else replaced.
-
-    :raises PolicyError: ``file:line: field: problem`` for each problem, one a line. The file and line are those of
-        the layer that the value came from
-    """
-    below: _Node | None = None
-    for path in paths:
-        node = _read(path)
-        if not isinstance(node.value, dict):
-            raise PolicyError(f"{path}:1: is not a mapping")
-        below = node if below is None else _overlay(below, node)
-    if below is None:
-        raise PolicyError("there is no policy file")
-    try:
-        # As JSON and strict: a quoted number or a yes is refused, and a list is still a tuple.
-        return Policy.model_validate_json(json.dumps(below.plain(), default=str), strict=True)
-    except ValidationError as error:
-        problems = [_where(below, e["loc"]) + _words(e) for e in error.errors(include_url=False)]
-        raise PolicyError("\n".join(problems)) from None
-
-
-@dataclass(frozen=True)
-class _Node:
-    """A value of a YAML file, and where it stands. The value's children are nodes as well."""
-
-    value: Any
-    file: Path
-    line: int
-
-    def plain(self) -> Any:
-        if isinstance(self.value, dict):
-            return {key: child.plain() for key, child in self.value.items()}
-        return [child.plain() for child in self.value] if isinstance(self.value, list) else self.value
-
-
-def _read(path: Path) -> _Node:
-    try:
-        loader = yaml.SafeLoader(path.read_text("utf-8"))
-        root = loader.get_single_node()
-        return _Node(None, path, 1) if root is None else _located(loader, root, path, root.start_mark.line + 1, "")
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise PolicyError(f"{path}:{line}: {error.problem}") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise PolicyError(f"{path}: {error}") from None
-    except RecursionError:
-        raise PolicyError(f"{path}: is nested too deeply, or refers to itself") from None
-
-
-def _located(loader: yaml.SafeLoader, node: yaml.Node, path: Path, line: int, field: str) -> _Node:
-    """:param line: of the key, where the value has one: that is where a person looks"""
-    if isinstance(node, yaml.SequenceNode):
-        items = [_located(loader, n, path, n.start_mark.line + 1, f"{field}[{i}]") for i, n in enumerate(node.value)]
-        return _Node(items, path, line)
-    if not isinstance(node, yaml.MappingNode):
-        return _Node(loader.construct_object(node), path, line)
-    children: dict[str, _Node] = {}
-    for key_node, child in node.value:
-        at = key_node.start_mark.line + 1
-        if key_node.tag != "tag:yaml.org,2002:str":
-            raise PolicyError(f"{path}:{at}: {field or 'the top level'}: a key must be a plain word")
-        key = str(key_node.value)
-        name = f"{field}.{key}".removeprefix(".")
-        if key in children:
-            raise PolicyError(
-                f"{path}:{at}: {name}: stands here for the second time, first in line {children[key].line}"
-            )
-        children[key] = _located(loader, child, path, at, name)
-    return _Node(children, path, line)
-
-
-def _overlay(below: _Node, above: _Node) -> _Node:
-    if not (isinstance(below.value, dict) and isinstance(above.value, dict)):
-        return above
-    merged = dict(below.value)
-    for key, node in above.value.items():
-        merged[key] = _overlay(merged[key], node) if key in merged else node
-    return _Node(merged, above.file, above.line)
-
-
-def _where(root: _Node, place: Sequence[str | int]) -> str:
-    """``file:line: field: `` of a problem; of its nearest ancestor, where what is wrong is that it is missing."""
-    node, field = root, ""
-    found = True
-    for step in place:
-        if step == "[key]":  # pydantic's word for a problem with the key itself
-            continue
-        field += f"[{step}]" if isinstance(step, int) else f".{step}"
-        children = node.value
-        found = found and (
-            step in children if isinstance(children, dict) else isinstance(step, int) and isinstance(children, list)
-        )
-        if found:
-            node = children[step]
-    return f"{node.file}:{node.line}: {field.removeprefix('.') or 'the policy'}: "
-
-
-def _words(error: Any) -> str:
-    if error["type"] == "extra_forbidden":
-        return "there is no such field"
-    if error["type"] == "missing":
-        return "is missing"
-    given = error["input"]
-    shown = "" if isinstance(given, dict | list) else f", not {given!r}"
-    message = str(error["msg"]).removeprefix("Value error, ").removeprefix("Input ").replace("an object", "a mapping")
-    return f"{message}{shown}" if error["type"] != "value_error" else message

@@ -98,3 +98,12 @@ class Unexpected(VendorError):
     """The answer is not what we know. Stop rather than guess."""
 
     next_step = "stopped, since guessing could lose or misread data"
+
+
+class RecordProblem(ValueError):
+    """A vendor's record that cannot be read: which field, and what is wrong with it."""
+
+    def __init__(self, field: str, problem: str) -> None:
+        super().__init__(f"{field}: {problem}")
+        self.field = field
+        self.problem = problem

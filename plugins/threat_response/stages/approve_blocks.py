@@ -10,11 +10,11 @@ from airflow.providers.standard.operators.hitl import HITLOperator
 from airflow.sdk import Context
 from airflow.sdk.exceptions import AirflowFailException, TaskAwaitingInput
 
-from include.soar.incident import texts
+from include.soar.incident import question, texts
 from include.soar.judge import caps
-from include.soar.model import Answered, Approval, Decision, digest
+from include.soar.model import Approval, ApprovalAnswer, Decision, digest
 from include.soar.vendor.errors import one_line
-from threat_response.runtime import settings
+from threat_response.runtime import run, settings
 
 APPROVE, REJECT = "Approve", "Reject"
 
@@ -59,12 +59,12 @@ class ApproveBlocksOperator(HITLOperator):
             len(decision.held),
             "; ".join(map(one_line, decision.hold_reasons)),
         )
-        if not settings.may_write(context, blocks=True):
+        if not run.may_write(context, blocks=True):
             self.log.info("This run only plans its blocks: nobody is asked, and they stay held")
             return decision.to_json()
         context["ti"].xcom_push(key="return_value", value=decision.to_json())
         self.response_timeout = timedelta(hours=settings.policy().block.approval.wait_hours)
-        self.subject, self.body = texts.question(decision, wait=self.response_timeout)
+        self.subject, self.body = question.question(decision, wait=self.response_timeout)
         try:
             super().execute(context)
         except TaskAwaitingInput as waiting:
@@ -85,11 +85,11 @@ class ApproveBlocksOperator(HITLOperator):
         )
         settled = caps.settle(decision, approval, now=settings.now()).to_json()
         told = f"{len(decision.held)} held indicators: {one_line(texts.answer_words(approval))}"
-        if approval.answer is Answered.APPROVED:
+        if approval.answer is ApprovalAnswer.APPROVED:
             self.log.info("%s; %d of them are not over yet and go to the controls", told, len(settled["indicators"]))
             return settled
         self.log.warning("NOTHING OF THIS RUN IS BLOCKED. %s", told)
-        if approval.answer is Answered.NOBODY:
+        if approval.answer is ApprovalAnswer.NOBODY:
             # Published although the task fails: the incidents must tell it. Not tried again, which would ask again.
             context["ti"].xcom_push(key="return_value", value=settled)
             raise AirflowFailException(f"nobody answered in time: {told}")
@@ -101,7 +101,7 @@ def _name(decision: Decision) -> str:
     return digest([i.to_json() for i in decision.held])
 
 
-def _answered(chosen: Sequence[str], *, by_somebody: bool) -> Answered:
+def _answered(chosen: Sequence[str], *, by_somebody: bool) -> ApprovalAnswer:
     if not by_somebody:
-        return Answered.NOBODY
-    return Answered.APPROVED if list(chosen) == [APPROVE] else Answered.REJECTED
+        return ApprovalAnswer.NOBODY
+    return ApprovalAnswer.APPROVED if list(chosen) == [APPROVE] else ApprovalAnswer.REJECTED

@@ -28,7 +28,7 @@ RESERVED = 4
 
 
 @dataclass(frozen=True)
-class Silence:
+class NoAnswer:
     """Why a value has no answer, and when asking again may give one."""
 
     answer: Answer
@@ -68,7 +68,7 @@ class Meter:
     def __post_init__(self) -> None:
         self.quotas = [quota for quota in self.quotas if quota.name == self.account.name]
 
-    def closed(self) -> Silence | None:
+    def closed(self) -> NoAnswer | None:
         """Whether the breaker is open, and for how long."""
         admission = self.ledger.admit(self.account, now=self.now())
         self.doubtful = admission.probe
@@ -76,13 +76,13 @@ class Meter:
             return None
         return self._later(f"left alone after: {admission.why}", admission.closed_until)
 
-    def reserve(self, wanted: int) -> Silence | None:
+    def reserve(self, wanted: int) -> NoAnswer | None:
         """
         Get calls to make into ``left``, waiting for them if that is not for long.
 
         :return: why there are none
         """
-        self.settle()
+        self.give_back()
         while True:
             now = self.now()
             reservation = self.ledger.reserve(
@@ -102,7 +102,7 @@ class Meter:
             self.waited += seconds
             self.wait(seconds)
 
-    def heard(self, seen: QuotaSeen | None) -> None:
+    def observe(self, seen: QuotaSeen | None) -> None:
         """What an answer's headers said. Of several, that which leaves least: answers overtake each other."""
         if seen is None:
             return
@@ -110,7 +110,7 @@ class Meter:
         if known is None or (seen.remaining is not None and seen.remaining < known):
             self._seen = seen
 
-    def settle(self) -> None:
+    def give_back(self) -> None:
         """Give back what was not used, and let the ledger know what the answers said."""
         if self._reservation is not None:
             self.ledger.settle(
@@ -123,13 +123,13 @@ class Meter:
             )
         self._reservation, self._seen, self.left = None, None, 0
 
-    def well(self) -> None:
+    def recover(self) -> None:
         """A good answer: the breaker, where it was open, is closed."""
         if self.doubtful:
             self.doubtful = False
             self.ledger.recover(self.account)
 
-    def trip(self, error: VendorError) -> Silence:
+    def open(self, error: VendorError) -> NoAnswer:
         """Open the breaker. How long is the provider's word where it gave one, else the policy's."""
         breaker = self.rules.breaker
         pause = shut_for(self.quotas, error.retry_after) if isinstance(error, RateLimited) else None
@@ -145,8 +145,8 @@ class Meter:
         return self._later(reason, until)
 
     @staticmethod
-    def _later(why: str, until: datetime) -> Silence:
-        return Silence(Answer.NOT_CHECKED, f"{why}; asked again from {clock_words(until)} on", until)
+    def _later(why: str, until: datetime) -> NoAnswer:
+        return NoAnswer(Answer.NOT_CHECKED, f"{why}; asked again from {clock_words(until)} on", until)
 
 
 @contextmanager
@@ -166,12 +166,12 @@ def metered(meter: Meter) -> Iterator[None]:
     try:
         yield
     except RateLimited as error:
-        meter.trip(error)
+        meter.open(error)
         raise
     else:
-        meter.well()
+        meter.recover()
     finally:
-        meter.settle()
+        meter.give_back()
 
 
 @dataclass
@@ -202,9 +202,9 @@ class Round:
     meter: Meter
     known: Callable[[Sequence[Observable]], Mapping[str, Reputation]]
     keep: Callable[[Sequence[Reputation]], None]
-    results: dict[Observable, Reputation | Silence] = field(default_factory=dict)
+    results: dict[Observable, Reputation | NoAnswer] = field(default_factory=dict)
     #: Set when the round is over before its time.
-    stopped: Silence | None = None
+    stopped: NoAnswer | None = None
     calls: int = 0
     _queue: deque[_Question] = field(default_factory=deque)
     _unstored: list[Reputation] = field(default_factory=list)
@@ -212,7 +212,7 @@ class Round:
     _failures: int = 0
     _proven: bool = False
 
-    def run(self, observables: Sequence[Observable], *, at_once: int = 1) -> dict[Observable, Reputation | Silence]:
+    def run(self, observables: Sequence[Observable], *, at_once: int = 1) -> dict[Observable, Reputation | NoAnswer]:
         """
         :param observables: in the order in which they are to be asked about
         :param at_once: how many values one call takes
@@ -242,7 +242,7 @@ class Round:
                 self._work(self.hook)
         finally:
             self._flush()
-            self.meter.settle()
+            self.meter.give_back()
         return {observable: self.results[observable] for observable in distinct}
 
     def _work(self, hook: VendorHook) -> None:
@@ -251,7 +251,7 @@ class Round:
                 pass
         except BaseException:
             with self._lock:  # a bug in one thread: the others need not use up the quota first
-                self._stop(Silence(Answer.ERROR, "the task failed"))
+                self._stop(NoAnswer(Answer.ERROR, "the task failed"))
             raise
 
     def _next(self, hook: VendorHook) -> bool:
@@ -265,11 +265,11 @@ class Round:
             said = self.call(hook, question.observables)
         except VendorError as error:
             with self._lock:
-                self.meter.heard(hook.seen_quota)
+                self.meter.observe(hook.seen_quota)
                 self._failed(question, error)
         else:
             with self._lock:
-                self.meter.heard(hook.seen_quota)
+                self.meter.observe(hook.seen_quota)
                 self._answered(question, said)
         return True
 
@@ -307,36 +307,36 @@ class Round:
 
     def _answered(self, question: _Question, said: Sequence[Reputation]) -> None:
         self._proven, self._failures = True, 0
-        self.meter.well()
+        self.meter.recover()
         answers = {reputation.observable: reputation for reputation in said}
         for observable in question.observables:
             answer = answers.get(observable)
-            self.results[observable] = answer or Silence(Answer.ERROR, "passed over by the provider")
+            self.results[observable] = answer or NoAnswer(Answer.ERROR, "passed over by the provider")
             if answer is not None:
                 self._unstored.append(answer)
 
     def _failed(self, question: _Question, error: VendorError) -> None:
         if isinstance(error, Rejected):
             self._proven, self._failures = True, 0
-            self.meter.well()
+            self.meter.recover()
             half = len(question.observables) // 2
             if half:
                 halves = (question.observables[:half], question.observables[half:])
                 self._queue.extendleft(_Question(part) for part in reversed(halves))
             else:
-                self._silent(question, Silence(Answer.ERROR, str(error)))
+                self._silent(question, NoAnswer(Answer.ERROR, str(error)))
             return
         # Calls that were under way when the round was stopped do not open the breaker once more.
         first = self.stopped is None
         if isinstance(error, Unauthorized):
             # To be finished as soon as a person has mended the connection: each run finds out with one call.
-            wrong = Silence(Answer.ERROR, str(error), self.meter.now())
+            wrong = NoAnswer(Answer.ERROR, str(error), self.meter.now())
             self._silent(question, wrong)
             self._stop(wrong)
         elif isinstance(error, RateLimited):
             if first:
-                self._stop(self.meter.trip(error))
-            self._silent(question, self.stopped or Silence(Answer.NOT_CHECKED, str(error)))
+                self._stop(self.meter.open(error))
+            self._silent(question, self.stopped or NoAnswer(Answer.NOT_CHECKED, str(error)))
         else:
             self._failures += 1
             again = isinstance(error, Unavailable) and question.error is None
@@ -344,24 +344,24 @@ class Round:
                 self._queue.append(_Question(question.observables, error))
             else:
                 retry_at = self.meter.now() if isinstance(error, Unavailable) else None
-                self._silent(question, Silence(Answer.ERROR, str(error), retry_at))
+                self._silent(question, NoAnswer(Answer.ERROR, str(error), retry_at))
             enough = 1 if self.meter.doubtful else self.meter.rules.breaker.failures
             if first and self._failures >= enough:
-                self._stop(self.meter.trip(error))
+                self._stop(self.meter.open(error))
             elif again and not first:
                 self._stop(self.stopped)
 
-    def _silent(self, question: _Question, silence: Silence) -> None:
+    def _silent(self, question: _Question, silence: NoAnswer) -> None:
         self.results |= dict.fromkeys(question.observables, silence)
 
-    def _stop(self, silence: Silence | None) -> None:
+    def _stop(self, silence: NoAnswer | None) -> None:
         """Nobody is asked any more: what is in the queue gets this for an answer, or the error that it met itself."""
         self.stopped = self.stopped or silence
         if self.stopped is None:
             return
         while self._queue:
             question = self._queue.popleft()
-            own = Silence(Answer.ERROR, str(question.error), self.stopped.retry_at) if question.error else None
+            own = NoAnswer(Answer.ERROR, str(question.error), self.stopped.retry_at) if question.error else None
             self._silent(question, own or self.stopped)
 
     def _flush(self) -> None:

@@ -13,7 +13,8 @@ from airflow.sdk import Connection
 from akamai.edgegrid import EdgeGridAuth
 
 from include.soar.vendor.errors import Unauthorized
-from threat_response.transport.hook import VendorHook, hide
+from threat_response.transport.hook import VendorHook
+from threat_response.transport.http import hide
 
 
 class EdgeGrid(EdgeGridAuth):

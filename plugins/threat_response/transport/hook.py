@@ -4,22 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any, ClassVar, Self
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 import requests
 from airflow.providers.http.hooks.http import HttpHook
-from airflow.sdk import Connection, RetryDecision, RetryPolicy
-from airflow.sdk.log import mask_secret
+from airflow.sdk import Connection
 from requests.auth import AuthBase
 
 from include.soar.enrich.quota import Quota, QuotaSeen
 from include.soar.model import digest
 from include.soar.vendor.errors import (
-    RateLimited,
-    Rejected,
     Unauthorized,
     Unavailable,
     Unexpected,
@@ -27,59 +24,10 @@ from include.soar.vendor.errors import (
     one_line,
 )
 from include.soar.vendor.wire import Request, Response, failure
-
-#: A vendor may ask a task to wait this long at most; AbuseIPDB's spent day would otherwise park it for hours.
-LONGEST_WAIT = timedelta(minutes=15)
-
+from threat_response.transport.causes import _cause
+from threat_response.transport.http import _NOT_SENDABLE, WriteInPlanMode, connection_problem, hide
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
-
-#: What requests says about a connection that it cannot even send: asking again would not help.
-_NOT_SENDABLE = (
-    requests.exceptions.InvalidHeader,
-    requests.exceptions.InvalidProxyURL,
-    requests.exceptions.InvalidSchema,
-    requests.exceptions.InvalidURL,
-    requests.exceptions.MissingSchema,
-)
-#: Between tries after a fault that the vendor named no time for.
-FIRST_WAIT, LONGEST_PAUSE = timedelta(seconds=10), timedelta(minutes=5)
-#: After a 429 that names no time.
-FIRST_WAIT_WHEN_LIMITED = timedelta(minutes=1)
-
-
-class WriteInPlanMode(RuntimeError):
-    """A bug of ours: something tried to write while the run only plans. Refused at the HTTP boundary."""
-
-
-class VendorRetryPolicy(RetryPolicy):
-    """The one place where an error becomes a retry decision, for every task of every stage."""
-
-    def evaluate(self, exception: BaseException, try_number: int, max_tries: int, context: Any = None) -> RetryDecision:
-        doubled = 2 ** max(0, try_number - 1)
-        if isinstance(exception, RateLimited):
-            if exception.retry_after is None:
-                wait = min(FIRST_WAIT_WHEN_LIMITED * doubled, LONGEST_WAIT)
-            else:
-                # A second more than asked: a vendor that counts whole seconds would refuse us once more otherwise.
-                wait = min(timedelta(seconds=min(exception.retry_after, 86_400) + 1), LONGEST_WAIT)
-            return RetryDecision.retry(delay=wait, reason=str(exception))
-        if isinstance(exception, (Unauthorized, Rejected, Unexpected, WriteInPlanMode)):
-            return RetryDecision.fail(reason=str(exception))
-        if isinstance(exception, Unavailable):
-            # 10 s, 20 s, 40 s … up to five minutes: a blip costs seconds, an outage does not burn all tries at once.
-            wait = min(FIRST_WAIT * doubled, LONGEST_PAUSE)
-            return RetryDecision.retry(delay=wait, reason=str(exception))
-        return RetryDecision.default()
-
-
-def hide(*secrets: str | None) -> None:
-    """Mask secrets in everything that this process logs from now on, also in their percent-encoded form."""
-    for secret in secrets:
-        if secret:
-            mask_secret(secret)
-            if (encoded := quote(secret, safe="")) != secret:
-                mask_secret(encoded)
 
 
 class VendorHook(HttpHook):
@@ -321,39 +269,3 @@ class VendorHook(HttpHook):
         message = one_line(f"{self.vendor}: {message}")
         self.log.info("Test of connection %s passed. %s", self.conn_id, message)
         return True, message
-
-
-def connection_problem(error: requests.exceptions.ConnectionError) -> str:
-    text = str(error)
-    for sign, words in (
-        ("NameResolutionError", "the host's name is not known"),
-        ("Name or service not known", "the host's name is not known"),
-        ("Connection refused", "the host refuses the connection"),
-        ("RemoteDisconnected", "the host closed the connection without an answer"),
-        ("Connection aborted", "the connection was cut"),
-        ("Read timed out", "the answer stopped in the middle"),
-        ("IncompleteRead", "the answer was cut"),
-    ):
-        if sign in text:
-            return words
-    return "no connection"
-
-
-def _cause(error: VendorError) -> str:
-    """The usual cause behind an error, in the words a person looks for."""
-    reason = error.reason.lower()
-    if "timestamp" in reason or "clock" in reason or "expired" in reason:
-        return "Clock skew (this machine's time differs from the vendor's), or an expired signature"
-    if isinstance(error, Unauthorized):
-        if "certificate" in reason:
-            return "Wrong host, or a certificate that this machine does not trust"
-        if "has no" in reason:
-            return "Incomplete connection"
-        return "Missing grant: the key is known but may not do this" if error.status == 403 else "Wrong key"
-    if isinstance(error, Unavailable):
-        return "Wrong host, or the vendor is down"
-    if isinstance(error, RateLimited):
-        return "The key works, but its quota is used up"
-    if isinstance(error, Unexpected) or error.status == 404:
-        return "Wrong host: what answers there is not this vendor's API"
-    return "The vendor refused"

@@ -17,7 +17,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from include.soar.extract.text import extract_text, refang
+from include.soar.extract.refang import refang
+from include.soar.extract.text import extract_text
 from include.soar.model import HASH_BY_LENGTH, Observable, ObservableType
 
 ROOT = Path(__file__).resolve().parents[3]

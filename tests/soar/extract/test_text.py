@@ -9,17 +9,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from include.soar.extract.text import (
-    OwnSurface,
-    extract_finding,
-    extract_text,
-    observe,
-    parse_address,
-    parse_domain,
-    parse_hash,
-    parse_url,
-    refang,
-)
+from include.soar.extract.findings import OwnSurface, extract_finding, observe
+from include.soar.extract.refang import refang
+from include.soar.extract.text import extract_text
+from include.soar.extract.values import parse_address, parse_domain, parse_hash, parse_url
 from include.soar.model import Finding, Observable, ObservableType, Role
 from tests.soar.examples import address, at, domain, finding, mention
 

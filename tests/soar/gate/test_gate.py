@@ -13,23 +13,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from include.soar.extract.text import parse_url
-from include.soar.gate.gate import (
-    DISGUISES,
-    DOCUMENTATION,
-    LAYERS,
-    SPECIAL_PURPOSE,
-    Gate,
-    Hit,
-    NetworkTable,
-    embedded_network,
-    host_of_url,
-    overlay,
-    unwrap,
-)
-from include.soar.gate.warninglists import Row, WarningLists, build, flatten
+from include.soar.extract.values import parse_url
+from include.soar.gate.gate import Gate
+from include.soar.gate.hosts import host_of_url
+from include.soar.gate.intervals import NetworkTable, Row, flatten, overlay
+from include.soar.gate.layers import LAYERS, Hit
+from include.soar.gate.rules import Allowance, NeverBlock, Protected
+from include.soar.gate.special import DISGUISES, DOCUMENTATION, SPECIAL_PURPOSE, embedded_network, unwrap
+from include.soar.gate.warninglists import WarningLists, build
 from include.soar.model import Observable, ObservableType
-from include.soar.policy.rules import Allowance, NeverBlock, PolicyError, Protected, load_policy
+from include.soar.policy.file import load_policy
+from include.soar.policy.rules import PolicyError
 from tests.soar.examples import CONFIG, NOW, address, domain, policy
 
 SHARED = Path(__file__).resolve().parents[3] / ".." / "shared"

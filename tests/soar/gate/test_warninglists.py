@@ -19,21 +19,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from include.soar.gate import warninglists
-from include.soar.gate.gate import Gate, overlapped
+from include.soar.gate.gate import Gate
+from include.soar.gate.hosts import plain_name
+from include.soar.gate.intervals import Intervals, Row, flatten, interval, overlapped
 from include.soar.gate.warninglists import (
     DECISIONS,
     UNDECIDED,
-    Intervals,
     ListDecision,
     ListsError,
-    Row,
     WarningLists,
     build,
-    flatten,
-    interval,
     load,
     package_lists,
-    plain_name,
     read_decisions,
     shipped,
 )

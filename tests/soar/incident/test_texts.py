@@ -12,14 +12,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from include.soar.incident import texts
+from include.soar.incident import clean, question, texts
+from include.soar.incident import marks as marks_
 from include.soar.judge import caps
 from include.soar.model import (
     Action,
     ActionBatch,
     Answer,
-    Answered,
     Approval,
+    ApprovalAnswer,
     CaseBatch,
     Decision,
     Finding,
@@ -160,7 +161,7 @@ def held(decision: Decision, reason: str) -> Decision:
 def documents(text: str, value: str, url: str | None) -> list[str]:
     batch, decision, finding = world(text, value, url)
     waiting = held(decision, text)
-    settled = caps.settle(waiting, Approval(answer=Answered.REJECTED, by=text, at=NOW), now=NOW)
+    settled = caps.settle(waiting, Approval(answer=ApprovalAnswer.REJECTED, by=text, at=NOW), now=NOW)
     action = Action(
         control="waf",
         verb=Verb.DENY,
@@ -228,7 +229,7 @@ HOSTILE = st.one_of(
 
 def visible(text: str) -> bool:
     """Whether anything of it remains: a field without a word has no row."""
-    return bool(texts.clean(text)) and bool(texts.clean(text.replace(":", "")))
+    return bool(clean.clean(text)) and bool(clean.clean(text.replace(":", "")))
 
 
 @settings(max_examples=60, deadline=None)
@@ -268,7 +269,7 @@ def test_only_a_plain_web_address_becomes_a_link(url: str) -> None:
 def test_nothing_invisible_gets_in_and_text_has_no_controls(text: str, value: str) -> None:
     for document in documents(text, value, None):
         assert not [c for c in document if unicodedata.category(c) in ("Cc", "Cs")]
-        shown = texts.render_text(document)
+        shown = clean.render_text(document)
         assert not [c for c in shown.replace("\n", "") if unicodedata.category(c) in ("Cc", "Cs")]
 
 
@@ -276,20 +277,20 @@ def test_nothing_invisible_gets_in_and_text_has_no_controls(text: str, value: st
 @given(text=HOSTILE)
 def test_a_title_holds_one_mark_and_no_bracket_of_others(text: str) -> None:
     _, _, finding = world(text, "v", None)
-    title = texts.title(finding, text, texts.marker("f-1"))
+    title = texts.title(finding, text, marks_.marker("f-1"))
     assert len(title) <= 200
     assert title.count("[") == title.count("]") == 1
     assert not set(title) & set("<>")
-    assert texts.marker_in(title) == texts.marker("f-1")
+    assert marks_.marker_in(title) == marks_.marker("f-1")
 
 
 def test_a_forged_mark_in_front_does_not_count() -> None:
-    assert texts.marker_in("x [TR-0000000000000000] y [TR-1111111111111111]") == "TR-1111111111111111"
-    assert texts.marker_in("TR-0000000000000000") is None
+    assert marks_.marker_in("x [TR-0000000000000000] y [TR-1111111111111111]") == "TR-1111111111111111"
+    assert marks_.marker_in("TR-0000000000000000") is None
 
 
 def test_a_surrogate_cannot_break_the_encoding() -> None:
-    assert texts.clean("a\ud800b") == "a b"
+    assert clean.clean("a\ud800b") == "a b"
 
 
 @pytest.mark.parametrize(
@@ -305,7 +306,7 @@ def test_a_surrogate_cannot_break_the_encoding() -> None:
     ],
 )
 def test_observables_are_defanged(kind: ObservableType, value: str, shown: str) -> None:
-    assert texts.defang(Observable(type=kind, value=value)) == shown
+    assert clean.defang(Observable(type=kind, value=value)) == shown
 
 
 def test_no_observable_stands_in_a_report_as_it_is() -> None:
@@ -331,7 +332,7 @@ def test_long_texts_and_tables_are_cut() -> None:
 
 
 def test_the_plain_text_reads_like_the_page() -> None:
-    text = texts.render_text(documents("many logins", "https://evil.example/a", "https://console.example/e/1")[0])
+    text = clean.render_text(documents("many logins", "https://evil.example/a", "https://console.example/e/1")[0])
     lines = text.splitlines()
     assert "source | many logins" in lines
     assert "event | many logins <https://console.example/e/1>" in lines
@@ -358,7 +359,7 @@ def about(*reputations: Reputation, reasons: tuple[str, ...] = (), silent: tuple
     verdict = decision.verdicts[0].model_copy(update={"reputations": reputations, "reasons": reasons})
     changes = {"verdicts": (verdict,), "silent_providers": silent}
     document = texts.description(batch, decision.model_copy(update=changes), finding, source="s", mark="TR-x")
-    return texts.render_text(document).splitlines()
+    return clean.render_text(document).splitlines()
 
 
 def test_a_source_is_told_with_its_grade_score_tags_techniques_times_and_page() -> None:
@@ -454,9 +455,9 @@ def test_a_thousand_values_and_many_sources_stay_within_bounds() -> None:
 def told(decision: Decision, *, in_the_description: bool = False) -> list[str]:
     batch, _, finding = world("x", "https://evil.example/a", None)
     if in_the_description:
-        return texts.render_text(texts.description(batch, decision, finding, source="s", mark="TR-x")).splitlines()
+        return clean.render_text(texts.description(batch, decision, finding, source="s", mark="TR-x")).splitlines()
     options: dict[str, Any] = {"actions": [], "relations": [], "skipped": [], "run": "r", "run_url": None, "at": NOW}
-    return texts.render_text(texts.state_report(batch, decision, finding, reference="TR-S-x", **options)).splitlines()
+    return clean.render_text(texts.state_report(batch, decision, finding, reference="TR-S-x", **options)).splitlines()
 
 
 @pytest.mark.parametrize("in_the_description", [True, False])
@@ -499,25 +500,25 @@ def test_what_is_held_is_told_with_its_reason_and_where_to_answer(in_the_descrip
 @pytest.mark.parametrize(
     ("answer", "by", "words"),
     [
-        (Answered.APPROVED, "jane", "Held before blocking, then approved by jane at 2026-01-18 07:38:50 UTC"),
-        (Answered.REJECTED, "jane", "Held before blocking, then rejected by jane at 2026-01-18 07:38:50 UTC"),
-        (Answered.NOBODY, "", "Held before blocking, then unanswered at 2026-01-18 07:38:50 UTC"),
+        (ApprovalAnswer.APPROVED, "jane", "Held before blocking, then approved by jane at 2026-01-18 07:38:50 UTC"),
+        (ApprovalAnswer.REJECTED, "jane", "Held before blocking, then rejected by jane at 2026-01-18 07:38:50 UTC"),
+        (ApprovalAnswer.NOBODY, "", "Held before blocking, then unanswered at 2026-01-18 07:38:50 UTC"),
     ],
 )
-def test_the_answer_is_told_and_by_whom(answer: Answered, by: str, words: str) -> None:
+def test_the_answer_is_told_and_by_whom(answer: ApprovalAnswer, by: str, words: str) -> None:
     _, decision, _ = world("x", "v", None)
     settled = caps.settle(held(decision, "25 addresses"), Approval(answer=answer, by=by, at=NOW), now=NOW)
     lines = told(settled)
     assert words in lines
     refused = [line for line in lines if " | approval | block.approval | " in line]
-    assert len(refused) == (0 if answer is Answered.APPROVED else 2)
+    assert len(refused) == (0 if answer is ApprovalAnswer.APPROVED else 2)
 
 
 def test_an_event_that_the_hold_does_not_concern_says_nothing_of_it() -> None:
     _, decision, _ = world("x", "v", None)
     other = tuple(i.model_copy(update={"finding_uids": ("f-2",)}) for i in held(decision, "r").held)
     waiting = decision.model_copy(update={"held": other, "hold_reasons": ("r",)})
-    settled = caps.settle(waiting, Approval(answer=Answered.REJECTED, by="jane", at=NOW), now=NOW)
+    settled = caps.settle(waiting, Approval(answer=ApprovalAnswer.REJECTED, by="jane", at=NOW), now=NOW)
     for each in (waiting, settled):
         assert not [line for line in told(each) if "Held" in line]
 
@@ -540,7 +541,7 @@ def test_a_thousand_refusals_and_held_values_stay_within_bounds() -> None:
     document = texts.description(batch, waiting, finding, source="s", mark="TR-x")
     assert document.count("and 900 more") == 2
     assert len(document) < 120_000
-    subject, body = texts.question(waiting, wait=timedelta(hours=12))
+    subject, body = question.question(waiting, wait=timedelta(hours=12))
     assert subject == "Block 1000 indicators? A cap is exceeded"
     assert "and 900 more" in body
     assert len(body) < 20_000
@@ -550,9 +551,9 @@ def test_a_thousand_refusals_and_held_values_stay_within_bounds() -> None:
 
 
 def test_marks_are_stable_and_distinct() -> None:
-    assert texts.marker("f-1") == texts.marker("f-1") != texts.marker("f-2")
-    assert texts.relation_reference("a", "b") != texts.relation_reference("b", "a")
-    assert texts.MARKER.fullmatch(f"[{texts.marker('f-1')}]")
+    assert marks_.marker("f-1") == marks_.marker("f-1") != marks_.marker("f-2")
+    assert marks_.relation_reference("a", "b") != marks_.relation_reference("b", "a")
+    assert marks_.MARKER.fullmatch(f"[{marks_.marker('f-1')}]")
 
 
 def state(*, changes: dict[str, Any] | None = None, standing: Standing = Standing.MALICIOUS) -> str:
@@ -572,7 +573,7 @@ def state(*, changes: dict[str, Any] | None = None, standing: Standing = Standin
 
 
 def test_the_same_state_has_the_same_mark_whoever_made_it() -> None:
-    assert texts.STATE_REFERENCE.fullmatch(state())
+    assert marks_.STATE_REFERENCE.fullmatch(state())
     assert state(changes={"changed": True}) == state()
 
 
@@ -603,7 +604,8 @@ def test_what_is_held_is_another_state_and_an_old_state_keeps_its_mark() -> None
     assert texts.state_reference(batch, waiting, finding, []) != texts.state_reference(batch, decision, finding, [])
     # Who approved it is not part of the state: what is in force is.
     approved = [
-        caps.settle(waiting, Approval(answer=Answered.APPROVED, by=name, at=NOW), now=NOW) for name in ("jane", "joe")
+        caps.settle(waiting, Approval(answer=ApprovalAnswer.APPROVED, by=name, at=NOW), now=NOW)
+        for name in ("jane", "joe")
     ]
     marks = {texts.state_reference(batch, each, finding, []) for each in (decision, *approved)}
     assert len(marks) == 1

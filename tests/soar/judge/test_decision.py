@@ -17,8 +17,8 @@ from include.soar.judge.decision import decide
 from include.soar.judge.traffic import address_of, by_address, pseudonym
 from include.soar.model import (
     Answer,
-    Answered,
     Approval,
+    ApprovalAnswer,
     Decision,
     Finding,
     Indicator,
@@ -534,7 +534,7 @@ def test_the_caps_are_exceeded_exactly_above_their_numbers(numbers: list[int], m
     names = ("maximum_per_run", "maximum_per_network", "maximum_per_asn")
     rules = policy().block.model_copy(update=dict(zip(names, most, strict=True)))
     traffic = tuple(Traffic(address=value, asn=number) for value, number in asn.items())
-    looked = caps.look([planned(value) for value in values], by_address([finding(traffic=traffic)]), rules)
+    looked = caps.check_caps([planned(value) for value in values], by_address([finding(traffic=traffic)]), rules)
 
     def largest(of: list[Any]) -> int:
         return max(map(of.count, of), default=0)
@@ -566,24 +566,24 @@ def held_run(tmp_path: Path) -> Decision:
     return many(["203.0.113.1", "203.0.113.2"], policy(tmp_path, "block: {maximum_per_run: 1}"))
 
 
-def answered(answer: Answered, by: str = "", at: datetime = NOW) -> Approval:
+def answered(answer: ApprovalAnswer, by: str = "", at: datetime = NOW) -> Approval:
     return Approval(answer=answer, by=by, at=at)
 
 
 def test_what_is_approved_is_acted_on(tmp_path: Path) -> None:
     held = held_run(tmp_path)
-    settled = caps.settle(held, answered(Answered.APPROVED, "jane"), now=NOW)
+    settled = caps.settle(held, answered(ApprovalAnswer.APPROVED, "jane"), now=NOW)
     assert settled.indicators == held.held
     assert (settled.held, settled.refusals) == ((), ())
     assert settled.hold_reasons == held.hold_reasons
-    assert settled.approval == answered(Answered.APPROVED, "jane")
+    assert settled.approval == answered(ApprovalAnswer.APPROVED, "jane")
 
 
 def test_what_is_over_when_the_answer_comes_is_refused(tmp_path: Path) -> None:
     held = held_run(tmp_path)
     ends = held.held[0].expires_at
-    assert caps.settle(held, answered(Answered.APPROVED), now=ends - timedelta(seconds=1)).indicators == held.held
-    settled = caps.settle(held, answered(Answered.APPROVED), now=ends)
+    assert caps.settle(held, answered(ApprovalAnswer.APPROVED), now=ends - timedelta(seconds=1)).indicators == held.held
+    settled = caps.settle(held, answered(ApprovalAnswer.APPROVED), now=ends)
     assert settled.indicators == ()
     assert [(r.layer, r.entry) for r in settled.refusals] == [("approval", "expired")] * 2
 
@@ -591,13 +591,13 @@ def test_what_is_over_when_the_answer_comes_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("answer", "by", "entry", "words"),
     [
-        (Answered.REJECTED, "jane", "rejected", "rejected by jane at 2026-11-24 12:00Z"),
-        (Answered.REJECTED, "", "rejected", "rejected by somebody at"),
-        (Answered.NOBODY, "", "unanswered", "nobody answered until 2026-11-24 12:00Z"),
+        (ApprovalAnswer.REJECTED, "jane", "rejected", "rejected by jane at 2026-11-24 12:00Z"),
+        (ApprovalAnswer.REJECTED, "", "rejected", "rejected by somebody at"),
+        (ApprovalAnswer.NOBODY, "", "unanswered", "nobody answered until 2026-11-24 12:00Z"),
     ],
 )
 def test_what_is_not_approved_is_refused_and_says_who_and_when(
-    tmp_path: Path, answer: Answered, by: str, entry: str, words: str
+    tmp_path: Path, answer: ApprovalAnswer, by: str, entry: str, words: str
 ) -> None:
     held = held_run(tmp_path)
     settled = caps.settle(held, answered(answer, by), now=NOW)

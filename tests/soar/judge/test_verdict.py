@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from include.soar.gate.gate import Hit
+from include.soar.gate.layers import Hit
 from include.soar.judge.verdict import History, Inputs, gather, judge, lacking_evidence
 from include.soar.model import (
     Answer,

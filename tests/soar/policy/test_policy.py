@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from include.soar.policy.rules import PolicyError, load_policy, stored_policy
+from include.soar.policy.file import load_policy, stored_policy
+from include.soar.policy.rules import PolicyError
 from tests.soar.examples import CONFIG, address, policy, reputation
 
 EVIL = address("203.0.113.7")

@@ -12,9 +12,9 @@ import pytest
 from pydantic import ValidationError
 
 from include.soar.extract import records
-from include.soar.extract.text import observe
+from include.soar.extract.findings import observe
 from include.soar.judge.decision import decide
-from include.soar.model import Finding, Role, Severity, house_id
+from include.soar.model import Finding, Role, Severity, own_id
 from include.soar.vendor.errors import Unavailable, Unexpected
 from include.soar.vendor.wire import Response
 from tests.soar.examples import address, policy, reputation
@@ -72,7 +72,7 @@ def test_an_alerts_request_asks_from_the_second_before() -> None:
 
 def test_an_incident_becomes_a_finding() -> None:
     finding = api.parse("incident", entities("incident")[0])
-    assert finding.uid == house_id("finding", "akamai_api_security", "incident", "018c78a642ab948bf4800ce68e912465")
+    assert finding.uid == own_id("finding", "akamai_api_security", "incident", "018c78a642ab948bf4800ce68e912465")
     assert finding.vendor_id == "018c78a642ab948bf4800ce68e912465"
     assert finding.title == "Brute force attempt on authentication endpoint"
     assert finding.category == "bruteForce"
@@ -155,7 +155,7 @@ def test_attackers(incident: dict[str, Any], attacker: Any, expected: list[str])
 def test_an_alert_becomes_a_finding() -> None:
     item = json.loads(sample("alerts").body)["items"][0]
     finding = api.parse("alert", item)
-    assert finding.uid == house_id("finding", "akamai_api_security", "alert", item["id"])
+    assert finding.uid == own_id("finding", "akamai_api_security", "alert", item["id"])
     assert (finding.severity, finding.confidence, finding.url) == (Severity.LOW, None, None)
     assert finding.category == "Account Takeover"
     assert finding.detected_at == datetime(2026, 1, 2, 3, 4, 9, 129000, tzinfo=UTC)

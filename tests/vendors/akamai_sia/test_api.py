@@ -13,7 +13,7 @@ import pytest
 from pydantic import ValidationError
 
 from include.soar.extract import records
-from include.soar.extract.text import observe
+from include.soar.extract.findings import observe
 from include.soar.judge.decision import decide
 from include.soar.model import Finding, Role, Severity
 from include.soar.vendor.errors import Unexpected

@@ -14,10 +14,10 @@ from include.soar.vendor.errors import Unauthorized, Unavailable, Unexpected
 from include.soar.vendor.wire import Response
 from tests.vendors.cyware_respond.support import observable
 from threat_response.vendors.cyware_respond import api
-from threat_response.vendors.cyware_respond.tenant import Contract, contract_of
+from threat_response.vendors.cyware_respond.tenant import Tenant, tenant_of
 
 SAMPLES = Path(__file__).parent / "samples"
-CONTRACT = Contract()
+CONTRACT = Tenant()
 
 
 def answer(body: bytes | str, status: int = 200) -> Response:
@@ -169,13 +169,13 @@ def test_every_path_ends_in_a_slash_and_holds_no_foreign_path() -> None:
 def test_the_relation_is_one_pair_by_either_call() -> None:
     advanced = api.relate_request(CONTRACT, "new", "old")
     assert advanced.json == {"append": [{"link_from": {"incident": "new"}, "link_to": {"incident": ["old"]}}]}
-    flat = api.relate_request(contract_of({"relate_call": "flat"}), "new", "old")
+    flat = api.relate_request(tenant_of({"relate_call": "flat"}), "new", "old")
     assert flat.json == {"incident": ["new", "old"]}
     assert flat.path != advanced.path
 
 
 def test_a_tenant_may_differ_in_one_place() -> None:
-    contract = contract_of(
+    tenant = tenant_of(
         {
             "levels": '{"critical": "Very High"}',
             "labels": ["soc"],
@@ -186,12 +186,12 @@ def test_a_tenant_may_differ_in_one_place() -> None:
             "incident_type": "",
         }
     )
-    assert contract.levels[Severity.CRITICAL] == "Very High"
-    assert contract.levels[Severity.HIGH] == "High"
-    assert contract.labels_of("akamai_sia") == ["soc", "akamai-sia"]
-    assert contract.page_size == 50
-    assert (contract.phase, contract.incident_type) == ("", "Hacking")
-    assert contract.page_of_incident("https://t.example", "u", "INC1/2") == "https://t.example/x/INC1%2F2"
+    assert tenant.levels[Severity.CRITICAL] == "Very High"
+    assert tenant.levels[Severity.HIGH] == "High"
+    assert tenant.labels_of("akamai_sia") == ["soc", "akamai-sia"]
+    assert tenant.page_size == 50
+    assert (tenant.phase, tenant.incident_type) == ("", "Hacking")
+    assert tenant.page_of_incident("https://t.example", "u", "INC1/2") == "https://t.example/x/INC1%2F2"
 
 
 @pytest.mark.parametrize(
@@ -206,4 +206,4 @@ def test_a_tenant_may_differ_in_one_place() -> None:
 )
 def test_a_wrong_override_names_itself(extra: dict[str, Any], named: str) -> None:
     with pytest.raises(Unauthorized, match=named):
-        contract_of(extra)
+        tenant_of(extra)

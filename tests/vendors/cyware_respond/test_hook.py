@@ -15,9 +15,9 @@ import requests
 from include.soar.vendor.errors import RateLimited, Rejected, Unauthorized, Unavailable, Unexpected, VendorError
 from tests.support import SimServer
 from tests.vendors.cyware_respond.support import CONN_ID, NOW, PRODUCT, incidents, links, observable, writes
-from threat_response.transport.hook import WriteInPlanMode
-from threat_response.vendors.cyware_respond import tenant as contract_module
+from threat_response.transport.http import WriteInPlanMode
 from threat_response.vendors.cyware_respond import hook as hook_module
+from threat_response.vendors.cyware_respond import tenant as contract_module
 from threat_response.vendors.cyware_respond.hook import CywareRespondHook, SignedQuery
 
 LONG_AGO = NOW - timedelta(days=400)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from include.soar.incident import texts as texts_
+from include.soar.incident import clean, marks
 from include.soar.model import (
     CaseBatch,
     Decision,
@@ -111,7 +111,7 @@ def test_an_incident_per_high_priority_finding(sim: SimServer) -> None:
     ]
     held = incidents(sim)
     first, second = held
-    assert first["title"] == f"Akamai API Security: Credential stuffing f-1 [{texts_.marker('f-1')}]"
+    assert first["title"] == f"Akamai API Security: Credential stuffing f-1 [{marks.marker('f-1')}]"
     assert (first["level"], first["ie_incident_type"], first["sources"]) == ("High", "Hacking", "Akamai API Security")
     assert (second["level"], second["ie_incident_type"], second["sources"]) == ("Critical", "Malware", "Akamai SIA")
     assert first["labels"] == ["auto-onboarded", "akamai-api-security"]
@@ -159,13 +159,13 @@ def test_more_than_a_page_of_findings(sim: SimServer) -> None:
 
 @pytest.mark.parametrize("status", ["closed", "merged"])
 def test_a_closed_or_merged_incident_counts(sim: SimServer, status: str) -> None:
-    sim.seed(PRODUCT, {"incidents": [{"title": f"renamed [{texts_.marker('f-1')}]", "status": status}]})
+    sim.seed(PRODUCT, {"incidents": [{"title": f"renamed [{marks.marker('f-1')}]", "status": status}]})
     assert outcomes(open_incidents(case(finding("f-1")))) == ["existing"]
     assert len(incidents(sim)) == 1
 
 
 def test_a_mark_written_by_an_attacker_is_nobodys(sim: SimServer) -> None:
-    forged = f"path /[{texts_.marker('f-2')}]"
+    forged = f"path /[{marks.marker('f-2')}]"
     batch = case(finding("f-1", title=forged), finding("f-2"))
     assert outcomes(open_incidents(batch)) == ["created", "created"]
     assert outcomes(open_incidents(batch)) == ["existing", "existing"]
@@ -202,7 +202,7 @@ def test_two_runs_that_overlap_open_one_incident(sim: SimServer) -> None:
     """The second comes while the first's claim is alive: it waits for the retry, and then finds the incident."""
     batch = case(finding("f-1"))
     ledger = house_module.ledger()
-    mark = texts_.marker("f-1")
+    mark = marks.marker("f-1")
     assert ledger.claim(f"incident:{mark}", by="dag/first", now=house_module.now(), lease=timedelta(minutes=5))
     ctx = context("second")
     with pytest.raises(Unavailable, match="another run"):
@@ -218,13 +218,13 @@ def test_two_runs_that_overlap_open_one_incident(sim: SimServer) -> None:
 
 def test_a_claim_of_a_dead_run_ends(sim: SimServer) -> None:
     ledger, an_hour_ago = house_module.ledger(), house_module.now() - timedelta(hours=1)
-    ledger.claim(f"incident:{texts_.marker('f-1')}", by="dead", now=an_hour_ago, lease=timedelta(minutes=5))
+    ledger.claim(f"incident:{marks.marker('f-1')}", by="dead", now=an_hour_ago, lease=timedelta(minutes=5))
     assert outcomes(open_incidents(case(finding("f-1")))) == ["created"]
 
 
 def test_of_two_incidents_the_younger_is_closed(sim: SimServer) -> None:
     """Both of two racing tasks created; whoever reads back sees both and keeps the older."""
-    mark = texts_.marker("f-1")
+    mark = marks.marker("f-1")
     for minutes in (30, 20):
         created = (NOW - timedelta(minutes=minutes)).isoformat()
         sim.seed(PRODUCT, {"incidents": [{"title": f"x [{mark}]", "description": "d", "created": created}]})
@@ -241,7 +241,7 @@ def test_of_two_incidents_the_younger_is_closed(sim: SimServer) -> None:
 def test_our_own_is_closed_when_another_was_first(sim: SimServer, lost: bool) -> None:
     """Another's incident appears between our look and our read-back, whether or not we got our create's answer."""
     created = (NOW - timedelta(minutes=30)).isoformat()
-    title = f"x [{texts_.marker('f-1')}]"
+    title = f"x [{marks.marker('f-1')}]"
     sim.seed(PRODUCT, {"incidents": [{"title": title, "description": "d", "created": created}]})
     sim.fault(PRODUCT, "merge", method="GET", path="/v1/incident/$", patch={"results": [], "count": 0})
     if lost:
@@ -313,7 +313,7 @@ def test_it_stops_asking_when_asking_is_useless(
 
 
 def test_a_short_read_creates_nothing(sim: SimServer) -> None:
-    sim.seed(PRODUCT, {"incidents": [{"title": f"x [{texts_.marker('f-1')}]"}]})
+    sim.seed(PRODUCT, {"incidents": [{"title": f"x [{marks.marker('f-1')}]"}]})
     sim.fault(PRODUCT, "empty", path="/v1/incident/$", key="results")
     with pytest.raises(Unexpected, match="short read"):
         open_incidents(case(finding("f-1")))
@@ -338,7 +338,7 @@ def test_plan_mode_writes_nothing(sim: SimServer) -> None:
     done = update(batch, planned, actions={"waf": actions()}, ctx=context(effects="plan"))
     assert [u["outcome"] for u in done["updates"]] == ["planned: a comment would be added"]
     assert writes(sim) == []
-    assert house_module.ledger().incident(texts_.marker("f-2")) is None
+    assert house_module.ledger().incident(marks.marker("f-2")) is None
     assert IncidentBatch.model_validate(opened).incidents[0].unique_id == planned["incidents"][0]["unique_id"]
 
 
@@ -429,7 +429,7 @@ def test_older_incidents_with_a_shared_indicator_are_related_once(sim: SimServer
         assert (relation.incident_id, relation.related_id) == (ours["unique_id"], by_hand["unique_id"])
         assert relation.shared == (observable(ATTACKER),)
         [told] = comments(sim, by_hand["unique_id"])
-        assert texts_.relation_reference(by_hand["unique_id"], ours["unique_id"]) in told
+        assert marks.relation_reference(by_hand["unique_id"], ours["unique_id"]) in told
         assert ours["readable_id"] in told
         assert comments(sim, other["unique_id"]) == comments(sim, ours["unique_id"]) == []
         [(*pair, posted)] = links(sim, "incident", "incident")
@@ -549,7 +549,7 @@ def test_the_incident_tells_the_whole_story_once(sim: SimServer, monkeypatch: py
             ctx=context(run_id),
         )
     [told] = comments(sim, incidents(sim)[0]["unique_id"])
-    text = texts_.render_text(told)
+    text = clean.render_text(told)
     assert "Response: 1 blocked" in text
     assert "akamai_client_lists | deny | 203[.]0[.]113[.]10 | blocked" in text
     assert "list 91596_SOCAUTOBLOCK, version 3 | on the list" in text
@@ -619,7 +619,7 @@ def test_one_incident_that_cannot_be_updated_costs_itself_only(sim: SimServer) -
 
 
 def test_a_merged_incident_is_left_alone(sim: SimServer) -> None:
-    sim.seed(PRODUCT, {"incidents": [{"title": f"x [{texts_.marker('f-1')}]", "status": "merged"}]})
+    sim.seed(PRODUCT, {"incidents": [{"title": f"x [{marks.marker('f-1')}]", "status": "merged"}]})
     batch = case(finding("f-1"))
     opened = open_incidents(batch)
     assert relate(batch, opened)["relations"] == []

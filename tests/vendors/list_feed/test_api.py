@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from include.soar.extract.text import parse_url
+from include.soar.extract.values import parse_url
 from include.soar.model import Answer, Observable, ObservableType
 from include.soar.vendor.errors import Unexpected
 from tests.soar.examples import NOW, address, domain

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from include.soar.extract.text import parse_address, parse_domain, parse_hash, parse_url
+from include.soar.extract.values import parse_address, parse_domain, parse_hash, parse_url
 from include.soar.model import Answer, Observable, ObservableType, Reputation
 from include.soar.vendor.errors import Unavailable, Unexpected
 from include.soar.vendor.wire import Response

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from include.simulators.virustotal import VirusTotalSimulator
-from include.soar.extract.text import parse_url
+from include.soar.extract.values import parse_url
 from include.soar.model import Answer, Observable, ObservableType
 from include.soar.vendor.errors import RateLimited, Rejected, Unauthorized, Unavailable, Unexpected, VendorError
 from tests.soar.examples import address, domain

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from include.simulators.virustotal import VirusTotalSimulator
-from include.soar.extract.text import parse_url
+from include.soar.extract.values import parse_url
 from include.soar.model import Answer, CaseBatch, Observable, ObservableType, Reputation, ReputationBatch
 from tests.soar.examples import address, domain, observed, window
 from tests.stages.controls import POLICY, PROTECTED, context

@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 from pydantic import AwareDatetime, Field, TypeAdapter, ValidationError
 
 from include.soar.enrich.quota import Quota, QuotaSeen
-from include.soar.extract.text import parse_address
+from include.soar.extract.values import parse_address
 from include.soar.model import Answer, Observable, ObservableType, Reputation
 from include.soar.vendor.errors import Unexpected
 from include.soar.vendor.wire import Request, Response, VendorShape, decode

@@ -12,9 +12,9 @@ from airflow.sdk import BaseOperator, Context
 from include.soar.enrich.quota import Account, Quota
 from include.soar.model import Answer, Observable, ObservableType, Reputation
 from include.soar.vendor.errors import VendorError
-from threat_response.runtime import settings
+from threat_response.runtime import run, settings
 from threat_response.stages.asking import Meter, metered
-from threat_response.stages.control import EnrichOperator
+from threat_response.stages.enrich import EnrichOperator
 from threat_response.vendors.abuseipdb import api
 from threat_response.vendors.abuseipdb.hook import AbuseIPDBHook
 
@@ -50,7 +50,7 @@ class AbuseIPDBRefreshOperator(BaseOperator):
             Account(hook.vendor, hook.key_digest, "blacklist"),
             rules.quotas_of(hook.vendor, api.QUOTAS),
             rules,
-            settings.is_backfill(context),
+            run.is_backfill(context),
             now=settings.now,
             wait=time.sleep,
         )

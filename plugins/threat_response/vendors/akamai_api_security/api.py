@@ -20,7 +20,7 @@ from pydantic_core import PydanticCustomError
 
 from include.soar.extract.records import CLAIM_HEADERS, CREDENTIALS, MOST_MENTIONS, bounded, clip
 from include.soar.judge.traffic import address_of, pseudonym
-from include.soar.model import Finding, Mention, Role, Severity, Traffic, house_id
+from include.soar.model import Finding, Mention, Role, Severity, Traffic, own_id
 from include.soar.vendor.errors import Unexpected, one_line
 from include.soar.vendor.wire import Request, Response, VendorShape, decode
 
@@ -339,7 +339,7 @@ def _record(kind: str, record: Record) -> Finding:
     attacker = record.attacker if isinstance(record.attacker, dict) else {}
     word = record.attackerConfidence or _text(attacker.get("confidence"))
     return Finding(
-        uid=house_id("finding", VENDOR, kind, record.id),
+        uid=own_id("finding", VENDOR, kind, record.id),
         source=VENDOR,
         vendor_id=one_line(clip(record.id), 512),
         title=one_line(record.title or record.typeId or f"API Security {kind}"),
@@ -411,7 +411,7 @@ def _traffic(addresses: tuple[str, ...], **said: Any) -> tuple[Traffic, ...]:
 
 def _alert(alert: Alert) -> Finding:
     return Finding(
-        uid=house_id("finding", VENDOR, "alert", alert.id),
+        uid=own_id("finding", VENDOR, "alert", alert.id),
         source=VENDOR,
         vendor_id=one_line(clip(alert.id), 512),
         title=one_line(alert.name or alert.category or "API Security alert"),

@@ -11,7 +11,8 @@ from airflow.sdk import Connection
 
 from include.soar.vendor.errors import Rejected, Unauthorized, Unexpected
 from include.soar.vendor.wire import Request, Response, failure
-from threat_response.transport.hook import VendorHook, hide
+from threat_response.transport.hook import VendorHook
+from threat_response.transport.http import hide
 from threat_response.vendors.akamai_api_security import api
 
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from include.soar.model import Finding
-from threat_response.stages.control import FetchOperator, Page
+from threat_response.stages.fetch import FetchOperator, Page
 from threat_response.vendors.akamai_api_security import api
 from threat_response.vendors.akamai_api_security.hook import AkamaiApiSecurityHook
 

@@ -10,7 +10,7 @@ from functools import partial
 from include.soar.model import Action, Indicator, ObservableType, Outcome, Role, Verb
 from include.soar.vendor.errors import Unavailable, VendorError
 from threat_response.runtime import settings
-from threat_response.stages.control import ConfirmSensor, ControlOperator, Done
+from threat_response.stages.control import ConfirmSensor, ControlOperator, Result
 from threat_response.vendors.akamai_client_lists import api
 from threat_response.vendors.akamai_client_lists.hook import AkamaiClientListsHook
 
@@ -35,9 +35,9 @@ class AkamaiClientListsBlockOperator(ControlOperator):
         # A WAF sees who calls our APIs. An address that our clients call never comes by there.
         return super().wants(indicator) and Role.ATTACKER in indicator.roles
 
-    def plan(
+    def preview(
         self, hook: AkamaiClientListsHook, indicators: Sequence[Indicator], incidents: dict[str, list[str]]
-    ) -> Done:
+    ) -> Result:
         changes = api.changes_for(hook.read_list(), indicators, incidents, settings.now())
         prolonged = {entry["value"] for entry in changes.update}
         actions = []
@@ -52,11 +52,11 @@ class AkamaiClientListsBlockOperator(ControlOperator):
             else:
                 would = f"is in {hook.list_id} already"
             actions.append(self.action(indicator, Outcome.PLANNED, would))
-        return Done(actions)
+        return Result(actions)
 
     def ensure(
         self, hook: AkamaiClientListsHook, indicators: Sequence[Indicator], incidents: dict[str, list[str]]
-    ) -> Done:
+    ) -> Result:
         client_list = hook.read_list()
         changes = api.changes_for(client_list, indicators, incidents, settings.now())
         refused: dict[str, str] = {}
@@ -66,7 +66,7 @@ class AkamaiClientListsBlockOperator(ControlOperator):
             client_list = hook.read_list()
         state = hook.state(client_list)
 
-        done = Done(error=stopped)
+        done = Result(error=stopped)
         holdings = api.Holdings(client_list.items or ())
         waiting: list[Say] = []
         written = {entry["value"] for entry in (*changes.append, *changes.update)} - set(refused)
@@ -106,7 +106,7 @@ class AkamaiClientListsBlockOperator(ControlOperator):
             why = str(stopped) if stopped else "written, but not in the list when it was read back"
         return self.action(indicator, Outcome.FAILED, why, expires_at=None)
 
-    def _activate(self, hook: AkamaiClientListsHook, state: api.State, waiting: list[Say], done: Done) -> None:
+    def _activate(self, hook: AkamaiClientListsHook, state: api.State, waiting: list[Say], done: Result) -> None:
         """Have the network take over the list, once, and say of each waiting item where it stands."""
         wanted = state.latest
         outcome, detail = Outcome.PENDING, ""

@@ -20,7 +20,7 @@ from pydantic_core import PydanticCustomError
 
 from include.soar.extract.records import CLAIM_HEADERS, CREDENTIALS, MOST_MENTIONS, bounded, clip
 from include.soar.judge.traffic import address_of, pseudonym
-from include.soar.model import Finding, Mention, Role, Severity, Traffic, house_id
+from include.soar.model import Finding, Mention, Role, Severity, Traffic, own_id
 from include.soar.vendor.errors import Unexpected, one_line
 from include.soar.vendor.wire import Request, Response, VendorShape, decode
 
@@ -334,7 +334,7 @@ def parse_row(record: Any) -> Finding:
     kind = _kind(event)
     threat = f" ({event.threatName})" if event.threatName and event.threatName != kind else ""
     return Finding(
-        uid=house_id("finding", VENDOR, row.key),
+        uid=own_id("finding", VENDOR, row.key),
         source=VENDOR,
         vendor_id=one_line(row.event_name or row.key, 200),
         title=one_line(f"{kind}: {row.domain or row.request.destinationIP or 'unknown destination'}{threat}"),

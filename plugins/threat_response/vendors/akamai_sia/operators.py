@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from include.soar.model import Finding
-from threat_response.stages.control import FetchOperator, Page
+from threat_response.stages.fetch import FetchOperator, Page
 from threat_response.vendors.akamai_sia import api
 from threat_response.vendors.akamai_sia.hook import AkamaiSiaHook
 

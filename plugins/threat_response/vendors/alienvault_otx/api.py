@@ -16,7 +16,7 @@ from urllib.parse import quote
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from include.soar.enrich.quota import Quota
-from include.soar.extract.text import parse_address, parse_domain
+from include.soar.extract.values import parse_address, parse_domain
 from include.soar.model import Answer, Observable, ObservableType, Reputation
 from include.soar.vendor.errors import Unexpected, one_line
 from include.soar.vendor.wire import Request, Response, VendorShape, decode

@@ -14,7 +14,8 @@ from airflow.sdk import Connection
 from include.soar.model import Observable
 from include.soar.vendor.errors import Rejected, Unauthorized, Unavailable, Unexpected, VendorError
 from include.soar.vendor.wire import Response, failure
-from threat_response.transport.hook import VendorHook, WriteInPlanMode, connection_problem, hide
+from threat_response.transport.hook import VendorHook
+from threat_response.transport.http import WriteInPlanMode, connection_problem, hide
 from threat_response.vendors.crowdstrike_falcon import api
 
 #: For connecting, and for every wait for bytes. falconpy's own default is to wait for ever.

@@ -7,7 +7,7 @@ from typing import Any
 
 from include.soar.model import Action, Indicator, ObservableType, Outcome, Verb
 from include.soar.vendor.errors import VendorError
-from threat_response.stages.control import ControlOperator, Done
+from threat_response.stages.control import ControlOperator, Result
 from threat_response.vendors.crowdstrike_falcon import api
 from threat_response.vendors.crowdstrike_falcon.hook import CrowdStrikeFalconHook
 
@@ -25,9 +25,9 @@ class CrowdStrikeFalconBlockOperator(ControlOperator):
     types = frozenset({ObservableType.IPV4, ObservableType.IPV6, ObservableType.DOMAIN, ObservableType.FILE})
     hook_class = CrowdStrikeFalconHook
 
-    def plan(
+    def preview(
         self, hook: CrowdStrikeFalconHook, indicators: Sequence[Indicator], incidents: dict[str, list[str]]
-    ) -> Done:
+    ) -> Result:
         usable, actions = self._sort(indicators)
         found = hook.search([i.observable for i in usable])
         rows = hook.rows
@@ -41,11 +41,11 @@ class CrowdStrikeFalconBlockOperator(ControlOperator):
             else:
                 would = f"exists already: {api.outcome_of(ioc)[1]}"
             actions.append(self.action(indicator, Outcome.PLANNED, would))
-        return Done(actions)
+        return Result(actions)
 
     def ensure(
         self, hook: CrowdStrikeFalconHook, indicators: Sequence[Indicator], incidents: dict[str, list[str]]
-    ) -> Done:
+    ) -> Result:
         usable, actions = self._sort(indicators)
         observables = [i.observable for i in usable]
         rows = hook.rows
@@ -78,7 +78,7 @@ class CrowdStrikeFalconBlockOperator(ControlOperator):
             else:
                 changed = bool(written & {ioc.id, ioc.value})
                 actions.append(self._read_back(indicator, ioc, *api.outcome_of(ioc), changed=changed))
-        return Done(actions, stopped)
+        return Result(actions, stopped)
 
     def _sort(self, indicators: Sequence[Indicator]) -> tuple[list[Indicator], list[Action]]:
         """Those that Falcon takes, and an action for each that it does not."""

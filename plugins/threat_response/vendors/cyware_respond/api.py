@@ -24,7 +24,7 @@ from pydantic import AwareDatetime, BeforeValidator, Field
 from include.soar.model import Observable, ObservableType
 from include.soar.vendor.wire import Request, Response, VendorShape, decode, load_json
 from threat_response.vendors.cyware_respond import tenant as defaults
-from threat_response.vendors.cyware_respond.tenant import VENDOR, Contract
+from threat_response.vendors.cyware_respond.tenant import VENDOR, Tenant
 
 #: References in a body are names, not UUIDs. Documented.
 BY_NAME = (("values", "readable_type"),)
@@ -169,9 +169,9 @@ def parse_written(operation: str, response: Response) -> Any:
     return load_json(VENDOR, operation, response.body) if response.body.strip() else None
 
 
-def parse_iocs(document: Any, wanted: Iterable[Observable], contract: Contract) -> dict[str, str]:
+def parse_iocs(document: Any, wanted: Iterable[Observable], tenant: Tenant) -> dict[str, str]:
     """The ids of those wanted that ``document`` names, by observable key, wherever in it the records stand."""
-    values = ((record.get(contract.ioc_value_key), record["unique_id"]) for _, record in _records(document, ""))
+    values = ((record.get(tenant.ioc_value_key), record["unique_id"]) for _, record in _records(document, ""))
     return match_values(((value, unique_id) for value, unique_id in values if isinstance(value, str)), wanted)
 
 
@@ -190,11 +190,11 @@ def match_values(values: Iterable[tuple[str, str]], wanted: Iterable[Observable]
     return found
 
 
-def parse_connected(response: Response, contract: Contract) -> list[Connected]:
+def parse_connected(response: Response, tenant: Tenant) -> list[Connected]:
     """What something is connected to: every record with a ``unique_id``, under the key that names its kind."""
     document = load_json(VENDOR, "connected", response.body)
     return [
-        Connected(component, record["unique_id"], _text_or_none(record.get(contract.ioc_value_key)))
+        Connected(component, record["unique_id"], _text_or_none(record.get(tenant.ioc_value_key)))
         for component, record in _records(document, "")
     ]
 
@@ -222,18 +222,18 @@ def _address(value: str) -> str:
         return value
 
 
-def ioc_key(observable: Observable, contract: Contract) -> str | None:
+def ioc_key(observable: Observable, tenant: Tenant) -> str | None:
     """The vendor's key for such a value, None where it has none (SHA-512). The case of the keys matters."""
     if observable.type is ObservableType.FILE:
-        return contract.hash_keys.get(observable.hash_algorithm)
-    return contract.ioc_keys.get(observable.type)
+        return tenant.hash_keys.get(observable.hash_algorithm)
+    return tenant.ioc_keys.get(observable.type)
 
 
 # --- requests -----------------------------------------------------------------------------------------------
 
 
 def _request(
-    contract: Contract,
+    tenant: Tenant,
     method: str,
     path: str,
     operation: str,
@@ -243,7 +243,7 @@ def _request(
     # Every path ends in a slash: the vendor would redirect one without, and the body would be lost.
     return Request(
         method,
-        f"{contract.base_path}{path}",
+        f"{tenant.base_path}{path}",
         operation=operation,
         params=tuple(params),
         json=body,
@@ -253,15 +253,15 @@ def _request(
     )
 
 
-def test_connectivity_request(contract: Contract) -> Request:
-    return _request(contract, "GET", "/test-connectivity/", "test_connectivity")
+def test_connectivity_request(tenant: Tenant) -> Request:
+    return _request(tenant, "GET", "/test-connectivity/", "test_connectivity")
 
 
 def page_request(
-    contract: Contract, path: str, operation: str, number: int, filters: Sequence[tuple[str, str]] = ()
+    tenant: Tenant, path: str, operation: str, number: int, filters: Sequence[tuple[str, str]] = ()
 ) -> Request:
-    paging = (("page", str(number)), ("page_size", str(contract.page_size)))
-    return _request(contract, "GET", path, operation, (*paging, *filters))
+    paging = (("page", str(number)), ("page_size", str(tenant.page_size)))
+    return _request(tenant, "GET", path, operation, (*paging, *filters))
 
 
 INCIDENTS = "/v1/incident/"
@@ -278,51 +278,51 @@ def created_between(created_from: datetime | None, created_until: datetime | Non
     return [(name, str(int(bound.timestamp()))) for name, bound in bounds if bound]
 
 
-def incident_request(contract: Contract, unique_id: str) -> Request:
-    return _request(contract, "GET", f"{INCIDENTS}{quote(unique_id, safe='')}/", "get_incident")
+def incident_request(tenant: Tenant, unique_id: str) -> Request:
+    return _request(tenant, "GET", f"{INCIDENTS}{quote(unique_id, safe='')}/", "get_incident")
 
 
-def create_incident_request(contract: Contract, fields: Mapping[str, Any]) -> Request:
-    return _request(contract, "POST", INCIDENTS, "create_incident", BY_NAME, dict(fields))
+def create_incident_request(tenant: Tenant, fields: Mapping[str, Any]) -> Request:
+    return _request(tenant, "POST", INCIDENTS, "create_incident", BY_NAME, dict(fields))
 
 
-def update_incident_request(contract: Contract, unique_id: str, fields: Mapping[str, Any]) -> Request:
+def update_incident_request(tenant: Tenant, unique_id: str, fields: Mapping[str, Any]) -> Request:
     """
     Only the fields named are changed. With ``comment_type`` among them ``description`` is the note's text and not
     the incident's description.
     """
     path = f"{INCIDENTS}{quote(unique_id, safe='')}/"
-    return _request(contract, "PUT", path, "update_incident", BY_NAME, dict(fields))
+    return _request(tenant, "PUT", path, "update_incident", BY_NAME, dict(fields))
 
 
-def add_comment_request(contract: Contract, unique_id: str, markup: str) -> Request:
+def add_comment_request(tenant: Tenant, unique_id: str, markup: str) -> Request:
     body = {"description": markup, "mentioned_users_usernames": []}
-    return _request(contract, "POST", comments_path(unique_id), "add_comment", body=body)
+    return _request(tenant, "POST", comments_path(unique_id), "add_comment", body=body)
 
 
-def bulk_create_request(contract: Contract, observables: Iterable[Observable]) -> Request:
+def bulk_create_request(tenant: Tenant, observables: Iterable[Observable]) -> Request:
     """Values by the vendor's key of their type. All observables have one (:func:`ioc_key`)."""
     body: dict[str, list[str]] = {}
     for observable in observables:
-        body.setdefault(ioc_key(observable, contract) or "", []).append(observable.value)
-    return _request(contract, "POST", f"{IOCS}bulk-create/", "bulk_create_iocs", body=body)
+        body.setdefault(ioc_key(observable, tenant) or "", []).append(observable.value)
+    return _request(tenant, "POST", f"{IOCS}bulk-create/", "bulk_create_iocs", body=body)
 
 
-def link_request(contract: Contract, components: Mapping[str, Sequence[str]]) -> Request:
+def link_request(tenant: Tenant, components: Mapping[str, Sequence[str]]) -> Request:
     body = {component: list(ids) for component, ids in components.items()}
-    return _request(contract, "POST", "/v1/connect-the-dots/link-components/", "link_components", body=body)
+    return _request(tenant, "POST", "/v1/connect-the-dots/link-components/", "link_components", body=body)
 
 
-def relate_request(contract: Contract, newer_id: str, older_id: str) -> Request:
-    """A relationship between two incidents, by the call that the contract names."""
-    component = contract.incident_component
-    if contract.relate_call == "flat":
-        return link_request(contract, {component: [newer_id, older_id]})
+def relate_request(tenant: Tenant, newer_id: str, older_id: str) -> Request:
+    """A relationship between two incidents, by the call that the tenant names."""
+    component = tenant.incident_component
+    if tenant.relate_call == "flat":
+        return link_request(tenant, {component: [newer_id, older_id]})
     pair = {"link_from": {component: newer_id}, "link_to": {component: [older_id]}}
     path = "/v1/connect-the-dots/advanced-link-components/"
-    return _request(contract, "POST", path, "relate_incidents", body={"append": [pair]})
+    return _request(tenant, "POST", path, "relate_incidents", body={"append": [pair]})
 
 
-def connected_request(contract: Contract, component: str, unique_id: str) -> Request:
+def connected_request(tenant: Tenant, component: str, unique_id: str) -> Request:
     path = f"/v1/{quote(component, safe='')}/{quote(unique_id, safe='')}/connect-the-dots/"
-    return _request(contract, "GET", path, "connected")
+    return _request(tenant, "GET", path, "connected")

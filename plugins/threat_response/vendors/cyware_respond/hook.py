@@ -18,14 +18,15 @@ from requests.auth import AuthBase
 from include.soar.model import Observable, digest
 from include.soar.vendor.errors import Rejected, Unauthorized, Unexpected
 from include.soar.vendor.wire import Request, Response
-from threat_response.transport.hook import VendorHook, hide
+from threat_response.transport.hook import VendorHook
+from threat_response.transport.http import hide
 from threat_response.vendors.cyware_respond import api
 from threat_response.vendors.cyware_respond.tenant import (
     SIGNATURE_GRID_SECONDS,
     SIGNATURE_SECONDS,
     VENDOR,
-    Contract,
-    contract_of,
+    Tenant,
+    tenant_of,
 )
 
 
@@ -89,13 +90,13 @@ class CywareRespondHook(VendorHook):
     hook_name = "Cyware Respond (CFTR)"
 
     @cached_property
-    def contract(self) -> Contract:
-        return contract_of(self.connection.extra_dejson)
+    def tenant(self) -> Tenant:
+        return tenant_of(self.connection.extra_dejson)
 
     @cached_property
     def url(self) -> str:
         # The credential's CSV file gives the API's URL, base path included; people paste it as it is.
-        return super().url.removesuffix(self.contract.base_path)
+        return super().url.removesuffix(self.tenant.base_path)
 
     @cached_property
     def session(self) -> requests.Session:
@@ -131,7 +132,7 @@ class CywareRespondHook(VendorHook):
 
     def ping(self) -> str:
         try:
-            self.send(api.test_connectivity_request(self.contract))
+            self.send(api.test_connectivity_request(self.tenant))
         except Unauthorized as error:
             if error.status is None:  # the connection is not even complete
                 raise
@@ -144,7 +145,7 @@ class CywareRespondHook(VendorHook):
 
     def _skewed(self) -> Unauthorized | None:
         """A refused signature looks the same whether the key is wrong or the clock; the answer's Date tells."""
-        response = self.exchange(api.test_connectivity_request(self.contract))
+        response = self.exchange(api.test_connectivity_request(self.tenant))
         try:
             theirs = parsedate_to_datetime(response.headers["date"])
         except (KeyError, ValueError):
@@ -160,7 +161,7 @@ class CywareRespondHook(VendorHook):
     # --- lists ----------------------------------------------------------------------------------------------
 
     def _page(self, path: str, operation: str, number: int, filters: Sequence[tuple[str, str]]) -> api.Page:
-        request = api.page_request(self.contract, path, operation, number, filters)
+        request = api.page_request(self.tenant, path, operation, number, filters)
         return api.parse_page(operation, self.send(request))
 
     def _iter_pages(self, path: str, operation: str, filters: Sequence[tuple[str, str]] = ()) -> Iterator[list[Any]]:
@@ -172,9 +173,9 @@ class CywareRespondHook(VendorHook):
 
         :raises Unexpected: a short read, a page that repeats, or no end in sight
         """
-        size = self.contract.page_size
+        size = self.tenant.page_size
         seen: set[str] = set()
-        for number in range(1, self.contract.maximum_pages + 1):
+        for number in range(1, self.tenant.maximum_pages + 1):
             try:
                 page = self._page(path, operation, number, filters)
             except Rejected as error:
@@ -198,7 +199,7 @@ class CywareRespondHook(VendorHook):
             if not fresh:
                 raise Unexpected(VENDOR, operation, f"page {number} repeats earlier pages")
             yield fresh
-        raise Unexpected(VENDOR, operation, f"no end after {self.contract.maximum_pages} pages of {size}")
+        raise Unexpected(VENDOR, operation, f"no end after {self.tenant.maximum_pages} pages of {size}")
 
     def _list(self, path: str, operation: str, filters: Sequence[tuple[str, str]] = ()) -> list[Any]:
         return [row for page in self._iter_pages(path, operation, filters) for row in page]
@@ -216,7 +217,7 @@ class CywareRespondHook(VendorHook):
 
     def get_incident(self, unique_id: str) -> api.Incident:
         """:raises Rejected: there is none (status 404)"""
-        return api.parse_incident(self.send(api.incident_request(self.contract, unique_id)))
+        return api.parse_incident(self.send(api.incident_request(self.tenant, unique_id)))
 
     def create_incident(self, fields: Mapping[str, Any]) -> api.Created:
         """
@@ -225,16 +226,16 @@ class CywareRespondHook(VendorHook):
 
         :param fields: by the vendor's names; references are names
         """
-        return api.parse_created(self.send(api.create_incident_request(self.contract, fields)))
+        return api.parse_created(self.send(api.create_incident_request(self.tenant, fields)))
 
     def update_incident(self, unique_id: str, fields: Mapping[str, Any]) -> None:
         """Change only these fields."""
-        self._write(api.update_incident_request(self.contract, unique_id, fields))
+        self._write(api.update_incident_request(self.tenant, unique_id, fields))
 
     def close_incident(self, unique_id: str, note: str) -> None:
         """:param note: HTML, why"""
-        contract = self.contract
-        fields = {"status": contract.status_closed, "comment_type": contract.closure, "description": note}
+        tenant = self.tenant
+        fields = {"status": tenant.status_closed, "comment_type": tenant.closure, "description": note}
         self.update_incident(unique_id, fields)
 
     def comments(self, unique_id: str) -> list[api.Comment]:
@@ -243,7 +244,7 @@ class CywareRespondHook(VendorHook):
 
     def add_comment(self, unique_id: str, markup: str) -> None:
         """Add a comment. Not idempotent: see :meth:`create_incident`."""
-        self._write(api.add_comment_request(self.contract, unique_id, markup))
+        self._write(api.add_comment_request(self.tenant, unique_id, markup))
 
     # --- threat intel and connections -----------------------------------------------------------------------
 
@@ -279,8 +280,8 @@ class CywareRespondHook(VendorHook):
         return ids, refused
 
     def _bulk_create(self, observables: Sequence[Observable]) -> dict[str, str]:
-        answer = self._write(api.bulk_create_request(self.contract, observables))
-        return api.parse_iocs(answer, observables, self.contract)
+        answer = self._write(api.bulk_create_request(self.tenant, observables))
+        return api.parse_iocs(answer, observables, self.tenant)
 
     def find_iocs(self, observables: Sequence[Observable]) -> dict[str, str]:
         """Ids of those values that are threat intel records, by observable key. Reads the whole list at worst."""
@@ -288,26 +289,26 @@ class CywareRespondHook(VendorHook):
         if not observables:
             return found
         for page in self._iter_pages(api.IOCS, "list_iocs"):
-            found.update(api.parse_iocs(page, observables, self.contract))
+            found.update(api.parse_iocs(page, observables, self.tenant))
             if len(found) == len(observables):
                 break
         return found
 
     def connected(self, component: str, unique_id: str) -> list[api.Connected]:
-        """What a component (``incident``, or the contract's ``ioc_component``) is connected to."""
-        return api.parse_connected(self.send(api.connected_request(self.contract, component, unique_id)), self.contract)
+        """What a component (``incident``, or the tenant's ``ioc_component``) is connected to."""
+        return api.parse_connected(self.send(api.connected_request(self.tenant, component, unique_id)), self.tenant)
 
     def link_components(self, components: Mapping[str, Sequence[str]]) -> None:
         """Connect everything named with everything named: ids by component identifier."""
-        self._write(api.link_request(self.contract, components))
+        self._write(api.link_request(self.tenant, components))
 
     def relate(self, newer_id: str, older_id: str) -> None:
         """Connect two incidents."""
-        self._write(api.relate_request(self.contract, newer_id, older_id))
+        self._write(api.relate_request(self.tenant, newer_id, older_id))
 
     def page_of(self, unique_id: str, readable_id: str | None) -> str | None:
         """An incident's page, for a person."""
-        return self.contract.page_of_incident(self.url, unique_id, readable_id)
+        return self.tenant.page_of_incident(self.url, unique_id, readable_id)
 
     def _write(self, request: Request) -> Any:
         return api.parse_written(request.operation, self.send(request))

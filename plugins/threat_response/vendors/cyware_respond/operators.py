@@ -17,7 +17,8 @@ from airflow.sdk import BaseOperator, Context
 from airflow.sdk.configuration import conf
 
 from include.soar.gate.gate import Gate
-from include.soar.incident import texts
+from include.soar.incident import clean, texts
+from include.soar.incident import marks as marks_
 from include.soar.ledger import Ledger
 from include.soar.model import (
     SCHEMA_VERSION,
@@ -45,10 +46,11 @@ from include.soar.vendor.errors import (
     VendorError,
     one_line,
 )
+from threat_response.runtime import run as run_
 from threat_response.runtime import settings
 from threat_response.vendors.cyware_respond import api
 from threat_response.vendors.cyware_respond.hook import CywareRespondHook
-from threat_response.vendors.cyware_respond.tenant import COMMENT_ON_CLOSED, VENDOR, Contract
+from threat_response.vendors.cyware_respond.tenant import COMMENT_ON_CLOSED, VENDOR, Tenant
 
 #: How long one run may take from claiming an incident to recording it; then the claim is anybody's.
 LEASE = timedelta(minutes=5)
@@ -72,7 +74,7 @@ def worst(errors: Iterable[VendorError]) -> VendorError:
 
 
 @dataclass
-class Trouble:
+class Failures:
     """The errors of a batch, and whether it still makes sense to go on with its other items."""
 
     errors: list[VendorError] = field(default_factory=list)
@@ -89,7 +91,7 @@ class Trouble:
         if isinstance(error, (Unauthorized, RateLimited)) or self._silent >= ENOUGH_SILENCE:
             self.stopped_by = error
 
-    def well(self) -> None:
+    def recovered(self) -> None:
         self._silent = 0
 
 
@@ -114,7 +116,7 @@ class RespondOperator(BaseOperator):
             raise Unauthorized(
                 VENDOR, "connection", f"there is no connection {self.conn_id!r}, and Respond is required"
             )
-        return CywareRespondHook(self.conn_id, writes_allowed=settings.may_write(context, blocks=False))
+        return CywareRespondHook(self.conn_id, writes_allowed=run_.may_write(context, blocks=False))
 
     def read(self, incidents: Any) -> tuple[CaseBatch, Decision, list[tuple[Finding, IncidentRef]]]:
         """
@@ -136,17 +138,15 @@ class RespondOperator(BaseOperator):
                 pairs.append((findings[ref.finding_uid], ref))
         return case, Decision.model_validate(self.decision), pairs
 
-    def finish(self, context: Context, batch: dict[str, Any], trouble: Trouble) -> dict[str, Any]:
-        if trouble.errors:
+    def finish(self, context: Context, batch: dict[str, Any], failures: Failures) -> dict[str, Any]:
+        if failures.errors:
             # Published although the task fails: later stages and the page tell what was done and what was not.
             context["ti"].xcom_push(key="return_value", value=batch)
-            raise worst(trouble.errors)
+            raise worst(failures.errors)
         return batch
 
 
-def attachable(
-    case: CaseBatch, decision: Decision, finding: Finding, contract: Contract, gate: Gate
-) -> list[Observable]:
+def attachable(case: CaseBatch, decision: Decision, finding: Finding, tenant: Tenant, gate: Gate) -> list[Observable]:
     """
     The values of a finding that become threat intel of its incident: what is acted on or looks bad; never what is
     protected, nor what is only ours or only claimed.
@@ -158,7 +158,7 @@ def attachable(
         for item in texts.observed_in(case, finding)
         if item.observable.key in acted_on | bad
         and item.roles - NOT_ATTACHED
-        and api.ioc_key(item.observable, contract)
+        and api.ioc_key(item.observable, tenant)
         and not gate.check(item.observable)
     ]
 
@@ -213,11 +213,11 @@ class CywareOpenIncidentsOperator(RespondOperator):
         high = {p.finding_uid for p in decision.priorities if p.high}
         findings = sorted((f for f in case.findings if f.uid in high), key=lambda f: (f.detected_at, f.uid))
         refs: list[IncidentRef] = []
-        trouble = Trouble()
+        failures = Failures()
         if findings:
             ledger = settings.ledger()
             try:
-                opening = _Opening(hook, case, decision, ledger, settings.run_name(context), trouble)
+                opening = _Opening(hook, case, decision, ledger, run_.run_name(context), failures)
                 refs = opening.open(findings)
                 if hook.writes_allowed:
                     refs = opening.attach(findings, refs)
@@ -236,7 +236,7 @@ class CywareOpenIncidentsOperator(RespondOperator):
                 ref.url or "no link",
             )
         self.log.info("%d of %d findings are of high priority", len(findings), len(case.findings))
-        return self.finish(context, IncidentBatch(incidents=tuple(refs)).to_json(), trouble)
+        return self.finish(context, IncidentBatch(incidents=tuple(refs)).to_json(), failures)
 
 
 @dataclass
@@ -258,14 +258,14 @@ class _Opening:
         decision: Decision,
         ledger: Ledger,
         run: str,
-        trouble: Trouble,
+        failures: Failures,
     ) -> None:
         self.hook = hook
         self.case = case
         self.decision = decision
         self.ledger = ledger
         self.run = run
-        self.trouble = trouble
+        self.failures = failures
         self.merged: set[str] = set()
 
     def open(self, findings: Sequence[Finding]) -> list[IncidentRef]:
@@ -275,17 +275,17 @@ class _Opening:
         try:
             known = self._look(since)
         except VendorError as error:
-            self.trouble.add(error)
+            self.failures.add(error)
             return [self._failed(f, error) for f in findings]
         for finding in findings:
-            if stopped_by := self.trouble.stopped_by:
-                self.trouble.errors.append(stopped_by)
+            if stopped_by := self.failures.stopped_by:
+                self.failures.errors.append(stopped_by)
                 refs[finding.uid] = self._failed(finding, stopped_by)
                 continue
             try:
-                outcome = self._open_one(finding, known.get(texts.marker(finding.uid), []))
+                outcome = self._open_one(finding, known.get(marks_.marker(finding.uid), []))
             except VendorError as error:
-                self.trouble.add(error)
+                self.failures.add(error)
                 refs[finding.uid] = self._failed(finding, error)
                 continue
             if isinstance(outcome, IncidentRef):
@@ -300,12 +300,12 @@ class _Opening:
         """Incidents by our mark in their titles, oldest first."""
         found: dict[str, list[api.IncidentRow]] = {}
         for row in self.hook.list_incidents(since):
-            if mark := texts.marker_in(row.title):
+            if mark := marks_.marker_in(row.title):
                 found.setdefault(mark, []).append(row)
         return found
 
     def _open_one(self, finding: Finding, rows: list[api.IncidentRow]) -> IncidentRef | _Tried:
-        mark = texts.marker(finding.uid)
+        mark = marks_.marker(finding.uid)
         if rows:
             return self._settle(finding, rows, IncidentOutcome.EXISTING)
         if not self.hook.writes_allowed:
@@ -319,9 +319,9 @@ class _Opening:
         try:
             created = self.hook.create_incident(self._fields(finding))
         except (Unavailable, Unexpected) as error:
-            self.trouble.notice(error)
+            self.failures.notice(error)
             return _Tried(doubt=error)
-        self.trouble.well()
+        self.failures.recovered()
         return _Tried(created=created)
 
     def _remembered(self, mark: str) -> api.Incident | None:
@@ -344,12 +344,12 @@ class _Opening:
         try:
             known = self._look(since)
         except VendorError as error:
-            self.trouble.add(error)
+            self.failures.add(error)
             blind = error
         for finding in findings:
-            attempt, rows = tried[finding.uid], known.get(texts.marker(finding.uid), [])
+            attempt, rows = tried[finding.uid], known.get(marks_.marker(finding.uid), [])
             if attempt.doubt and not rows:
-                self.trouble.errors.append(attempt.doubt)
+                self.failures.errors.append(attempt.doubt)
                 refs[finding.uid] = self._failed(finding, attempt.doubt)
                 continue
             try:
@@ -363,7 +363,7 @@ class _Opening:
                 elif attempt.created:  # blind: it exists, and the next try looks whether it is the only one
                     refs[finding.uid] = self._ref(finding, IncidentOutcome.CREATED, attempt.created, detail=str(blind))
             except VendorError as error:
-                self.trouble.add(error)
+                self.failures.add(error)
                 refs[finding.uid] = self._failed(finding, error)
 
     def _alone(self, created: api.Created) -> api.Incident:
@@ -378,12 +378,12 @@ class _Opening:
     def _settle(self, finding: Finding, rows: list[api.IncidentRow], outcome: IncidentOutcome) -> IncidentRef:
         """Of several incidents of one finding keep the oldest, close the others, remember the one that counts."""
         kept, *others = rows
-        contract, details = self.hook.contract, []
-        if kept.status.lower() == contract.status_merged:
+        tenant, details = self.hook.tenant, []
+        if kept.status.lower() == tenant.status_merged:
             self.merged.add(kept.unique_id)
         for other in others:
             name = other.readable_id or other.unique_id
-            if other.status.lower() in (contract.status_closed, contract.status_merged):
+            if other.status.lower() in (tenant.status_closed, tenant.status_merged):
                 continue
             if not self.hook.writes_allowed:
                 details.append(f"duplicate {name} would be closed")
@@ -393,17 +393,17 @@ class _Opening:
                 self.hook.close_incident(other.unique_id, note)
                 details.append(f"duplicate {name} closed")
             except VendorError as error:
-                self.trouble.add(error)
+                self.failures.add(error)
                 details.append(f"duplicate {name} could not be closed: {error}")
         if self.hook.writes_allowed:
             self.ledger.record_incident(
-                texts.marker(finding.uid),
+                marks_.marker(finding.uid),
                 finding.uid,
                 unique_id=kept.unique_id,
                 readable_id=kept.readable_id,
                 now=settings.now(),
             )
-            self.ledger.release(f"incident:{texts.marker(finding.uid)}", by=self.run)
+            self.ledger.release(f"incident:{marks_.marker(finding.uid)}", by=self.run)
         return self._ref(finding, outcome, kept, detail="; ".join(details))
 
     def _ref(
@@ -414,7 +414,7 @@ class _Opening:
         *,
         detail: str = "",
     ) -> IncidentRef:
-        mark = texts.marker(finding.uid)
+        mark = marks_.marker(finding.uid)
         title = texts.title(finding, self._source(finding), mark)
         if incident is None:
             return IncidentRef(finding_uid=finding.uid, marker=mark, outcome=outcome, title=title, detail=detail)
@@ -434,23 +434,23 @@ class _Opening:
         return self._ref(finding, IncidentOutcome.FAILED, detail=str(error))
 
     def _source(self, finding: Finding) -> str:
-        return self.hook.contract.sources.get(finding.source, finding.source)
+        return self.hook.tenant.sources.get(finding.source, finding.source)
 
     def _fields(self, finding: Finding) -> dict[str, Any]:
-        contract, mark, source = self.hook.contract, texts.marker(finding.uid), self._source(finding)
+        tenant, mark, source = self.hook.tenant, marks_.marker(finding.uid), self._source(finding)
         fields: dict[str, Any] = {
             "title": texts.title(finding, source, mark),
             "description": texts.description(self.case, self.decision, finding, source=source, mark=mark),
-            "status": contract.status_open,
-            "level": contract.levels[finding.severity],
-            "ie_incident_type": contract.incident_types.get(finding.source, contract.incident_type),
+            "status": tenant.status_open,
+            "level": tenant.levels[finding.severity],
+            "ie_incident_type": tenant.incident_types.get(finding.source, tenant.incident_type),
             "sources": source,
-            "assigned_group": contract.assigned_group,
+            "assigned_group": tenant.assigned_group,
             "detection_date": f"{finding.detected_at:%Y-%m-%dT%H:%M:%S}.{finding.detected_at.microsecond // 1000:03d}Z",
-            "labels": contract.labels_of(finding.source),
+            "labels": tenant.labels_of(finding.source),
         }
-        if contract.phase:
-            fields["phase"] = contract.phase
+        if tenant.phase:
+            fields["phase"] = tenant.phase
         attackers = [
             item.observable.value
             for item in texts.observed_in(self.case, finding)
@@ -458,7 +458,7 @@ class _Opening:
         ]
         if attackers:
             fields["source_ip"] = min(attackers)  # the field holds one; the description has them all
-        return {**fields, **contract.extra_fields}
+        return {**fields, **tenant.extra_fields}
 
     # --- threat intel ---------------------------------------------------------------------------------------
 
@@ -470,42 +470,42 @@ class _Opening:
             problem = ""
             if ref.unique_id and ref.unique_id not in self.merged:
                 try:
-                    if self.trouble.stopped_by:
-                        raise self.trouble.stopped_by
+                    if self.failures.stopped_by:
+                        raise self.failures.stopped_by
                     problem = self._attach_one(by_uid[ref.finding_uid], ref.unique_id)
                 except VendorError as error:
-                    self.trouble.add(error)
+                    self.failures.add(error)
                     problem = f"indicators not attached: {error}"
             details = filter(None, (ref.detail, one_line(problem)))
             done.append(ref.model_copy(update={"detail": "; ".join(details)}))
         return done
 
     def _attach_one(self, finding: Finding, unique_id: str) -> str:
-        hook, contract = self.hook, self.hook.contract
-        wanted = attachable(self.case, self.decision, finding, contract, settings.policy().gate_at(settings.now()))
+        hook, tenant = self.hook, self.hook.tenant
+        wanted = attachable(self.case, self.decision, finding, tenant, settings.policy().gate_at(settings.now()))
         if not wanted:
             return ""
-        before = hook.connected(contract.incident_component, unique_id)
+        before = hook.connected(tenant.incident_component, unique_id)
         present = api.match_values(((c.value, c.unique_id) for c in before if c.value), wanted)
         missing = [o for o in wanted if o.key not in present]
         if not missing:
             return ""
         ids, refused = hook.ensure_iocs(missing)
         for error in refused:
-            self.trouble.add(error)
+            self.failures.add(error)
         connected = {c.unique_id for c in before}
         groups: dict[str, list[str]] = {}
         for observable in missing:
             ioc_id = ids.get(observable.key)
             if ioc_id and ioc_id not in connected:
-                groups.setdefault(api.ioc_key(observable, contract) or "", []).append(ioc_id)
+                groups.setdefault(api.ioc_key(observable, tenant) or "", []).append(ioc_id)
         if groups:
-            hook.link_components({contract.incident_component: [unique_id], **groups})
-            after = {c.unique_id for c in hook.connected(contract.incident_component, unique_id)}
+            hook.link_components({tenant.incident_component: [unique_id], **groups})
+            after = {c.unique_id for c in hook.connected(tenant.incident_component, unique_id)}
             lost = {ioc_id for group in groups.values() for ioc_id in group} - after
             if lost:
                 raise Unexpected(VENDOR, "link_components", f"{len(lost)} connections were accepted and are not there")
-        self.trouble.well()
+        self.failures.recovered()
         return f"{len(refused)} indicators were refused" if refused else ""
 
 
@@ -530,19 +530,19 @@ class CywareRelateOperator(RespondOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         case, decision, pairs = self.read(self.incidents)
-        trouble, relations = Trouble(), list[Relation]()
-        relating = _Relating(self.hook(context), settings.ledger(), settings.run_name(context), case, decision, trouble)
+        failures, relations = Failures(), list[Relation]()
+        relating = _Relating(self.hook(context), settings.ledger(), run_.run_name(context), case, decision, failures)
         for finding, ref in pairs:
             try:
-                if trouble.stopped_by:
-                    raise trouble.stopped_by
+                if failures.stopped_by:
+                    raise failures.stopped_by
                 found = relating.relate(finding, ref)
             except VendorError as error:
-                trouble.add(error)
+                failures.add(error)
                 self.log.warning("incident %s: not related, since %s", ref.marker, error)
                 continue
             if all(relation.outcome != "failed" for relation in found):
-                trouble.well()
+                failures.recovered()
             relations.extend(found)
             for relation in found:
                 self.log.info(
@@ -557,21 +557,21 @@ class CywareRelateOperator(RespondOperator):
                 self.log.info(
                     "incident %s: no older incident shares an indicator", one_line(ref.readable_id or ref.marker)
                 )
-        return self.finish(context, RelationBatch(relations=tuple(relations)).to_json(), trouble)
+        return self.finish(context, RelationBatch(relations=tuple(relations)).to_json(), failures)
 
 
 class _Relating:
     """One run's relating. Remembers what it read, since an address may be in many incidents."""
 
     def __init__(
-        self, hook: CywareRespondHook, ledger: Ledger, run: str, case: CaseBatch, decision: Decision, trouble: Trouble
+        self, hook: CywareRespondHook, ledger: Ledger, run: str, case: CaseBatch, decision: Decision, failures: Failures
     ) -> None:
         self.hook = hook
         self.ledger = ledger
         self.run = run
         self.case = case
         self.decision = decision
-        self.trouble = trouble
+        self.failures = failures
         self._incidents: dict[str, api.Incident | None] = {}
         self._by_ioc: dict[str, set[str]] = {}
 
@@ -580,10 +580,10 @@ class _Relating:
         me = self._incident(unique_id)
         if me is None:
             raise Unexpected(VENDOR, "get_incident", f"incident {ref.marker} is not there any more")
-        merged = self.hook.contract.status_merged
+        merged = self.hook.tenant.status_merged
         if me.status.lower() == merged:
             return []
-        connected = self.hook.connected(self.hook.contract.incident_component, unique_id)
+        connected = self.hook.connected(self.hook.tenant.incident_component, unique_id)
         shared = self._shared(finding, unique_id, connected)
         limits = settings.policy().related
         oldest = me.created - timedelta(days=limits.days)
@@ -594,7 +594,7 @@ class _Relating:
             and oldest <= row.created
             and row.order < me.order
             and row.status.lower() != merged
-            and texts.marker_in(row.title) != ref.marker
+            and marks_.marker_in(row.title) != ref.marker
         ]
         newest = sorted(older, key=lambda row: row.order, reverse=True)[: limits.maximum_per_incident]
         if not newest:
@@ -614,9 +614,9 @@ class _Relating:
         self, finding: Finding, unique_id: str, connected: Sequence[api.Connected]
     ) -> dict[str, tuple[Observable, ...]]:
         """Other incidents, and what they share with this finding's incident: by way of its threat intel records."""
-        contract = self.hook.contract
-        wanted = attachable(self.case, self.decision, finding, contract, settings.policy().gate_at(settings.now()))
-        keys = {*contract.ioc_keys.values(), *contract.hash_keys.values()}
+        tenant = self.hook.tenant
+        wanted = attachable(self.case, self.decision, finding, tenant, settings.policy().gate_at(settings.now()))
+        keys = {*tenant.ioc_keys.values(), *tenant.hash_keys.values()}
         records = [c for c in connected if c.component in keys]
         ids = api.match_values(((c.value, c.unique_id) for c in records if c.value), wanted)
         if not ids and records and wanted:  # this tenant's connections do not tell the values
@@ -631,9 +631,9 @@ class _Relating:
 
     def _incidents_of(self, ioc_id: str) -> set[str]:
         if ioc_id not in self._by_ioc:
-            contract = self.hook.contract
-            ends = self.hook.connected(contract.ioc_component, ioc_id)
-            self._by_ioc[ioc_id] = {c.unique_id for c in ends if c.component == contract.incident_component}
+            tenant = self.hook.tenant
+            ends = self.hook.connected(tenant.ioc_component, ioc_id)
+            self._by_ioc[ioc_id] = {c.unique_id for c in ends if c.component == tenant.incident_component}
         return self._by_ioc[ioc_id]
 
     def _incident(self, unique_id: str) -> api.Incident | None:
@@ -650,9 +650,9 @@ class _Relating:
     def _comment(
         self, finding: Finding, ref: IncidentRef, older: api.Incident, shared: Sequence[Observable]
     ) -> VendorError | None:
-        if older.status.lower() == self.hook.contract.status_closed and not COMMENT_ON_CLOSED:
+        if older.status.lower() == self.hook.tenant.status_closed and not COMMENT_ON_CLOSED:
             return None
-        reference = texts.relation_reference(older.unique_id, str(ref.unique_id))
+        reference = marks_.relation_reference(older.unique_id, str(ref.unique_id))
         markup = texts.related_comment(
             self.case,
             self.decision,
@@ -671,7 +671,7 @@ class _Relating:
                 lambda found: any(reference in c.text for c in found),
             )
         except VendorError as error:
-            self.trouble.add(error)
+            self.failures.add(error)
             return error
         return None
 
@@ -688,7 +688,7 @@ class _Relating:
                 problems[other] = error
         if missing:
             try:
-                now = {c.unique_id for c in self.hook.connected(self.hook.contract.incident_component, me.unique_id)}
+                now = {c.unique_id for c in self.hook.connected(self.hook.tenant.incident_component, me.unique_id)}
             except VendorError as error:
                 problems.update({other: problems[other] or error for other in missing})
             else:
@@ -697,7 +697,7 @@ class _Relating:
                     # An answer may have been lost on its way although the connection was made.
                     problems[other] = None if other in now else problems[other] or lost
         for problem in filter(None, problems.values()):
-            self.trouble.add(problem)
+            self.failures.add(problem)
         return problems
 
     @staticmethod
@@ -750,7 +750,7 @@ class CywareUpdateIncidentsOperator(RespondOperator):
         batches = [ActionBatch.model_validate(b) for b in given.values() if b is not None]
         absent = sorted(name for name, batch in given.items() if batch is None)
         related = RelationBatch.model_validate(self.relations).relations if self.relations is not None else ()
-        hook, trouble, ledger, run = self.hook(context), Trouble(), settings.ledger(), settings.run_name(context)
+        hook, failures, ledger, run = self.hook(context), Failures(), settings.ledger(), run_.run_name(context)
         updates = []
         for finding, ref in pairs:
             unique_id = str(ref.unique_id)
@@ -769,13 +769,13 @@ class CywareUpdateIncidentsOperator(RespondOperator):
                 reference=reference,
             )
             if not hook.writes_allowed:
-                self.log.info("would be added as a comment:\n%s", texts.render_text(markup))
+                self.log.info("would be added as a comment:\n%s", clean.render_text(markup))
             update = {"incident": ref.readable_id or unique_id, "unique_id": unique_id, "reference": reference}
             update["outcome"] = self._update(
                 hook,
                 unique_id,
                 actions,
-                trouble,
+                failures,
                 partial(comment_once, hook, ledger, run, unique_id, markup),
                 reference,
             )
@@ -787,33 +787,33 @@ class CywareUpdateIncidentsOperator(RespondOperator):
                 ref.url or "no link",
             )
             updates.append(update)
-        return self.finish(context, {"schema_version": SCHEMA_VERSION, "updates": updates}, trouble)
+        return self.finish(context, {"schema_version": SCHEMA_VERSION, "updates": updates}, failures)
 
     def _update(
         self,
         hook: CywareRespondHook,
         unique_id: str,
         actions: Sequence[Action],
-        trouble: Trouble,
+        failures: Failures,
         comment: Callable[[Callable[[list[api.Comment]], bool]], bool],
         reference: str,
     ) -> str:
         try:
-            if trouble.stopped_by:
-                raise trouble.stopped_by
+            if failures.stopped_by:
+                raise failures.stopped_by
             incident = hook.get_incident(unique_id)
-            if incident.status.lower() == hook.contract.status_merged:
+            if incident.status.lower() == hook.tenant.status_merged:
                 return "passed over: merged by an analyst, so it is read-only"
             if not hook.writes_allowed:
                 return "planned: a comment would be added"
             added = comment(lambda found: tells(found, reference))
-            labels = wanted_labels(incident.labels, actions, hook.contract)
+            labels = wanted_labels(incident.labels, actions, hook.tenant)
             if labels != incident.labels:
                 hook.update_incident(unique_id, {"labels": labels})
         except VendorError as error:
-            trouble.add(error)
+            failures.add(error)
             return f"failed: {error}"
-        trouble.well()
+        failures.recovered()
         told = "comment added" if added else "comment is there already"
         return told if labels == incident.labels else f"{told}, labels now {one_line(', '.join(labels))}"
 
@@ -823,14 +823,14 @@ def tells(comments: Iterable[api.Comment], reference: str) -> bool:
     Whether the latest state report is this one. A state that returns after another one is news again; where the
     tenant's comments have no time, any report of this state counts.
     """
-    reports = [(c.created, marks[-1]) for c in comments if (marks := texts.STATE_REFERENCE.findall(c.text))]
+    reports = [(c.created, marks[-1]) for c in comments if (marks := marks_.STATE_REFERENCE.findall(c.text))]
     times = [created for created, _ in reports if created is not None]
     if len(times) < len(reports):
         return any(mark == reference for _, mark in reports)
     return any(mark == reference for created, mark in reports if created == max(times))
 
 
-def wanted_labels(current: Sequence[str], actions: Sequence[Action], contract: Contract) -> list[str]:
+def wanted_labels(current: Sequence[str], actions: Sequence[Action], tenant: Tenant) -> list[str]:
     """
     The incident's labels with ours. Read, united and written whole, since a PUT may replace them. "Pending" is
     taken off again once nothing is: it would be untrue.
@@ -838,13 +838,13 @@ def wanted_labels(current: Sequence[str], actions: Sequence[Action], contract: C
     outcomes = {action.outcome for action in actions}
     labels = list(current)
     for label, holds in (
-        (contract.label_blocked, Outcome.BLOCKED in outcomes),
-        (contract.label_pending, Outcome.PENDING in outcomes),
+        (tenant.label_blocked, Outcome.BLOCKED in outcomes),
+        (tenant.label_pending, Outcome.PENDING in outcomes),
     ):
         if holds and label not in labels:
             labels.append(label)
     if Outcome.PENDING not in outcomes:
-        labels = [label for label in labels if label != contract.label_pending]
+        labels = [label for label in labels if label != tenant.label_pending]
     return labels
 
 

@@ -35,8 +35,8 @@ TIMEOUT_SECONDS = 60.0
 COMMENT_ON_CLOSED = True
 
 
-class Contract(BaseModel):
-    """One tenant's contract."""
+class Tenant(BaseModel):
+    """One tenant's tenant."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -104,14 +104,14 @@ class Contract(BaseModel):
         )
 
 
-def contract_of(extra: Mapping[str, Any]) -> Contract:
+def tenant_of(extra: Mapping[str, Any]) -> Tenant:
     """
-    The contract with the connection's overrides. A map or list may be given as JSON text, as a form sends it.
+    The tenant with the connection's overrides. A map or list may be given as JSON text, as a form sends it.
 
     :raises Unauthorized: naming the field of the extra that is wrong
     """
     changes: dict[str, Any] = {}
-    for name, field in Contract.model_fields.items():
+    for name, field in Tenant.model_fields.items():
         value = extra.get(name)
         if value in (None, ""):
             continue
@@ -126,10 +126,10 @@ def contract_of(extra: Mapping[str, Any]) -> Contract:
             value = {**{str(k): v for k, v in field.default.items()}, **value}
         changes[name] = value
     try:
-        contract = Contract.model_validate(changes)
-        contract.page_of_incident("https://host.example", "id", None)
+        tenant = Tenant.model_validate(changes)
+        tenant.page_of_incident("https://host.example", "id", None)
     except ValidationError as error:
         raise Unauthorized(VENDOR, "connection", f"extra {first_problem(error)}") from None
     except (KeyError, IndexError, ValueError):
         raise Unauthorized(VENDOR, "connection", "extra portal_url has a placeholder that is not known") from None
-    return contract
+    return tenant

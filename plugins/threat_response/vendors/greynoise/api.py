@@ -15,7 +15,7 @@ from typing import Annotated, TypeVar
 from pydantic import BeforeValidator, Field
 
 from include.soar.enrich.quota import Quota
-from include.soar.extract.text import parse_address
+from include.soar.extract.values import parse_address
 from include.soar.model import Answer, Observable, ObservableType, Reputation
 from include.soar.vendor.errors import Unauthorized, Unexpected, one_line
 from include.soar.vendor.wire import Request, Response, VendorShape, decode

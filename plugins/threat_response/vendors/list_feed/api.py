@@ -19,8 +19,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from include.soar.extract.text import parse_asn, parse_domain, parse_hash, parse_url
-from include.soar.gate.gate import Hit, NetworkTable
+from include.soar.extract.values import parse_asn, parse_domain, parse_hash, parse_url
+from include.soar.gate.intervals import NetworkTable
+from include.soar.gate.layers import Hit
 from include.soar.model import Answer, Observable, ObservableType, Reputation, digest
 from include.soar.vendor.errors import Unexpected, one_line
 from include.soar.vendor.wire import Request

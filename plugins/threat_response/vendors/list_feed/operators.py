@@ -12,7 +12,7 @@ from airflow.sdk import BaseOperator, Context
 from include.soar.model import Observable, ObservableType, Reputation
 from include.soar.vendor.errors import Unauthorized, VendorError
 from threat_response.runtime import settings
-from threat_response.stages.control import EnrichOperator
+from threat_response.stages.enrich import EnrichOperator
 from threat_response.vendors.list_feed import api
 from threat_response.vendors.list_feed.api import Copy, ListIndex, Source
 from threat_response.vendors.list_feed.hook import ListFeedHook
@@ -78,7 +78,7 @@ class ListFeedEnrichOperator(EnrichOperator):
         }
     )
     hook_class = ListFeedHook
-    stores_answers = False
+    is_remote = False
 
     #: The refresh task's references (templated).
     template_fields: Sequence[str] = ("case", "lists", "conn_id")

@@ -13,7 +13,7 @@ from datetime import UTC, date, datetime, time
 
 from pydantic import AwareDatetime, Field
 
-from include.soar.extract.text import parse_address, parse_domain, parse_email, parse_hash, parse_network, parse_url
+from include.soar.extract.values import parse_address, parse_domain, parse_email, parse_hash, parse_network, parse_url
 from include.soar.model import Answer, Observable, ObservableType, Reputation
 from include.soar.vendor.errors import one_line
 from include.soar.vendor.wire import Request, Response, VendorShape, decode

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from include.soar.model import Answer, Observable, Reputation
-from threat_response.stages.control import EnrichOperator
+from threat_response.stages.enrich import EnrichOperator
 from threat_response.vendors.misp import api
 from threat_response.vendors.misp.hook import MispHook
 

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from include.soar.model import Observable, ObservableType, Reputation
 from threat_response.runtime import settings
-from threat_response.stages.control import EnrichOperator
+from threat_response.stages.enrich import EnrichOperator
 from threat_response.vendors.offline_asn import api
 from threat_response.vendors.offline_asn.hook import OfflineAsnHook
 
@@ -18,7 +18,7 @@ class OfflineAsnEnrichOperator(EnrichOperator):
     provider = api.VENDOR
     types = frozenset({ObservableType.IPV4, ObservableType.IPV6})
     hook_class = OfflineAsnHook
-    stores_answers = False
+    is_remote = False
     #: It never says listed or not listed, so the policy has no rule for it.
     has_opinion: ClassVar[bool] = False
 

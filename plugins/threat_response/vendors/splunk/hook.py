@@ -10,7 +10,8 @@ from urllib.parse import urlsplit
 
 from include.soar.vendor.errors import Rejected, Unauthorized, VendorError
 from include.soar.vendor.wire import Request, Response
-from threat_response.transport.hook import VendorHook, hide
+from threat_response.transport.hook import VendorHook
+from threat_response.transport.http import hide
 from threat_response.vendors.splunk import api
 
 #: For connecting, and for every wait for bytes.

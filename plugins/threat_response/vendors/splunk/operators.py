@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from include.soar.model import Action, Indicator, ObservableType, Outcome, Verb
 from include.soar.vendor.errors import Unexpected, VendorError
-from threat_response.stages.control import ControlOperator, Done
+from threat_response.stages.control import ControlOperator, Result
 from threat_response.vendors.splunk import api
 from threat_response.vendors.splunk.hook import SplunkHook
 
@@ -24,10 +24,10 @@ class SplunkWatchOperator(ControlOperator):
     hook_class = SplunkHook
     gated = False  # being watched harms nobody
 
-    def plan(self, hook: SplunkHook, indicators: Sequence[Indicator], incidents: dict[str, list[str]]) -> Done:
+    def preview(self, hook: SplunkHook, indicators: Sequence[Indicator], incidents: dict[str, list[str]]) -> Result:
         where = hook.place.collection
         if not hook.has_collection():
-            return Done([self.action(i, Outcome.PLANNED, f"{where} would be created and filled") for i in indicators])
+            return Result([self.action(i, Outcome.PLANNED, f"{where} would be created and filled") for i in indicators])
         held = hook.read(i.observable.key for i in indicators)
         wanted, _ = self._compare(held, indicators, incidents)
         actions = []
@@ -38,9 +38,9 @@ class SplunkWatchOperator(ControlOperator):
             else:
                 would = f"is in {where} and would be updated" if key in wanted else f"is in {where} already"
             actions.append(self.action(indicator, Outcome.PLANNED, would))
-        return Done(actions)
+        return Result(actions)
 
-    def ensure(self, hook: SplunkHook, indicators: Sequence[Indicator], incidents: dict[str, list[str]]) -> Done:
+    def ensure(self, hook: SplunkHook, indicators: Sequence[Indicator], incidents: dict[str, list[str]]) -> Result:
         keys = [i.observable.key for i in indicators]
         if not hook.has_collection():
             hook.create_collection()
@@ -51,7 +51,7 @@ class SplunkWatchOperator(ControlOperator):
             refused, stopped = hook.save(list(wanted.values()))
             problems |= {key: f"refused: {reason}" for key, reason in refused.items()}
             held = hook.read(keys)
-        return Done([self._said(hook, i, held, wanted, problems, stopped) for i in indicators], stopped)
+        return Result([self._said(hook, i, held, wanted, problems, stopped) for i in indicators], stopped)
 
     @staticmethod
     def _compare(

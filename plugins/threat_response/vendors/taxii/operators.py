@@ -11,7 +11,7 @@ from airflow.sdk import BaseOperator, Context
 from include.soar.model import Observable, ObservableType, Reputation, digest
 from include.soar.vendor.errors import VendorError, one_line
 from threat_response.runtime import settings
-from threat_response.stages.control import EnrichOperator
+from threat_response.stages.enrich import EnrichOperator
 from threat_response.vendors.taxii import api
 from threat_response.vendors.taxii.hook import TaxiiHook
 
@@ -75,7 +75,7 @@ class TaxiiEnrichOperator(EnrichOperator):
         }
     )
     hook_class = TaxiiHook
-    stores_answers = False
+    is_remote = False
 
     #: The refresh task's references (templated).
     template_fields: Sequence[str] = ("case", "lists", "conn_id")

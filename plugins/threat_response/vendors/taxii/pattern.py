@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from include.soar.extract.text import parse_address, parse_domain, parse_email, parse_hash, parse_network, parse_url
+from include.soar.extract.values import parse_address, parse_domain, parse_email, parse_hash, parse_network, parse_url
 from include.soar.model import Observable, ObservableType
 
 #: A longer pattern is a program, or a slip.

@@ -14,7 +14,7 @@ from urllib.parse import quote
 from pydantic import BeforeValidator, Field
 
 from include.soar.enrich.quota import Quota
-from include.soar.extract.text import parse_address, parse_url
+from include.soar.extract.values import parse_address, parse_url
 from include.soar.model import Answer, Observable, ObservableType, Reputation
 from include.soar.vendor.errors import Rejected, Unauthorized, Unexpected, one_line
 from include.soar.vendor.wire import Request, Response, VendorShape, decode, load_json

@@ -13,7 +13,7 @@ from urllib.parse import quote
 from pydantic import BeforeValidator, Field
 
 from include.soar.enrich.quota import Quota
-from include.soar.extract.text import parse_address
+from include.soar.extract.values import parse_address
 from include.soar.model import Answer, Observable, ObservableType, Reputation
 from include.soar.vendor.errors import Unexpected, one_line
 from include.soar.vendor.wire import Request, Response, VendorShape, decode

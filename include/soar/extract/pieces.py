@@ -1,0 +1,225 @@
+"""TODO: what pieces is."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+
+from include.soar.extract.values import (
+    _IPV4,
+    CIDR,
+    DOMAIN,
+    EMAIL,
+    FILE,
+    IPV4,
+    _address,
+    _domain,
+    _email,
+    _hash,
+    _network,
+)
+from include.soar.model import ObservableType
+
+#: Offset in the piece, length as written, type, value, derived.
+Reading = tuple[int, int, ObservableType, str, bool]
+#: Characters of which observables consist, URLs aside; all others part them.
+_KEPT = "._:@%+-/"
+_PARTING = "".join(c if c.isalnum() or c in _KEPT else " " for c in map(chr, range(128)))
+_PIECE = re.compile(r"[\w.:@%+/-]+")
+_DOTTED_WORD = re.compile(r"(?<![\w.-])[\w-]*+\.[\w.-]++")
+_PLAIN_WORD = re.compile(r"[A-Za-z0-9._-]+")
+_ASCII_WORD = re.compile(r"[A-Za-z0-9._-]+")
+_NO_AT = re.compile(r"(?<![^@.])[^@.][^@]*+")
+_EMAIL_IN = re.compile(
+    r"(?:(?<![\w.+%-])|(?<=--)|(?<=\A-))[A-Za-z0-9_][A-Za-z0-9._%+-]{0,63}@"
+    r"((?:[^\W_](?:[\w-]{0,61}[^\W_])?\.){1,126}[^\W_][\w-]{0,61}[^\W_]|(?:[0-9]{1,3}\.){3}[0-9]{1,3})(?![\w@])"
+)
+_HAS_DIGIT = re.compile(r"[0-9]")
+_PREFIX_LENGTH = re.compile(r"/([0-9]{1,3})(?!\w|\.\w)")
+#: W3C Trace Context: 32 digits in the middle that are no hash.
+_TRACE = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+_HASH_IN = re.compile(r"(?<![0-9A-Za-z.])[0-9A-Fa-f]{32,128}+(?![0-9A-Za-z.])")
+_HAN = "\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
+#: Chinese, Japanese or Korean next to Latin letters: prose without blanks rather than a name.
+_HAN_MIXED = re.compile(f"[{_HAN}][A-Za-z0-9]|[A-Za-z0-9][{_HAN}]")
+
+
+def _read_piece(piece: str) -> Sequence[Reading]:
+    """What may be in a piece without parting characters."""
+    return _read_short(piece) if len(piece) < 300 else _readings(piece)
+
+
+def _readings(piece: str) -> Sequence[Reading]:
+    if piece[0].isdecimal() and _IPV4.fullmatch(piece):
+        return ((0, len(piece), IPV4, piece, False),)
+    found: list[Reading] = []
+    if _PLAIN_WORD.fullmatch(piece):
+        if "." in piece:
+            _read_word(piece, 0, piece, False, found)
+        elif len(piece) > 31:
+            _read_hashes(piece, found)
+        return found
+    if "@" in piece:
+        _read_emails(piece, found)
+        if not found:
+            _read_around_at(piece, found)
+        return found
+    if ":" in piece and piece.count(":") > 1:
+        _read_ipv6(piece, found)
+    if len(piece) > 31:
+        _read_hashes(piece, found)
+    if "." in piece:
+        _read_words(piece, found)
+    return found
+
+
+_read_short = lru_cache(maxsize=65536)(_readings)
+
+
+def _read_hashes(piece: str, found: list[Reading]) -> None:
+    if _TRACE.fullmatch(piece):
+        return
+    seen: set[str] = set()
+    for match in _HASH_IN.finditer(piece):
+        if match[0] in seen:
+            continue
+        seen.add(match[0])
+        if value := _hash(match[0]):
+            found.append((match.start(), len(match[0]), FILE, value, False))
+
+
+def _read_emails(piece: str, found: list[Reading]) -> None:
+    seen: set[str] = set()
+    for match in _EMAIL_IN.finditer(piece):
+        if match[0] in seen:
+            continue
+        seen.add(match[0])
+        if email := _email(match[0]):
+            found.append((match.start(), len(match[0]), EMAIL, email, False))
+        elif _IPV4.fullmatch(match[1]):  # ssh root@203.0.113.7
+            found.append((match.start(1), len(match[1]), IPV4, match[1], False))
+
+
+def _read_around_at(piece: str, found: list[Reading]) -> None:
+    """What is no e-mail address; a name behind an @ is a person's."""
+    seen: set[str] = set()
+    for match in _NO_AT.finditer(piece):
+        if match[0] in seen:
+            continue
+        seen.add(match[0])
+        if "." not in match[0] and ":" not in match[0] and len(match[0]) < 32:
+            continue
+        for offset, length, kind, value, derived in _readings(match[0]):
+            if kind is not DOMAIN or not match.start():
+                found.append((match.start() + offset, length, kind, value, derived))
+
+
+def _read_ipv6(piece: str, found: list[Reading]) -> None:
+    if _PLAIN_IPV6.fullmatch(piece) and (address := _address(piece)) and not _EUI64.fullmatch(piece):
+        found.append((0, len(piece), *address, False))
+        return
+    seen: set[str] = set()
+    for match in _IPV6_IN.finditer(piece):
+        key = piece[match.start(1) : match.end(1) + 4]  # with the length of a prefix
+        if key in seen:
+            continue
+        seen.add(key)
+        written = match[1].rstrip(".")
+        # "2001:db8::1: connection reset"
+        for candidate in dict.fromkeys((written, written.removesuffix(":"))):
+            colons = candidate.count(":")
+            is_network = _PREFIX_LENGTH.match(piece, match.end(1)) is not None  # ::/0, b::/28
+            if colons < 2 or (colons == len(candidate) and not is_network) or _EUI64.fullmatch(candidate):
+                continue
+            if not is_network and not _HAS_DIGIT.search(candidate) and candidate.strip(":").count(":") < 3:
+                continue  # std::dec, Face::Bad: code
+            if address := _address(candidate):
+                _read_prefix(piece, match.start(1), candidate, address, found)
+                break
+
+
+def _read_prefix(
+    piece: str, start: int, written: str, address: tuple[ObservableType, str], found: list[Reading]
+) -> None:
+    """An address, or the network that is written there."""
+    length = _PREFIX_LENGTH.match(piece, start + len(written))
+    network = _network(written, length[1]) if length else None
+    is_network = network is not None and network[0] is CIDR
+    if network and length and is_network:
+        found.append((start, len(written) + len(length[0]), *network, False))
+    if not (network and is_network and network[1].partition("/")[0] == address[1]):
+        # 203.0.113.7/24 names a host and its network
+        found.append((start, len(written), *address, is_network))
+
+
+def _read_words(piece: str, found: list[Reading]) -> None:
+    # "//evil.example/x" names a host: what a browser is redirected to without a scheme.
+    path_at = piece.find("/", 2 if piece.startswith("//") else 0)
+    taken = iter([(start, start + length) for start, length, *_ in found])
+    first, last = next(taken, (len(piece), 0))
+    seen: set[str] = set()
+    for match in _DOTTED_WORD.finditer(piece):
+        key = piece[match.start() : match.end() + 4]  # with the length of a prefix
+        if key in seen:
+            continue
+        seen.add(key)
+        while match.start() >= last > first:
+            first, last = next(taken, (len(piece), 0))
+        if match.end() <= first:
+            _read_word(piece, match.start(), match[0], 0 <= path_at < match.start(), found)
+
+
+def _read_word(piece: str, start: int, word: str, in_path: bool, found: list[Reading]) -> None:
+    """:param in_path: what stands behind a slash is a file rather than a name"""
+    if word[0] in ".-":
+        bare = word.lstrip(".-")
+        if word[0] == "." and _IPV4.fullmatch(bare.rstrip(".-_")):  # the end of a longer number
+            return
+        start += len(word) - len(bare)
+        word = bare
+    if word[-1:] in ".-_":
+        word = word.rstrip(".-")
+        if word[-1:] == "_":
+            if word[0] != "_":  # table.id.in_ is code, _evil.example_ is emphasis
+                _read_rest(start, word.rstrip("_"), found)
+                return
+            word, start = word.strip("_"), start + len(word) - len(word.lstrip("_"))
+    if word[:1].isdecimal() and _IPV4.fullmatch(word):
+        _read_prefix(piece, start, word, (IPV4, word), found)
+    elif (
+        len(word) < 300 and not in_path and (name := _domain(word)) and (word.isascii() or not _HAN_MIXED.search(word))
+    ):
+        found.append((start, len(word), DOMAIN, name, False))
+    elif not word.isascii():
+        seen = {word}
+        for match in _ASCII_WORD.finditer(word):
+            if "." in match[0] and match[0] not in seen:
+                seen.add(match[0])
+                _read_word(piece, start + match.start(), match[0], in_path, found)
+    else:
+        _read_rest(start, word, found)
+
+
+def _read_rest(start: int, word: str, found: list[Reading]) -> None:
+    """The two ends of a range of addresses; a hash that names a file."""
+    if "-" in word:
+        first, _, second = word.partition("-")
+        if _IPV4.fullmatch(first) and _IPV4.fullmatch(second):
+            found.append((start, len(first), IPV4, first, False))
+            found.append((start + len(first) + 1, len(second), IPV4, second, False))
+            return
+    name, _, ending = word.partition(".")
+    if len(name) > 31 and "." not in ending and not ending.isdecimal():
+        written = name.rpartition("_")[2].rpartition("-")[2]
+        if value := _hash(written):
+            found.append((start + len(name) - len(written), len(written), FILE, value, False))
+
+
+#: A label in front (src:2001:db8::1) has a letter that is no hexadecimal digit.
+_IPV6_IN = re.compile(
+    r"(?<![\w:.])(?:[A-Za-z_]{0,15}[G-Zg-z_][A-Za-z_]{0,15}:)?"
+    r"([0-9A-Fa-f:]{0,39}:[0-9A-Fa-f:.]{1,39})(?:%[\w.-]{1,16})?(?![\w:])"
+)
+_PLAIN_IPV6 = re.compile(r"[0-9A-Fa-f]{1,4}:[0-9A-Fa-f:]{2,36}[0-9A-Fa-f]")
+_EUI64 = re.compile(r"(?:[0-9A-Fa-f]{2}:){7}[0-9A-Fa-f]{2}")

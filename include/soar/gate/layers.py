@@ -1,0 +1,33 @@
+"""TODO: what layers is."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict
+
+SPECIAL, OWN, PARTNER, ALLOW, WELL_KNOWN, LISTED = LAYERS = (
+    "special-purpose",
+    "own",
+    "partner",
+    "allow",
+    "well-known",
+    "warning-list",
+)
+_RANK = {layer: rank for rank, layer in enumerate(LAYERS)}
+#: What is never asked about at a provider: it is nobody else's business.
+_PRIVATE = (SPECIAL, OWN, PARTNER)
+
+
+class Hit(BaseModel):
+    """
+    Why something is protected, in words.
+
+    :param layer: which layer of the gate
+    :param list_name: which list of that layer: ``iana``, ``policy.yaml never_block.own.networks``, ``misp:akamai``
+    :param entry: which entry of it
+    """
+
+    model_config = ConfigDict(frozen=True)
+    layer: str
+    entry: str
+    reason: str
+    list_name: str = ""

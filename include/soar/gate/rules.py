@@ -1,0 +1,126 @@
+"""TODO: what rules is."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    field_validator,
+)
+
+from include.soar.gate.hosts import host_of_url, plain_name
+from include.soar.model import HASH_BY_LENGTH, Instant, Section
+
+#: A network wider than this is a slip: with 0.0.0.0/0 among our networks nothing would ever be blocked.
+WIDEST_PROTECTED = {4: 8, 6: 16}
+_HASH_DIGITS = re.compile(r"[0-9a-fA-F]+")
+
+
+def _protected_network(text: str) -> str:
+    try:
+        network = ipaddress.ip_network(text.strip())
+    except ValueError as error:
+        hint = ""
+        if "has host bits set" in str(error):
+            hint = f": it is {ipaddress.ip_network(text.strip(), strict=False)}, or the address without a length"
+        raise ValueError(f"{error}{hint}") from None
+    if network.prefixlen < WIDEST_PROTECTED[network.version]:
+        widest = WIDEST_PROTECTED[network.version]
+        raise ValueError(f"{text!r} is wider than a /{widest}: it would protect much of the Internet")
+    return str(network)
+
+
+def _protected_name(text: str) -> str:
+    """A name as observables spell it. What could never match is an error: it would protect nothing, silently."""
+    name = plain_name(text.strip().removeprefix("*."))
+    # No top-level domain begins with a digit: that is an address with a slip in it.
+    if name is None or name.rpartition(".")[2][0].isdigit():
+        raise ValueError(f"{text!r} is not a domain name")
+    if len(name) <= 2:
+        raise ValueError(f"{text!r} is a whole country's domain")
+    return name
+
+
+class Protected(Section):
+    networks: tuple[Annotated[str, AfterValidator(_protected_network)], ...]
+    domains: tuple[Annotated[str, AfterValidator(_protected_name)], ...]
+
+
+def _end_of_day(value: Any) -> Any:
+    """A date counts to its end, in UTC. Both come as text: a policy is validated as JSON."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return datetime.combine(date.fromisoformat(value) + timedelta(days=1), time(), UTC)
+    except (ValueError, OverflowError):
+        pass
+    try:
+        return datetime.fromisoformat(value)
+    except ValueError:
+        raise ValueError(f"{value!r} is neither a date nor an instant such as 2026-12-01T18:00:00Z") from None
+
+
+class Allowance(Section):
+    """
+    What is not blocked for a time, because somebody answers for it.
+
+    :param value: an address, network, domain (with every name below it), URL (its host is protected), or file hash
+    :param until: from then on the entry no longer counts
+    """
+
+    value: str
+    until: Annotated[Instant, BeforeValidator(_end_of_day)]
+    owner: str = Field(min_length=1)
+    reason: str = Field(min_length=1)
+
+    @field_validator("value")
+    @classmethod
+    def _canonical(cls, text: str) -> str:
+        text = text.strip()
+        if "://" in text:
+            if not host_of_url(text):
+                raise ValueError(f"{text!r} has no host")
+            return text
+        if _HASH_DIGITS.fullmatch(text):
+            if len(text) not in HASH_BY_LENGTH:
+                lengths = ", ".join(f"{algorithm} {digits}" for digits, algorithm in HASH_BY_LENGTH.items())
+                raise ValueError(f"{text!r} has {len(text)} digits; a hash has as many as its algorithm: {lengths}")
+            return text.lower()
+        if "/" in text:
+            return _protected_network(text)
+        try:
+            return str(ipaddress.ip_address(text))
+        except ValueError:
+            return _protected_name(text)
+
+    @property
+    def kind(self) -> Literal["url", "file", "network", "address", "domain"]:
+        if "://" in self.value:
+            return "url"
+        if _HASH_DIGITS.fullmatch(self.value):
+            return "file"
+        if "/" in self.value:
+            return "network"
+        return "address" if ":" in self.value or self.value[-1].isdigit() else "domain"
+
+    @property
+    def words(self) -> str:
+        return f"{self.value} is allowed until {self.until:%Y-%m-%d %H:%M} UTC by {self.owner}: {self.reason}"
+
+
+class NeverBlock(Section):
+    documentation_ranges_are_real: bool
+    own: Protected
+    partners: Protected
+    allow: tuple[Allowance, ...] = ()
+    well_known: Protected
+
+    def expired(self, now: datetime) -> tuple[Allowance, ...]:
+        """Entries that no longer count, for somebody to renew or take out."""
+        return tuple(entry for entry in self.allow if entry.until <= now)

@@ -1,0 +1,139 @@
+"""TODO: what file is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import (
+    ValidationError,
+)
+
+from include.soar.policy.rules import Policy, PolicyError
+
+
+def stored_policy(document: Mapping[str, Any]) -> Policy:
+    """
+    A policy again from its :attr:`Policy.document`.
+
+    :raises PolicyError: it was stored by a release whose policies had other fields
+    """
+    try:
+        return Policy.model_validate_json(json.dumps(document), strict=True)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise PolicyError(f"the stored policy: {'.'.join(map(str, first['loc']))}: {_words(first)}") from None
+
+
+def load_policy(paths: Sequence[Path]) -> Policy:
+    """
+    The policy of the first file, with each later file laid over it: mappings are merged, everything else replaced.
+
+    :raises PolicyError: ``file:line: field: problem`` for each problem, one a line. The file and line are those of
+        the layer that the value came from
+    """
+    below: _Node | None = None
+    for path in paths:
+        node = _read(path)
+        if not isinstance(node.value, dict):
+            raise PolicyError(f"{path}:1: is not a mapping")
+        below = node if below is None else _overlay(below, node)
+    if below is None:
+        raise PolicyError("there is no policy file")
+    try:
+        # As JSON and strict: a quoted number or a yes is refused, and a list is still a tuple.
+        return Policy.model_validate_json(json.dumps(below.plain(), default=str), strict=True)
+    except ValidationError as error:
+        problems = [_where(below, e["loc"]) + _words(e) for e in error.errors(include_url=False)]
+        raise PolicyError("\n".join(problems)) from None
+
+
+@dataclass(frozen=True)
+class _Node:
+    """A value of a YAML file, and where it stands. The value's children are nodes as well."""
+
+    value: Any
+    file: Path
+    line: int
+
+    def plain(self) -> Any:
+        if isinstance(self.value, dict):
+            return {key: child.plain() for key, child in self.value.items()}
+        return [child.plain() for child in self.value] if isinstance(self.value, list) else self.value
+
+
+def _read(path: Path) -> _Node:
+    try:
+        loader = yaml.SafeLoader(path.read_text("utf-8"))
+        root = loader.get_single_node()
+        return _Node(None, path, 1) if root is None else _located(loader, root, path, root.start_mark.line + 1, "")
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise PolicyError(f"{path}:{line}: {error.problem}") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise PolicyError(f"{path}: {error}") from None
+    except RecursionError:
+        raise PolicyError(f"{path}: is nested too deeply, or refers to itself") from None
+
+
+def _located(loader: yaml.SafeLoader, node: yaml.Node, path: Path, line: int, field: str) -> _Node:
+    """:param line: of the key, where the value has one: that is where a person looks"""
+    if isinstance(node, yaml.SequenceNode):
+        items = [_located(loader, n, path, n.start_mark.line + 1, f"{field}[{i}]") for i, n in enumerate(node.value)]
+        return _Node(items, path, line)
+    if not isinstance(node, yaml.MappingNode):
+        return _Node(loader.construct_object(node), path, line)
+    children: dict[str, _Node] = {}
+    for key_node, child in node.value:
+        at = key_node.start_mark.line + 1
+        if key_node.tag != "tag:yaml.org,2002:str":
+            raise PolicyError(f"{path}:{at}: {field or 'the top level'}: a key must be a plain word")
+        key = str(key_node.value)
+        name = f"{field}.{key}".removeprefix(".")
+        if key in children:
+            raise PolicyError(
+                f"{path}:{at}: {name}: stands here for the second time, first in line {children[key].line}"
+            )
+        children[key] = _located(loader, child, path, at, name)
+    return _Node(children, path, line)
+
+
+def _overlay(below: _Node, above: _Node) -> _Node:
+    if not (isinstance(below.value, dict) and isinstance(above.value, dict)):
+        return above
+    merged = dict(below.value)
+    for key, node in above.value.items():
+        merged[key] = _overlay(merged[key], node) if key in merged else node
+    return _Node(merged, above.file, above.line)
+
+
+def _where(root: _Node, place: Sequence[str | int]) -> str:
+    """``file:line: field: `` of a problem; of its nearest ancestor, where what is wrong is that it is missing."""
+    node, field = root, ""
+    found = True
+    for step in place:
+        if step == "[key]":  # pydantic's word for a problem with the key itself
+            continue
+        field += f"[{step}]" if isinstance(step, int) else f".{step}"
+        children = node.value
+        found = found and (
+            step in children if isinstance(children, dict) else isinstance(step, int) and isinstance(children, list)
+        )
+        if found:
+            node = children[step]
+    return f"{node.file}:{node.line}: {field.removeprefix('.') or 'the policy'}: "
+
+
+def _words(error: Any) -> str:
+    if error["type"] == "extra_forbidden":
+        return "there is no such field"
+    if error["type"] == "missing":
+        return "is missing"
+    given = error["input"]
+    shown = "" if isinstance(given, dict | list) else f", not {given!r}"
+    message = str(error["msg"]).removeprefix("Value error, ").removeprefix("Input ").replace("an object", "a mapping")
+    return f"{message}{shown}" if error["type"] != "value_error" else message

@@ -1,0 +1,187 @@
+"""TODO: what fetch is."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, ClassVar
+
+from airflow.sdk import BaseOperator, Context
+from airflow.sdk.exceptions import AirflowRescheduleException
+from pydantic import ValidationError
+
+from include.soar.model import (
+    FetchBatch,
+    Finding,
+    RejectedRecord,
+    Window,
+    digest,
+)
+from include.soar.vendor.errors import (
+    RecordProblem,
+    one_line,
+)
+from threat_response.runtime import run, settings
+from threat_response.transport.hook import VendorHook
+
+
+@dataclass(frozen=True)
+class Page:
+    """One raw page: the bytes as they came, and its records."""
+
+    number: int
+    body: bytes
+    records: list[Any]
+
+
+class FetchOperator(BaseOperator):
+    """
+    Read every finding of the run's window from one source. Contract of stage 1.
+
+    Gives a ``FetchBatch`` as JSON. Each raw page is archived as it came; a record that cannot be read is kept
+    aside and named; the window gets a row in the ledger. A short read is an error.
+
+    :param conn_id: the source's connection. Absent: the task is skipped.
+    :param overlap: how far before the window's start to read again, for events that arrived late. A finding
+        from there counts only if no earlier window has read it.
+    """
+
+    source: ClassVar[str]
+    hook_class: ClassVar[type[VendorHook]]
+    #: A source that is only complete some time after the fact: the task waits until then.
+    settled_after: ClassVar[timedelta] = timedelta(0)
+
+    template_fields: Sequence[str] = ("conn_id",)
+
+    def __init__(self, *, conn_id: str | None = None, overlap: timedelta = timedelta(hours=3), **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.conn_id = conn_id or self.hook_class.default_conn_name
+        self.overlap = overlap
+
+    # what a vendor fills in
+
+    def read(self, hook: Any, start_at: datetime, end_at: datetime) -> list[Page]:
+        """
+        Every page of ``[start_at, end_at)``, by detection time.
+
+        :raises Unexpected: the vendor's own totals say that something is missing
+        """
+        raise NotImplementedError
+
+    def parse(self, record: Any) -> Finding:
+        """
+        One record as a finding.
+
+        :raises RecordProblem: naming the field (a pydantic ``ValidationError`` does as well)
+        """
+        raise NotImplementedError
+
+    def name_of(self, record: Any) -> str | None:
+        """The vendor's id of a record, for naming it when it cannot be read; None to name it by its place."""
+        return None
+
+    # what is the same for all
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        settings.skip_if_absent(self.conn_id, f"source {self.source}")
+        window = run.window(context)
+        settled_at = window.end_at + self.settled_after
+        if settings.now() < settled_at:
+            self.log.info("%s is complete up to %s only at %s: waiting", self.source, window.end_at, settled_at)
+            raise AirflowRescheduleException(settled_at)
+        self.log.info(
+            "Reading %s for [%s, %s), chosen by %s; from %s on for late events",
+            self.source,
+            window.start_at,
+            window.end_at,
+            window.chosen_by,
+            window.start_at - self.overlap,
+        )
+        pages = self.read(self.hook_class(self.conn_id), window.start_at - self.overlap, window.end_at)
+        archived = [self._archive(window, page) for page in pages]
+        findings, rejected = self._parse_all(pages, archived)
+        batch = self._batch(window, pages, archived, findings, rejected)
+        ledger = settings.ledger()
+        now = settings.now()
+        owners = ledger.claim_findings(batch.findings, window_key=window.key, now=now)
+        mine = tuple(f for f in batch.findings if f.detected_at >= window.start_at or owners[f.uid] == window.key)
+        late = sum(f.detected_at < window.start_at for f in mine)
+        batch = batch.model_copy(update={"findings": mine})
+        ledger.record_window(batch, run_id=run.run_name(context), now=now)
+        self.log.info(
+            "%s: %d records on %d pages, %d findings of this window (%d of them late), %d records not readable",
+            self.source,
+            batch.records,
+            batch.pages,
+            len(mine),
+            late,
+            len(rejected),
+        )
+        return batch.to_json()
+
+    def _archive(self, window: Window, page: Page) -> str:
+        # Named by content: a repeated read leaves the same object, a changed one leaves both.
+        name = f"{window.key}/page-{page.number:05d}-{digest(page.body.hex())[:12]}.json.gz"
+        return settings.archive_write(
+            settings.archive() / "raw" / self.source / name, gzip.compress(page.body, compresslevel=6, mtime=0)
+        )
+
+    def _parse_all(self, pages: list[Page], archived: list[str]) -> tuple[list[Finding], list[RejectedRecord]]:
+        findings: list[Finding] = []
+        rejected: list[RejectedRecord] = []
+        for page, kept_at in zip(pages, archived, strict=True):
+            for row, record in enumerate(page.records):
+                try:
+                    findings.append(self.parse(record))
+                except (RecordProblem, ValidationError) as error:
+                    rejected.append(self._reject(record, page.number, row, kept_at, error))
+        return findings, rejected
+
+    def _reject(
+        self, record: Any, page: int, row: int, kept_at: str, error: RecordProblem | ValidationError
+    ) -> RejectedRecord:
+        if isinstance(error, ValidationError):
+            first = error.errors(include_input=False, include_url=False)[0]
+            field_name, problem = ".".join(map(str, first["loc"])) or "(whole)", first["msg"]
+        else:
+            field_name, problem = error.field, error.problem
+        rejection = RejectedRecord(
+            source=self.source,
+            record=one_line(self.name_of(record) or f"page {page}, row {row}", 200),
+            field=field_name,
+            problem=one_line(problem),
+            kept_at=kept_at,
+        )
+        self.log.warning(
+            "Left out %s record %s: field %s: %s; kept at %s",
+            self.source,
+            rejection.record,
+            rejection.field,
+            rejection.problem,
+            kept_at,
+        )
+        return rejection
+
+    def _batch(
+        self,
+        window: Window,
+        pages: list[Page],
+        archived: list[str],
+        findings: list[Finding],
+        rejected: list[RejectedRecord],
+    ) -> FetchBatch:
+        # The same event may come twice (as two rows, or on two pages of a list that grew): the last word wins.
+        unique = {f.uid: f for f in findings}
+        ordered = sorted(unique.values(), key=lambda f: (f.detected_at, f.uid))
+        return FetchBatch(
+            source=self.source,
+            window=window,
+            pages=len(pages),
+            records=sum(len(page.records) for page in pages),
+            archive=tuple(archived),
+            digest=digest([f.uid for f in ordered]),
+            findings=tuple(ordered),
+            rejected=tuple(rejected),
+        )
