@@ -152,11 +152,11 @@ def api_threat_response() -> None:
             rules, severity, now = settings.policy(), run.minimum_severity(context), settings.now()
             ledger = settings.ledger()
             # From before this run began: a retried task reads what its first try read.
-            history = ledger.history(
+            history = ledger.verdicts.history(
                 **decide_.history_question(case, rules), known_before=context["dag_run"].start_date or now
             )
             decision = decide_.decide(case, asked, policy=rules, history=history, minimum_severity=severity, now=now)
-            ledger.record_verdicts(
+            ledger.verdicts.record(
                 decide_.judgements(case, decision, policy=rules, history=history, now=now),
                 policy=rules,
                 minimum_severity=severity,

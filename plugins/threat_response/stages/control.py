@@ -158,7 +158,7 @@ class ControlOperator(BaseOperator):
         )
         self._tell(batch)
         if writes:
-            settings.ledger().record_actions(batch, run_id=run.run_name(context), now=settings.now())
+            settings.ledger().actions.record(batch, run_id=run.run_name(context), now=settings.now())
         if done.error is None:
             done.error = next((_as_error(a) for a in batch.actions if a.outcome is Outcome.FAILED), None)
         if done.error is not None:
@@ -253,5 +253,5 @@ class ConfirmSensor(BaseSensorOperator):
             self.log.warning(
                 "%s: %d still pending after %s; the incident says so", self.control, waiting, self.patience
             )
-        settings.ledger().record_actions(batch, run_id=run.run_name(context), now=settings.now())
+        settings.ledger().actions.record(batch, run_id=run.run_name(context), now=settings.now())
         return PokeReturnValue(True, batch.to_json())

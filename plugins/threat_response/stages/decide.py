@@ -140,7 +140,9 @@ def cancel_protected(context: Context, ledger: Ledger) -> None:
     if not may_write(context, blocks=True):
         return
     moment = settings.now()
-    for row, hit in ledger.cancel_protected(settings.policy().gate_at(moment), run_id=run_name(context), now=moment):
+    for row, hit in ledger.actions.cancel_protected(
+        settings.policy().gate_at(moment), run_id=run_name(context), now=moment
+    ):
         settings.log.warning(
             "Cancelled: %s at %s is in force, and now %s protects it (%s): lift it, see docs/runbook.md",
             one_line(row.observable),
@@ -162,7 +164,7 @@ def remember_decided(context: Context, ledger: Ledger, case: Mapping[str, Any], 
     left = unfinished(batch, Decision.model_validate(decision))
     moment = settings.now()
     if not answers_are_frozen(context):
-        ledger.record_decided(batch.window, now=moment)
+        ledger.windows.record_decided(batch.window, now=moment)
     for one in left:
         settings.log.warning(
             "Unfinished: finding %s: no answer yet by %s; %s",
@@ -176,7 +178,7 @@ def remember_decided(context: Context, ledger: Ledger, case: Mapping[str, Any], 
         return
     open_uids = {one.finding.uid for one in left}
     days = settings.policy().enrichment.carry_over.days
-    given_up = ledger.record_unfinished(
+    given_up = ledger.unfinished.record(
         left,
         done=[f.uid for f in batch.findings if f.uid not in open_uids],
         give_up_before=moment - timedelta(days=days),

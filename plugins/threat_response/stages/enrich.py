@@ -144,10 +144,10 @@ class EnrichOperator(BaseOperator):
     ) -> tuple[dict[str, Reputation], datetime]:
         """The answers that need no call, by observable key, and the time at which they were known."""
         if frozen:
-            at = ledger.first_decided_at(window) or window.end_at
+            at = ledger.windows.first_decided_at(window) or window.end_at
             # A list's answers are not asked for again and again, so they do not end.
-            return ledger.reputations(self.provider, observables, now=at, stale=not self.is_remote), at
-        return ledger.reputations(self.provider, observables, now=now) if self.is_remote else {}, now
+            return ledger.answers.known(self.provider, observables, now=at, stale=not self.is_remote), at
+        return ledger.answers.known(self.provider, observables, now=now) if self.is_remote else {}, now
 
     def execute(self, context: Context) -> dict[str, Any]:
         settings.skip_if_absent(self.conn_id, f"enrichment by {self.provider}")
@@ -218,7 +218,7 @@ class EnrichOperator(BaseOperator):
         ledger, name = meter.ledger, call.__name__
 
         def known(some: Sequence[Observable]) -> dict[str, Reputation]:
-            return ledger.reputations(self.provider, some, now=settings.now()) if self.is_remote else {}
+            return ledger.answers.known(self.provider, some, now=settings.now()) if self.is_remote else {}
 
         asking = Round(
             call=lambda hook, some: on(getattr(hook, name), some),
@@ -249,11 +249,11 @@ class EnrichOperator(BaseOperator):
         if not real:
             return
         if not self.is_remote:
-            before = ledger.reputations(self.provider, [r.observable for r in real], now=settings.now(), stale=True)
+            before = ledger.answers.known(self.provider, [r.observable for r in real], now=settings.now(), stale=True)
             real = [r for r in real if (old := before.get(r.observable.key)) is None or _differ(old, r)]
         hours = settings.policy().reputation_hours
         life = {Answer.LISTED: timedelta(hours=hours.listed), Answer.NOT_LISTED: timedelta(hours=hours.not_listed)}
-        ledger.store_reputations((r, life[r.answer]) for r in real)
+        ledger.answers.store((r, life[r.answer]) for r in real)
 
     def _silences(self, observables: Sequence[Observable], error: VendorError) -> list[Reputation]:
         """The provider went silent: say so for each, and say loudly once."""

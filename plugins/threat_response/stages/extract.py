@@ -83,7 +83,9 @@ def carried_over(context: Context) -> list[Finding]:
     if not finishes(context) or is_backfill(context) or not rules.findings:
         return []
     moment = settings.now()
-    found = settings.ledger().unfinished(now=moment, since=moment - timedelta(days=rules.days), limit=rules.findings)
+    found = settings.ledger().unfinished.due(
+        now=moment, since=moment - timedelta(days=rules.days), limit=rules.findings
+    )
     for finding in found:
         settings.log.info("Carried over: finding %s of %s, to be finished", one_line(finding.uid), finding.detected_at)
     return found

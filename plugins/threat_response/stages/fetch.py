@@ -105,11 +105,11 @@ class FetchOperator(BaseOperator):
         batch = self._batch(window, pages, archived, findings, rejected)
         ledger = settings.ledger()
         now = settings.now()
-        owners = ledger.claim_findings(batch.findings, window_key=window.key, now=now)
+        owners = ledger.windows.claim_findings(batch.findings, window_key=window.key, now=now)
         mine = tuple(f for f in batch.findings if f.detected_at >= window.start_at or owners[f.uid] == window.key)
         late = sum(f.detected_at < window.start_at for f in mine)
         batch = batch.model_copy(update={"findings": mine})
-        ledger.record_window(batch, run_id=run.run_name(context), now=now)
+        ledger.windows.record(batch, run_id=run.run_name(context), now=now)
         self.log.info(
             "%s: %d records on %d pages, %d findings of this window (%d of them late), %d records not readable",
             self.source,

@@ -180,7 +180,7 @@ def comment_once(
     :raises VendorError: it could not be added, or nobody knows and it is not there
     """
     claim = f"comment:{unique_id}"
-    if not ledger.claim(claim, by=run, now=settings.now(), lease=COMMENT_LEASE):
+    if not ledger.claims.take(claim, by=run, now=settings.now(), lease=COMMENT_LEASE):
         raise Unavailable(VENDOR, "add_comment", f"another run is commenting on {unique_id} at this moment")
     try:
         if is_there(hook.comments(unique_id)):
@@ -192,7 +192,7 @@ def comment_once(
                 raise
         return True
     finally:
-        ledger.release(claim, by=run)
+        ledger.claims.release(claim, by=run)
 
 
 # --- stage 4 ------------------------------------------------------------------------------------------------
@@ -310,7 +310,7 @@ class _Opening:
             return self._settle(finding, rows, IncidentOutcome.EXISTING)
         if not self.hook.writes_allowed:
             return self._ref(finding, IncidentOutcome.PLANNED, detail="would be created")
-        if not self.ledger.claim(f"incident:{mark}", by=self.run, now=settings.now(), lease=LEASE):
+        if not self.ledger.claims.take(f"incident:{mark}", by=self.run, now=settings.now(), lease=LEASE):
             busy = Unavailable(VENDOR, "create_incident", f"another run is creating {mark} at this moment")
             return _Tried(doubt=busy, sent=False)
         # Another run may have finished between our look and our claim; and an analyst may have changed the title.
@@ -326,7 +326,7 @@ class _Opening:
 
     def _remembered(self, mark: str) -> api.Incident | None:
         """What the ledger knows is a hint only: the incident must be there and bear our mark."""
-        row = self.ledger.incident(mark)
+        row = self.ledger.incidents.get(mark)
         if row is None or row.unique_id is None:
             return None
         try:
@@ -396,14 +396,14 @@ class _Opening:
                 self.failures.add(error)
                 details.append(f"duplicate {name} could not be closed: {error}")
         if self.hook.writes_allowed:
-            self.ledger.record_incident(
+            self.ledger.incidents.record(
                 marks_.marker(finding.uid),
                 finding.uid,
                 unique_id=kept.unique_id,
                 readable_id=kept.readable_id,
                 now=settings.now(),
             )
-            self.ledger.release(f"incident:{marks_.marker(finding.uid)}", by=self.run)
+            self.ledger.claims.release(f"incident:{marks_.marker(finding.uid)}", by=self.run)
         return self._ref(finding, outcome, kept, detail="; ".join(details))
 
     def _ref(
