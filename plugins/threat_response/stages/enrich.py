@@ -31,7 +31,8 @@ from include.soar.vendor.errors import (
     VendorError,
     one_line,
 )
-from threat_response.runtime import run, settings
+from threat_response.runtime import settings
+from threat_response.runtime.run import Run
 from threat_response.stages.asking import Meter, NoAnswer, Round, clock_words
 from threat_response.transport.hook import VendorHook
 
@@ -156,9 +157,9 @@ class EnrichOperator(BaseOperator):
             raise AirflowSkipException(f"{self.provider} is not asked: there is no case")
         case = CaseBatch.model_validate(self.case)
         ledger, now = settings.ledger(), settings.now()
-        self._ledger, self._backfill = ledger, run.is_backfill(context)
-        sifted = self.questions(case, now=now, minimum_severity=run.minimum_severity(context))
-        frozen = run.answers_are_frozen(context) and self.has_opinion
+        self._ledger, self._backfill = ledger, Run.of(context).is_backfill
+        sifted = self.questions(case, now=now, minimum_severity=Run.of(context).minimum_severity)
+        frozen = Run.of(context).answers_are_frozen and self.has_opinion
         stored, at = self.stored(ledger, case.window, sifted.to_ask, frozen=frozen, now=now)
         missing = [o for o in sifted.to_ask if o.key not in stored]
         said: dict[Observable, Reputation] = {}
