@@ -24,7 +24,8 @@ from include.bench.measure import table
 from include.bench.pure import END, POLICY
 from include.demo.place import ROOT, connections, make_secrets
 from include.ops.policy_diff import GoodValues
-from include.simulators.demo_feed import CONFIG_ID, build_demo
+from include.simulators.demo_feed import build_demo
+from include.simulators.demo_feed.cast import CONFIG_ID
 from include.soar.judge.verdict import gather, judge, lacking_evidence
 from include.soar.ledger import Ledger
 from include.soar.model import (

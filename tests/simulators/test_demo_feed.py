@@ -21,15 +21,14 @@ from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
 from include.simulators.__main__ import main
-from include.simulators.demo_feed import (
+from include.simulators.demo_feed import build_demo, describe
+from include.simulators.demo_feed.cast import (
     CLIENT_LIST_ID,
     CONFIG_ID,
     DROP_NETWORKS,
     PROTECTED_NETWORKS,
     STORIES,
     THINLY_LISTED,
-    build_demo,
-    describe,
 )
 from include.soar.model import Observable, ObservableType
 from include.soar.policy.file import load_policy
