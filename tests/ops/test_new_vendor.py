@@ -103,7 +103,12 @@ def test_what_is_written_is_formatted_whatever_the_name(shared: Path, name: str)
     new = [path for path in scaffold(name, shared) if path.suffix == ".py" and path != shared / FORMS]
     # What is ours ruff sees from what is there.
     tests = [f"tests/{file}" for file in ("soar", "support.py", "vendors/support.py", "vendors/controls.py")]
-    for file in ("include/soar", "include/simulators/kit.py", "plugins/threat_response/vendors/__init__.py", *tests):
+    for file in (
+        "include/soar",
+        "include/simulators/kit/__init__.py",
+        "plugins/threat_response/vendors/__init__.py",
+        *tests,
+    ):
         (shared / file).symlink_to(ROOT / file)
     for command in (["check"], ["format", "--check"]):
         ran = subprocess.run(
@@ -161,7 +166,7 @@ def test_a_bad_name_is_refused_and_nothing_is_written(
     for file in (
         "plugins/threat_response/vendors/abuseipdb/api.py",
         "plugins/threat_response/transport/hook.py",
-        "include/simulators/kit.py",
+        "include/simulators/kit/__init__.py",
     ):
         (shared / file).parent.mkdir(parents=True, exist_ok=True)
         (shared / file).touch()
