@@ -105,7 +105,7 @@ def test_what_is_written_is_formatted_whatever_the_name(shared: Path, name: str)
     tests = [f"tests/{file}" for file in ("soar", "support.py", "vendors/support.py", "vendors/controls.py")]
     for file in (
         "include/soar",
-        "include/simulators/kit/__init__.py",
+        "include/simulators/kit",
         "plugins/threat_response/vendors/__init__.py",
         *tests,
     ):
