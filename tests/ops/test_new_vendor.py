@@ -69,7 +69,7 @@ def test_the_page_can_be_followed_to_the_letter(copy: Path, tmp_path: Path) -> N
             env=environment,
             capture_output=True,
             text=True,
-            timeout=110,
+            timeout=300,
         )
         assert ran.returncode == 0, script + ran.stdout + ran.stderr
         done += ran.stdout
@@ -116,7 +116,7 @@ def test_what_is_written_is_formatted_whatever_the_name(shared: Path, name: str)
             cwd=shared,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=300,
         )
         assert ran.returncode == 0, ran.stdout
     assert not [path for path in new if re.search("acme", path.read_text("utf-8"), re.I)]

@@ -33,7 +33,18 @@ from include.simulators.kit.faults import Fault
 from include.simulators.kit.line import FaultyLine, Receive, Scope, Send
 from include.simulators.kit.world import World
 
-__all__ = ["Clock", "FaultyLine", "Receive", "Scope", "Send", "Simulator", "World", "build_app", "parse_instant"]
+__all__ = [
+    "Clock",
+    "Fault",
+    "FaultyLine",
+    "Receive",
+    "Scope",
+    "Send",
+    "Simulator",
+    "World",
+    "build_app",
+    "parse_instant",
+]
 
 
 def build_app(simulators: list[Simulator], clock: Clock) -> FaultyLine:

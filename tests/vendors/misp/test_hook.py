@@ -47,7 +47,7 @@ EVENTS = [
 #: that MISP does not know is 403, and any other 403 is a missing right.
 FAULTS = [
     *(fault for fault in controls.FAULTS if fault.id not in ("timeout", "429")),
-    pytest.param("hang_after_commit", {"seconds": 1.0}, Unavailable, id="timeout"),
+    pytest.param("hang_after_commit", {"seconds": 30}, Unavailable, id="timeout"),
     pytest.param("status", {"status": 429, "headers": {"X-Rate-Limit-Reset": "7"}}, RateLimited, id="429"),
     pytest.param("status", {"status": 404}, Unexpected, id="404"),
     pytest.param("status", {"status": 400}, Rejected, id="400"),

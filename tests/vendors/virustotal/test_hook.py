@@ -34,7 +34,7 @@ SEED = {
 #: A request that the simulator holds back would be counted in the middle of the next test: it is handled first.
 FAULTS = [
     *(fault for fault in controls.FAULTS if fault.id != "timeout"),
-    pytest.param("hang_after_commit", {"seconds": 1.0}, Unavailable, id="timeout"),
+    pytest.param("hang_after_commit", {"seconds": 30}, Unavailable, id="timeout"),
     pytest.param("status", {"status": 424}, Unavailable, id="424"),
     pytest.param("html", {"status": 404}, Unexpected, id="html-404"),
     pytest.param("status", {"status": 400}, Rejected, id="400"),
