@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import threading
 import time
 from dataclasses import dataclass
 from typing import Any
 
-import requests
 import uvicorn
 
 from include.simulators.app import create_app
-from include.simulators.kit import FaultyLine, World
+from include.simulators.kit import Fault, FaultyLine, World
 
 
 def free_port() -> int:
@@ -35,14 +35,17 @@ class SimServer:
     def world(self) -> World:
         return self.app.world
 
+    # Straight into the world of this process, through JSON as the control plane would: tests/simulators asks the
+    # control plane itself.
+
     def seed(self, product: str, data: dict[str, Any]) -> None:
-        self._post(f"/_sim/{product}/seed", data)
+        self.world.simulators[product].seed(json.loads(json.dumps(data)))
 
     def configure(self, product: str, **knobs: Any) -> None:
-        self._post(f"/_sim/{product}/configure", knobs)
+        self.world.simulators[product].configure(json.loads(json.dumps(knobs)))
 
     def fault(self, product: str, kind: str, **options: Any) -> None:
-        self._post("/_sim/faults", {"product": product, "kind": kind, **options})
+        self.world.faults.append(Fault(product, kind, **options))
 
     def calls(self, product: str | None = None, method: str | None = None, path: str = "") -> list[dict[str, Any]]:
         return [
@@ -54,13 +57,9 @@ class SimServer:
     def state(self, product: str) -> dict[str, Any]:
         return self.world.simulators[product].snapshot()
 
-    def _post(self, path: str, data: dict[str, Any]) -> None:
-        answer = requests.post(self.url + path, json=data, timeout=10)
-        assert answer.status_code == 200, answer.text
-
     def stop(self) -> None:
         self._server.should_exit = True
-        self._thread.join(timeout=10)
+        self._thread.join(timeout=60)
 
 
 def start_simulators(products: list[str] | None = None) -> SimServer:
@@ -73,7 +72,7 @@ def start_simulators(products: list[str] | None = None) -> SimServer:
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + 120
     while not server.started:
         if time.monotonic() > deadline:
             raise RuntimeError("the simulators did not start")

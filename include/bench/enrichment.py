@@ -26,10 +26,11 @@ from include.bench.measure import table, times
 from include.bench.pure import POLICY
 from include.bench.stages import BenchFailed, Simulated, settle_in, simulators
 from include.simulators.app import SIMULATORS
-from include.simulators.demo_feed import CONFIG_ID, build_demo
+from include.simulators.demo_feed import build_demo
+from include.simulators.demo_feed.cast import CONFIG_ID
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
-#: Asked about values, one after another or several in a call. The others are lists that lie here.
+#: Asked about values, one after another or several in a call. The others are local lists.
 PROVIDERS = ("abuseipdb", "virustotal", "greynoise", "alienvault_otx", "urlhaus", "threatfox", "misp")
 CALL_SECONDS = 0.05
 #: What the free keys may do is lifted, so that all there is to ask is asked.

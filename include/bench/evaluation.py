@@ -24,7 +24,8 @@ from include.bench.measure import table
 from include.bench.pure import END, POLICY
 from include.demo.place import ROOT, connections, make_secrets
 from include.ops.policy_diff import GoodValues
-from include.simulators.demo_feed import CONFIG_ID, build_demo
+from include.simulators.demo_feed import build_demo
+from include.simulators.demo_feed.cast import CONFIG_ID
 from include.soar.judge.verdict import gather, judge, lacking_evidence
 from include.soar.ledger import Ledger
 from include.soar.model import (
@@ -272,7 +273,7 @@ def real_lists(policy: Policy, share: int) -> str:
         "fresh, and every address attacks in one finding of high severity. Caps are left out. Recall is then nearly",
         "the share of ipsum that two or more lists name: what is measured is that the policy wants two voices.",
         f"Good: {', '.join(GOOD_LISTS)} of the MISP",
-        f"warninglists: the first address of each entry, and the {len(listed_good)} of ipsum that lie in them, which",
+        f"warninglists: the first address of each entry, and the {len(listed_good)} of ipsum that are in them, which",
         "are the only ones that any list calls bad. The gate is made of the same lists, so that it stops them is no",
         "surprise; the rows without it say what it is worth.",
         f"The gate also refuses {len(protected & bad.keys())} of the bad: lists of others that it protects name them.",

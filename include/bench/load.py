@@ -8,7 +8,8 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
-from include.simulators.demo_feed import CONFIG_ID, build_demo
+from include.simulators.demo_feed import build_demo
+from include.simulators.demo_feed.cast import CONFIG_ID
 
 Record = dict[str, Any]
 #: What one demo day has at least of readable events, whatever its seed.

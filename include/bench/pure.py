@@ -12,7 +12,7 @@ from include.bench import gate
 from include.bench.load import Record, build_load, public
 from include.bench.measure import number, seconds, table, times
 from include.demo.place import ROOT
-from include.simulators.demo_feed import CONFIG_ID
+from include.simulators.demo_feed.cast import CONFIG_ID
 from include.soar.extract.findings import observe
 from include.soar.extract.text import extract_text, forget
 from include.soar.model import Finding

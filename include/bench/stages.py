@@ -181,7 +181,7 @@ def render(days: list[list[Step]], bare: dict[str, tuple[float, float]], *, find
         f"Median of {len(days)} days, each on fresh simulators and an empty ledger; effects apply.",
         f"Floor: calls x one bare HTTP round trip to the same simulator, measured in this call ({number(plain)} ms; by",
         f"requests, on which Airflow's HTTP hook stands, {number(by_requests)} ms); where nothing is called, the JSON",
-        "round trip of what the stage takes and gives. Above the floor lie the simulators' own work and ours.",
+        "round trip of what the stage takes and gives. What is above the floor is the simulators' own work and ours.",
         "Items: records, findings, observables asked about, high findings, incidents, indicators.",
         "The simulated network activates a client list at once, so the sensor looks once: the real one takes minutes.",
     )

@@ -1,6 +1,7 @@
 """
 ``python -m include.demo up | down``: what ``make demo`` and ``make demo-down`` run.
 
+``python -m include.demo status`` says which of its processes run, and the address of Airflow's UI.
 ``python -m include.demo run make explain OBSERVABLE=…`` runs a command in the demo's environment.
 """
 
@@ -20,9 +21,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m include.demo", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("command", choices=["up", "down", "run"])
+    parser.add_argument("command", choices=["up", "down", "status", "run"])
     parser.add_argument("words", nargs=argparse.REMAINDER, help="of the command to run")
-    parser.add_argument("--home", type=Path, default=ROOT / ".demo", help="where everything of the demo lies")
+    parser.add_argument("--home", type=Path, default=ROOT / ".demo", help="the folder with everything of the demo")
     parser.add_argument("--api-port", type=int, default=8080)
     parser.add_argument("--sim-port", type=int, default=8081)
     options = parser.parse_args()
@@ -31,6 +32,9 @@ def main() -> int:
         ended = processes.stop(home)
         print(f"Ended: {', '.join(ended)}" if ended else "Nothing of the demo was running")
         return 0
+
+    if options.command == "status":
+        return status(home)
 
     if options.command == "run":
         known = Place.load(home)
@@ -51,6 +55,19 @@ def main() -> int:
     except KeyboardInterrupt:
         processes.stop(home)
         return 130
+
+
+def status(home: Path) -> int:
+    """Print which processes run, and where. 0: all of them do; 3, as ``systemctl status`` says it: not all."""
+    place, running = Place.load(home), processes.running(home)
+    if place is None or not any(running.values()):
+        print("The demo is not running: `make demo` starts it")
+        return 3
+    for name, alive in running.items():
+        print(f"{name}: {'running' if alive else 'ended'}")
+    print(f"Airflow's UI: {place.ui} (user admin, password in {place.password_file})")
+    print(f"Simulators: {place.simulators}")
+    return 0 if all(running.values()) else 3
 
 
 if __name__ == "__main__":

@@ -77,8 +77,9 @@ def stop(home: Path) -> list[str]:
     return ended
 
 
-def is_running(home: Path) -> bool:
-    return any(_is_ours(json.loads(f.read_text())) for f in home.glob("*.pid"))
+def running(home: Path) -> dict[str, bool]:
+    """What :func:`start` started, by name, and whether it still runs."""
+    return {f.stem: _is_ours(json.loads(f.read_text())) for f in sorted(home.glob("*.pid"))}
 
 
 def _is_ours(record: dict[str, Any]) -> bool:

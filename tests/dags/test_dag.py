@@ -151,7 +151,7 @@ print("tasks", len(api_threat_response.api_threat_response().task_dict), "heavy"
         "HOME": str(tmp_path),
     }
     done = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=100, check=False
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=300, check=False
     )
     assert done.returncode == 0, done.stderr[-2000:]
     assert "heavy []" in done.stdout

@@ -15,7 +15,7 @@ from include.bench.load import build_load, public
 from include.bench.measure import number, seconds, table, times
 from include.bench.stages import Step
 from include.bench.whole import EMPTY_DAG, Whole
-from include.simulators.demo_feed import CONFIG_ID
+from include.simulators.demo_feed.cast import CONFIG_ID
 from include.soar.extract.findings import observe
 from include.soar.model import Finding, Severity
 from threat_response.vendors.akamai_api_security import api as api_security

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from include.bench import extract
-from include.bench.corpora import CORPORA, corpus, megabytes
-from include.bench.extract import BEGIN, END, Score, TooSlow, Worker, hostile_texts, judged, own_cases, registered
+from include.bench.extract import __main__ as command
+from include.bench.extract.__main__ import BEGIN, END
+from include.bench.extract.compare import Score, TooSlow, Worker, hostile_texts, judged, own_cases, registered
+from include.bench.extract.corpora import CORPORA, corpus, megabytes
 from include.soar.extract.text import extract_text
 
 ADDRESS, DOMAIN, URL = ("ipv4-addr", "203.0.113.7"), ("domain-name", "evil.info"), ("url", "http://evil.info/a")
@@ -86,8 +87,8 @@ def test_an_extractor_that_hangs_is_ended_and_starts_again() -> None:
 def test_what_was_measured_is_written_between_its_marks(tmp_path: Path) -> None:
     path = tmp_path / "record.md"
     path.write_text(f"Before.\n\n{BEGIN}old\n{END}\nAfter.\n")
-    extract.write(path, "new\n\n")
+    command.write(path, "new\n\n")
     assert path.read_text() == f"Before.\n\n{BEGIN}\n```text\nnew\n```\n\n{END}\nAfter.\n"
     path.write_text("No marks.\n")
     with pytest.raises(SystemExit, match="no place"):
-        extract.write(path, "new")
+        command.write(path, "new")

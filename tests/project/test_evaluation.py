@@ -5,7 +5,8 @@ from __future__ import annotations
 from include.bench import evaluation
 from include.bench.evaluation import Day, calibration, without_gate
 from include.bench.pure import END, POLICY
-from include.simulators.demo_feed import CONFIG_ID, THINLY_LISTED, build_demo
+from include.simulators.demo_feed import build_demo
+from include.simulators.demo_feed.cast import CONFIG_ID, THINLY_LISTED
 from include.soar.model import Standing
 from include.soar.policy.file import load_policy
 

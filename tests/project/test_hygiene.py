@@ -39,7 +39,7 @@ def files() -> tuple[Path, ...]:
             cwd=ROOT,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=300,
             check=True,
         )
     except (OSError, subprocess.CalledProcessError):

@@ -57,7 +57,7 @@ def test_no_top_level_name_of_ours_hides_another_package() -> None:
         [sys.executable, "-I", "-c", elsewhere, *sorted(names - {"threat_response"})],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=True,
     )
     assert done.stdout.strip() == "[]"

@@ -21,15 +21,14 @@ from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
 from include.simulators.__main__ import main
-from include.simulators.demo_feed import (
+from include.simulators.demo_feed import build_demo, describe
+from include.simulators.demo_feed.cast import (
     CLIENT_LIST_ID,
     CONFIG_ID,
     DROP_NETWORKS,
     PROTECTED_NETWORKS,
     STORIES,
     THINLY_LISTED,
-    build_demo,
-    describe,
 )
 from include.soar.model import Observable, ObservableType
 from include.soar.policy.file import load_policy
@@ -394,7 +393,7 @@ def test_the_command_serves_the_demo_with_secrets_and_ends_cleanly(tmp_path: Pat
     )
     try:
         session = requests.Session()
-        session.mount("http://", HTTPAdapter(max_retries=Retry(total=100, backoff_factor=0.1, backoff_max=0.2)))
+        session.mount("http://", HTTPAdapter(max_retries=Retry(total=600, backoff_factor=0.1, backoff_max=0.2)))
         assert session.get(f"{url}/_sim/health", timeout=10).json()["ok"]
         asked = {"url": f"{url}/api/v2/check", "params": {"ipAddress": "203.0.113.150"}, "timeout": 10}
         answer = session.get(**asked, headers={"Key": key, "Accept": "application/json"})
@@ -402,7 +401,7 @@ def test_the_command_serves_the_demo_with_secrets_and_ends_cleanly(tmp_path: Pat
         assert session.get(**asked, headers={"Key": "x" * 80, "Accept": "application/json"}).status_code == 401
         session.close()
         process.send_signal(signal.SIGTERM)
-        output, _ = process.communicate(timeout=20)
+        output, _ = process.communicate(timeout=120)
     finally:
         process.kill()
     assert process.returncode == 0, output

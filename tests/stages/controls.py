@@ -38,7 +38,7 @@ FAULTS = [
     pytest.param("status", {"status": 403}, Unauthorized, id="403"),
     pytest.param("status", {"status": 429, "headers": {"Retry-After": "7"}}, RateLimited, id="429"),
     pytest.param("status", {"status": 500}, Unavailable, id="500"),
-    pytest.param("delay", {"seconds": 1.0}, Unavailable, id="timeout"),
+    pytest.param("delay", {"seconds": 30}, Unavailable, id="timeout"),
     pytest.param("reset", {}, Unavailable, id="reset"),
     pytest.param("truncate", {}, Unavailable, id="truncated"),
     pytest.param("html", {"status": 503}, Unavailable, id="html-503"),
@@ -49,7 +49,7 @@ FAULTS = [
 #: left out: what a write answers is not read, since the state is read back.
 WRITE_FAULTS = [
     *(p for p in FAULTS if p.id not in ("timeout", "truncated", "html-200")),
-    pytest.param("hang_after_commit", {"seconds": 1.0}, Unavailable, id="timeout"),
+    pytest.param("hang_after_commit", {"seconds": 30}, Unavailable, id="timeout"),
 ]
 
 

@@ -142,7 +142,7 @@ def test_the_first_question_goes_alone_and_the_others_side_by_side_on_kept_conne
             most = max(most, under_way)
             alone = len(server.seen) == 1
         if not alone:
-            together.wait(timeout=20)
+            together.wait(timeout=120)
         with lock:
             under_way -= 1
         return tiny.Answer(body=b"[]")

@@ -31,115 +31,47 @@ from __future__ import annotations
 import csv
 import io
 import ipaddress
-import json
 import math
 from collections.abc import Awaitable, Callable
-from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 from urllib.parse import urlencode
 
-from fastapi import HTTPException, Request
+from fastapi import Request
 from fastapi.responses import Response
 from starlette.datastructures import UploadFile
 
-from include.simulators.kit import Clock, Simulator, parse_instant
-
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-
-#: Requests a day. https://docs.abuseipdb.com/#api-daily-rate-limits
-DAILY_LIMITS = {
-    "individual": {"check": 1000, "reports": 100, "blacklist": 5, "report": 1000, "check-block": 100},
-    "webmaster": {"check": 3000, "reports": 500, "blacklist": 10, "report": 3000, "check-block": 250},
-    "supporter": {"check": 5000, "reports": 1000, "blacklist": 20, "report": 1000, "check-block": 500},
-    "basic": {"check": 10000, "reports": 5000, "blacklist": 100, "report": 10000, "check-block": 1000},
-    "premium": {"check": 50000, "reports": 25000, "blacklist": 500, "report": 50000, "check-block": 5000},
-}
-#: These two have the same figures as the blacklist in every plan.
-LIKE_BLACKLIST = ("bulk-report", "clear-address")
-ENDPOINTS = (*DAILY_LIMITS["individual"], *LIKE_BLACKLIST)
-
-#: Shortest IPv4 prefix and largest maxAgeInDays of check-block; other plans are "standard".
-BLOCK_CAPS = {"basic": (20, 60), "premium": (16, 365)}
-STANDARD_BLOCK_CAP = (24, 30)
-#: Rows of the blacklist; other plans get the free 10,000.
-BLACKLIST_ROWS = {"basic": 100_000, "premium": 500_000}
-FREE_BLACKLIST_ROWS = 10_000
-BLACKLIST_LIFE = {"premium": timedelta(hours=1)}
-STANDARD_BLACKLIST_LIFE = timedelta(days=1)
-LOWEST_CONFIDENCE = 25
-SAME_ADDRESS_PAUSE = timedelta(minutes=15)
-MOST_CATEGORIES = 30
-MOST_VERBOSE_REPORTS = 10_000
-CATEGORIES = range(1, 24)
-
-AUTHENTICATION_FAILED = (
-    "Authentication failed. Your API key is either missing, incorrect, or revoked. "
-    "Note: The APIv2 key differs from the APIv1 key."
+from include.simulators.abuseipdb.answers import (
+    AUTHENTICATION_FAILED,
+    BLACKLIST_ROWS,
+    BLOCK_CAPS,
+    FIRST_DATA_ROW,
+    FREE_BLACKLIST_ROWS,
+    IPV6_EXTRA_BITS,
+    LOWEST_CONFIDENCE,
+    MOST_VERBOSE_REPORTS,
+    PLAN_EXCEEDED,
+    STANDARD_BLOCK_CAP,
+    SUBSCRIBERS,
+    UNKNOWN_IS_WHITELISTED,
+    Refused,
+    address_of,
+    categories_of,
+    countries,
+    error_page,
+    iso,
+    json_answer,
+    known,
+    query_of,
+    spent,
+    whole,
 )
-NOT_AN_ADDRESS = "must be a valid IPv4 or IPv6 address (e.g. 8.8.8.8 or 2001:4860:4860::8888)."
-
-# Inferred: no vendor page or recording settles these.
-#: How long after 00:00 UTC a quota day begins. A third party says midnight UTC; the vendor's own example fits 05:00.
-QUOTA_DAY_STARTS = timedelta(0)
-PLAN_EXCEEDED = "Your subscription plan does not allow this query. Please upgrade."
-#: Plans whose confidenceMinimum below 100 is honoured ("subscriber feature").
-SUBSCRIBERS = ("basic", "premium")
-#: check-block caps are documented for IPv4 only; the same number of addresses is assumed for IPv6.
-IPV6_EXTRA_BITS = 96
-#: An address without any report: "may be null if a whitelist lookup was not performed".
-UNKNOWN_IS_WHITELISTED = None
-#: bulk-report counts lines, and the header is the first.
-FIRST_DATA_ROW = 2
-SYNTHETIC_SPREAD = timedelta(days=20)
-OWN_REPORTER_ID = 70001
-
-#: What a live service said in 2026-09 about the first documentation address (third-party recording).
-RECORDED = {
-    "192.0.2.1": {
-        "isWhitelisted": True,
-        "totalReports": 113,
-        "numDistinctUsers": 28,
-        "lastReportedAt": "2026-09-16T09:47:56+00:00",
-    }
-}
-
-ADDRESS_MEMBERS = frozenset(
-    [
-        "isPublic",
-        "isWhitelisted",
-        "abuseConfidenceScore",
-        "countryCode",
-        "countryName",
-        "usageType",
-        "isp",
-        "domain",
-        "hostnames",
-        "isTor",
-        "totalReports",
-        "numDistinctUsers",
-        "lastReportedAt",
-        "reports",
-        "categories",
-        "_available_at",
-    ]
-)
-HTML_TITLES = {401: "Unauthorized", 402: "Payment Required", 422: "Unprocessable Content", 429: "Too Many Requests"}
+from include.simulators.abuseipdb.state import Reports
+from include.simulators.kit import Clock, parse_instant
 
 Handler = Callable[[Request], Awaitable[Response]]
 
 
-class Refused(Exception):
-    """An answer in the error shape: ``status``, ``detail`` and the offending parameter."""
-
-    def __init__(self, status: int, detail: str, parameter: str | None = None) -> None:
-        super().__init__(detail)
-        self.status = status
-        self.detail = detail
-        self.parameter = parameter
-
-
-class AbuseIpdbSimulator(Simulator):
+class AbuseIpdbSimulator(Reports):
     product = "abuseipdb"
     prefixes = ("/api/v2",)
     settings = {"api_key": "demo-abuseipdb-key", "plan": "individual", "daily_limits": {}, "used_elsewhere": {}}
@@ -164,50 +96,10 @@ class AbuseIpdbSimulator(Simulator):
             "/api/v2/{rest}", self.nowhere, methods=["GET", "POST", "PUT", "PATCH", "DELETE"], response_model=None
         )
 
-    def clear(self) -> None:
-        self.addresses: dict[str, dict[str, Any]] = {}
-        self.public_networks: list[Network] = []
-        self.own_reports: dict[str, list[dict[str, Any]]] = {}
-        self.used: dict[tuple[date, str], int] = {}
-        self.elsewhere_day: date | None = None
-        self.cached_blacklist: tuple[datetime, list[dict[str, Any]]] | None = None
-
-    def configure(self, changes: dict[str, Any]) -> None:
-        if changes.get("plan", "individual") not in DAILY_LIMITS:
-            raise HTTPException(400, f"abuseipdb: plan is one of {sorted(DAILY_LIMITS)}")
-        for knob in ("daily_limits", "used_elsewhere"):
-            if not isinstance(changes.get(knob, {}), dict) or set(changes.get(knob, {})) - set(ENDPOINTS):
-                raise HTTPException(400, f"abuseipdb: {knob} maps endpoints {ENDPOINTS} to numbers")
-        super().configure(changes)
-        if "used_elsewhere" in changes:
-            self.elsewhere_day = self._today()
-
-    def seed(self, data: dict[str, Any]) -> None:
-        unknown = set(data) - {"addresses", "public_networks"}
-        for text, record in data.get("addresses", {}).items():
-            unknown |= set(record) - ADDRESS_MEMBERS
-            address = str(ipaddress.ip_address(text))
-            self.addresses[address] = {"_seeded_at": self.clock.now(), **record}
-        if unknown:
-            raise HTTPException(400, f"abuseipdb: unknown seed members {sorted(unknown)}")
-        self.public_networks += [ipaddress.ip_network(n) for n in data.get("public_networks", [])]
-        self.cached_blacklist = None
-
-    def snapshot(self) -> dict[str, Any]:
-        today = self._today()
-        return {
-            "addresses": {
-                address: {k: v for k, v in record.items() if not k.startswith("_")}
-                for address, record in self.addresses.items()
-            },
-            "own_reports": self.own_reports,
-            "used_today": {endpoint: n for (day, endpoint), n in self.used.items() if day == today},
-        }
-
     def error(self, status: int, detail: str | None = None) -> Response:
         if status == 429:
             limit = self._limit("check")
-            answer = self._error_json(Refused(429, detail or _spent(limit)))
+            answer = self._error_json(Refused(429, detail or spent(limit)))
             answer.headers.update(self._until_reset() | {"X-RateLimit-Limit": str(limit), "X-RateLimit-Remaining": "0"})
             return answer
         if status == 401:
@@ -223,53 +115,28 @@ class AbuseIpdbSimulator(Simulator):
                     raise Refused(401, AUTHENTICATION_FAILED)
                 headers = self._count(endpoint)
                 if "Retry-After" in headers:
-                    raise Refused(429, _spent(self._limit(endpoint)))
+                    raise Refused(429, spent(self._limit(endpoint)))
                 answer = await handler(request)
             except Refused as refusal:
                 if "application/json" in request.headers.get("accept", ""):
                     answer = self._error_json(refusal)
                 else:
-                    answer = _error_page(refusal.status)
+                    answer = error_page(refusal.status)
             answer.headers.update(headers)
             return answer
 
         return route
-
-    def _count(self, endpoint: str) -> dict[str, str]:
-        """Count this request against its endpoint's day, refused or not. Headers; ``Retry-After`` when spent."""
-        slot = (self._today(), endpoint)
-        elsewhere = self.knobs["used_elsewhere"].get(endpoint, 0) if self.elsewhere_day == slot[0] else 0
-        limit = self._limit(endpoint)
-        left = limit - elsewhere - self.used.get(slot, 0)
-        if left > 0:
-            self.used[slot] = self.used.get(slot, 0) + 1
-        headers = {"X-RateLimit-Limit": str(limit), "X-RateLimit-Remaining": str(max(left - 1, 0))}
-        return headers if left > 0 else headers | self._until_reset()
-
-    def _limit(self, endpoint: str) -> int:
-        table = DAILY_LIMITS[self.knobs["plan"]]
-        return int(
-            self.knobs["daily_limits"].get(endpoint, table["blacklist" if endpoint in LIKE_BLACKLIST else endpoint])
-        )
-
-    def _today(self) -> date:
-        return (self.clock.now() - QUOTA_DAY_STARTS).date()
-
-    def _until_reset(self) -> dict[str, str]:
-        reset = datetime.combine(self._today() + timedelta(days=1), time(), UTC) + QUOTA_DAY_STARTS
-        wait = (reset - self.clock.now()).total_seconds()
-        return {"Retry-After": str(math.ceil(wait)), "X-RateLimit-Reset": str(int(reset.timestamp()))}
 
     @staticmethod
     def _error_json(refusal: Refused) -> Response:
         error: dict[str, Any] = {"detail": refusal.detail, "status": refusal.status}
         if refusal.parameter:
             error["source"] = {"parameter": refusal.parameter}
-        return _json({"errors": [error]}, refusal.status)
+        return json_answer({"errors": [error]}, refusal.status)
 
     async def check(self, request: Request) -> Response:
-        query = _query(request, "ipAddress", "maxAgeInDays", "verbose")
-        address, days = _address(query, "ipAddress"), _whole(query, "maxAgeInDays", 30, 1, 365)
+        query = query_of(request, "ipAddress", "maxAgeInDays", "verbose")
+        address, days = address_of(query, "ipAddress"), whole(query, "maxAgeInDays", 30, 1, 365)
         record = self._record(address)
         reports = self._reports(address, days)
         public = record.get("isPublic", self._is_public(address))
@@ -293,12 +160,12 @@ class AbuseIpdbSimulator(Simulator):
         }
         if "verbose" in query:
             data["reports"] = reports[:MOST_VERBOSE_REPORTS]
-        return _json({"data": data})
+        return json_answer({"data": data})
 
     async def reports(self, request: Request) -> Response:
-        query = _query(request, "ipAddress", "maxAgeInDays", "page", "perPage")
-        address, days = _address(query, "ipAddress"), _whole(query, "maxAgeInDays", 30, 1, 365)
-        page, size = _whole(query, "page", 1, 1, None), _whole(query, "perPage", 25, 1, 100)
+        query = query_of(request, "ipAddress", "maxAgeInDays", "page", "perPage")
+        address, days = address_of(query, "ipAddress"), whole(query, "maxAgeInDays", 30, 1, 365)
+        page, size = whole(query, "page", 1, 1, None), whole(query, "perPage", 25, 1, 100)
         reports = self._reports(address, days)
         last = max(1, math.ceil(len(reports) / size))
         shown = reports[(page - 1) * size : page * size]
@@ -307,7 +174,7 @@ class AbuseIpdbSimulator(Simulator):
             asked = {"ipAddress": str(address), "maxAgeInDays": days, "perPage": size, "page": number}
             return f"{request.url.scheme}://{request.url.netloc}/api/v2/reports?{urlencode(asked)}"
 
-        return _json(
+        return json_answer(
             {
                 "data": {
                     "total": len(reports),
@@ -323,18 +190,18 @@ class AbuseIpdbSimulator(Simulator):
         )
 
     async def blacklist(self, request: Request) -> Response:
-        query = _query(
+        query = query_of(
             request, "confidenceMinimum", "limit", "plaintext", "onlyCountries", "exceptCountries", "ipVersion"
         )
-        minimum = _whole(query, "confidenceMinimum", 100, LOWEST_CONFIDENCE, 100)
+        minimum = whole(query, "confidenceMinimum", 100, LOWEST_CONFIDENCE, 100)
         if self.knobs["plan"] not in SUBSCRIBERS:
             minimum = 100  # no error: a free key silently gets the simple list
         most = BLACKLIST_ROWS.get(self.knobs["plan"], FREE_BLACKLIST_ROWS)
-        limit = min(_whole(query, "limit", FREE_BLACKLIST_ROWS, 1, None), most)
-        version = _whole(query, "ipVersion", 0, 4, 6)
+        limit = min(whole(query, "limit", FREE_BLACKLIST_ROWS, 1, None), most)
+        version = whole(query, "ipVersion", 0, 4, 6)
         if version == 5:
             raise Refused(422, "The selected ip version is invalid.", "ipVersion")
-        only, excluded = _countries(query, "onlyCountries"), _countries(query, "exceptCountries")
+        only, excluded = countries(query, "onlyCountries"), countries(query, "exceptCountries")
 
         generated_at, rows = self._blacklist_of_the_day()
         rows = [
@@ -345,15 +212,15 @@ class AbuseIpdbSimulator(Simulator):
             and (not only or row["countryCode"] in only)
             and row["countryCode"] not in excluded
         ][:limit]
-        stamp = _iso(generated_at)
+        stamp = iso(generated_at)
         if "plaintext" in query or "text/plain" in request.headers.get("accept", ""):
             text = "\n".join(row["ipAddress"] for row in rows)
             return Response(text, media_type="text/plain", headers={"X-Generated-At": stamp})
-        return _json({"meta": {"generatedAt": stamp}, "data": rows})
+        return json_answer({"meta": {"generatedAt": stamp}, "data": rows})
 
     async def check_block(self, request: Request) -> Response:
-        query = _query(request, "network", "maxAgeInDays")
-        days = _whole(query, "maxAgeInDays", 30, 1, 365)
+        query = query_of(request, "network", "maxAgeInDays")
+        days = whole(query, "maxAgeInDays", 30, 1, 365)
         if not query.get("network"):
             raise Refused(422, "The network field is required.", "network")
         try:
@@ -384,7 +251,7 @@ class AbuseIpdbSimulator(Simulator):
                     }
                 )
         tiny = network.num_addresses <= 2
-        return _json(
+        return json_answer(
             {
                 "data": {
                     "networkAddress": str(network.network_address),
@@ -399,11 +266,11 @@ class AbuseIpdbSimulator(Simulator):
         )
 
     async def report(self, request: Request) -> Response:
-        query = _query(request)
+        query = query_of(request)
         form = {k: str(v) for k, v in (await request.form()).items()}
-        fields = query | _known(form, {"ip", "categories", "comment", "timestamp"})
-        address = _address(fields, "ip")
-        categories = _categories(fields.get("categories", ""))
+        fields = query | known(form, {"ip", "categories", "comment", "timestamp"})
+        address = address_of(fields, "ip")
+        categories = categories_of(fields.get("categories", ""))
         reported_at = self.clock.now()
         if fields.get("timestamp"):
             try:
@@ -417,10 +284,10 @@ class AbuseIpdbSimulator(Simulator):
             raise Refused(429, f"You can only report the same IP address (`{address}`) once in 15 minutes.", "ip")
         self._save_report(address, categories, fields.get("comment", ""), reported_at)
         score = self._record(address).get("abuseConfidenceScore", 0)
-        return _json({"data": {"ipAddress": str(address), "abuseConfidenceScore": score}})
+        return json_answer({"data": {"ipAddress": str(address), "abuseConfidenceScore": score}})
 
     async def bulk_report(self, request: Request) -> Response:
-        _query(request)
+        query_of(request)
         upload = (await request.form()).get("csv")
         if not isinstance(upload, UploadFile):
             raise Refused(422, "The csv field is required.", "csv")
@@ -432,203 +299,11 @@ class AbuseIpdbSimulator(Simulator):
             error = self._save_row(row)
             if error:
                 invalid.append({"error": error, "input": row[0] if row else "", "rowNumber": number})
-        return _json({"data": {"savedReports": len(rows) - 1 - len(invalid), "invalidReports": invalid}})
+        return json_answer({"data": {"savedReports": len(rows) - 1 - len(invalid), "invalidReports": invalid}})
 
     async def clear_address(self, request: Request) -> Response:
-        address = _address(_query(request, "ipAddress"), "ipAddress")
-        return _json({"data": {"numReportsDeleted": len(self.own_reports.pop(str(address), []))}})
+        address = address_of(query_of(request, "ipAddress"), "ipAddress")
+        return json_answer({"data": {"numReportsDeleted": len(self.own_reports.pop(str(address), []))}})
 
     async def nowhere(self, request: Request) -> Response:
         return self.error(404)
-
-    def _record(self, address: Address) -> dict[str, Any]:
-        record = self.addresses.get(str(address), {})
-        if "_available_at" in record and parse_instant(record["_available_at"]) > self.clock.now():
-            record = {}
-        if not record and not self._is_public(address):
-            return RECORDED.get(str(address), {})
-        return record
-
-    def _is_public(self, address: Address) -> bool:
-        named = any(address in network for network in self.public_networks)
-        return named or (address.is_global and not address.is_multicast)
-
-    def _address_space(self, network: Network) -> str:
-        if self._is_public(network.network_address):
-            return "Internet"
-        return "Loopback" if network.is_loopback else "Private" if network.is_private else "Reserved"
-
-    def _reports(self, address: Address, days: int | None) -> list[dict[str, Any]]:
-        """Reports about an address, newest first; only those of the last ``days`` when given."""
-        reports = [*self.own_reports.get(str(address), []), *_reports_of(self._record(address))]
-        reports.sort(key=lambda r: parse_instant(r["reportedAt"]), reverse=True)
-        if days is None:
-            return reports
-        oldest = self.clock.now() - timedelta(days=days)
-        return [r for r in reports if parse_instant(r["reportedAt"]) >= oldest]
-
-    def _reported_just_now(self, address: Address) -> bool:
-        since = self.clock.now() - SAME_ADDRESS_PAUSE
-        return any(parse_instant(r["_saved_at"]) > since for r in self.own_reports.get(str(address), []))
-
-    def _save_report(self, address: Address, categories: list[int], comment: str, reported_at: datetime) -> None:
-        self.own_reports.setdefault(str(address), []).append(
-            {
-                "reportedAt": _iso(reported_at),
-                "comment": comment,
-                "categories": categories,
-                "reporterId": OWN_REPORTER_ID,
-                "reporterCountryCode": None,
-                "reporterCountryName": None,
-                "_saved_at": self.clock.now().isoformat(),
-            }
-        )
-
-    def _save_row(self, row: list[str]) -> str | None:
-        """Save one line of a bulk report, or say what is wrong with it."""
-        text, categories, reported_at, comment = (row + [""] * 4)[:4]
-        if _not_an_address(text):
-            return "Invalid IP"
-        address = ipaddress.ip_address(text)
-        if self._reported_just_now(address):
-            return "Duplicate IP"
-        try:
-            chosen = _categories(categories)
-        except Refused:
-            return "Invalid Category"
-        try:
-            self._save_report(address, chosen, comment, parse_instant(reported_at))
-        except ValueError:
-            return "Invalid Report Date"
-        return None
-
-    def _blacklist_of_the_day(self) -> tuple[datetime, list[dict[str, Any]]]:
-        life = BLACKLIST_LIFE.get(self.knobs["plan"], STANDARD_BLACKLIST_LIFE)
-        if self.cached_blacklist is None or self.clock.now() >= self.cached_blacklist[0] + life:
-            rows = []
-            for text in self.addresses:
-                address = ipaddress.ip_address(text)
-                record, reports = self._record(address), self._reports(address, None)
-                if record.get("abuseConfidenceScore", 0) >= LOWEST_CONFIDENCE:
-                    rows.append(
-                        {
-                            "ipAddress": text,
-                            "countryCode": record.get("countryCode"),
-                            "abuseConfidenceScore": record["abuseConfidenceScore"],
-                            "lastReportedAt": reports[0]["reportedAt"] if reports else None,
-                        }
-                    )
-            rows.sort(key=lambda r: (r["abuseConfidenceScore"], r["lastReportedAt"] or ""), reverse=True)
-            self.cached_blacklist = (self.clock.now(), rows)
-        return self.cached_blacklist
-
-
-def _reports_of(record: dict[str, Any]) -> list[dict[str, Any]]:
-    """The seeded reports, or as many made-up ones as the totals say."""
-    if "reports" in record:
-        return list(record["reports"])
-    total = record.get("totalReports") or 0
-    users = max(1, record.get("numDistinctUsers") or 1)
-    last = record.get("lastReportedAt")
-    newest = parse_instant(last) if last else record.get("_seeded_at")
-    if newest is None or not total:
-        return []
-    step = min(timedelta(hours=1), SYNTHETIC_SPREAD / total)
-    return [
-        {
-            "reportedAt": _iso(newest - number * step),
-            "comment": "Synthetic report",
-            "categories": record.get("categories", [18]),
-            "reporterId": number % users + 1,
-            "reporterCountryCode": None,
-            "reporterCountryName": None,
-        }
-        for number in range(total)
-    ]
-
-
-def _spent(limit: int) -> str:
-    return f"Daily rate limit of {limit} requests exceeded for this endpoint. See headers for additional details."
-
-
-def _iso(instant: datetime) -> str:
-    return instant.astimezone(UTC).replace(microsecond=0).isoformat()
-
-
-def _without_private(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {k: _without_private(v) for k, v in value.items() if not k.startswith("_")}
-    return [_without_private(v) for v in value] if isinstance(value, list) else value
-
-
-def _json(document: dict[str, Any], status: int = 200) -> Response:
-    text = json.dumps(_without_private(document), separators=(",", ":")).replace("/", "\\/")
-    return Response(text, status, media_type="application/json", headers={"Cache-Control": "no-cache, private"})
-
-
-def _error_page(status: int) -> Response:
-    title = HTML_TITLES.get(status, "Error")
-    page = f"<!DOCTYPE html>\n<html><head><title>{title}</title></head><body>{status} | {title}</body></html>"
-    return Response(page, status, media_type="text/html")
-
-
-def _known(given: dict[str, str], names: set[str]) -> dict[str, str]:
-    for name in given:
-        if name not in names:
-            raise Refused(422, f"The {name} parameter is not known.", name)
-    return given
-
-
-def _query(request: Request, *names: str) -> dict[str, str]:
-    return _known(dict(request.query_params), {*names, "key"})
-
-
-def _words(parameter: str) -> str:
-    """``maxAgeInDays`` as the vendor's validation texts spell it: ``max age in days``."""
-    return "".join(f" {c.lower()}" if c.isupper() else c for c in parameter)
-
-
-def _address(fields: dict[str, str], parameter: str) -> Address:
-    text = fields.get(parameter, "")
-    if not text:
-        raise Refused(422, f"The {_words(parameter)} field is required.", parameter)
-    if _not_an_address(text):
-        raise Refused(422, f"The ip address {NOT_AN_ADDRESS}", parameter)
-    return ipaddress.ip_address(text)
-
-
-def _not_an_address(text: str) -> bool:
-    try:
-        return "%" in text or not ipaddress.ip_address(text)
-    except ValueError:
-        return True
-
-
-def _whole(fields: dict[str, str], parameter: str, default: int, low: int, high: int | None) -> int:
-    if parameter not in fields:
-        return default
-    text = fields[parameter]
-    if not text.isascii() or not text.lstrip("-").isdigit():
-        raise Refused(422, f"The {_words(parameter)} must be an integer.", parameter)
-    number = int(text)
-    if high is not None and not low <= number <= high:
-        raise Refused(422, f"The {_words(parameter)} must be between {low} and {high}.", parameter)
-    if number < low:
-        raise Refused(422, f"The {_words(parameter)} must be at least {low}.", parameter)
-    return number
-
-
-def _countries(fields: dict[str, str], parameter: str) -> set[str]:
-    codes = {c.strip().upper() for c in fields.get(parameter, "").split(",") if c.strip()}
-    if any(len(c) != 2 or not c.isalpha() for c in codes):
-        raise Refused(422, f"The {_words(parameter)} must be ISO 3166 alpha-2 codes.", parameter)
-    return codes
-
-
-def _categories(text: str) -> list[int]:
-    if not text.strip():
-        raise Refused(422, "The categories field is required.", "categories")
-    parts = [p.strip() for p in text.split(",")]
-    if len(parts) > MOST_CATEGORIES or not all(p.isascii() and p.isdigit() and int(p) in CATEGORIES for p in parts):
-        raise Refused(422, "The categories must be valid category ids.", "categories")
-    return [int(p) for p in parts]

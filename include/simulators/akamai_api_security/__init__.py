@@ -39,7 +39,6 @@ from __future__ import annotations
 
 import json
 import math
-import operator
 import re
 import secrets
 from collections.abc import Callable
@@ -50,103 +49,28 @@ from urllib.parse import parse_qsl
 from fastapi import Request
 from fastapi.responses import JSONResponse, Response
 
-from include.simulators.kit import Clock, Simulator, parse_instant
-
-#: The 30 names that third-party clients ask findings for.
-FINDING_FIELDS = (
-    "id",
-    "title",
-    "url",
-    "typeId",
-    "apiId",
-    "relatedApiIds",
-    "module",
-    "host",
-    "path",
-    "method",
-    "resourceGroupName",
-    "status",
-    "severity",
-    "owaspTags",
-    "complianceFrameworkTags",
-    "vulnerabilityFrameworkTags",
-    "detectionTime",
-    "lastUpdate",
-    "triggeredOn",
-    "description",
-    "impact",
-    "remediation",
-    "investigate",
-    "comments",
-    "tickets",
-    "externalTickets",
-    "evidence",
-    "source",
-    "hasRelatedIncidents",
-    "tagsIds",
+from include.simulators.akamai_api_security.answers import (
+    DATE_FILTERS,
+    END,
+    EQUALITY_FILTERS,
+    FINDING_FIELDS,
+    INCIDENT_FIELDS,
+    NEOSEC_FILTERS,
+    NEOSEC_MAX_LIMIT,
+    NEOSEC_ORDER,
+    NEOSEC_TIME,
+    SORT_FIELD,
+    START,
+    Refused,
+    read_instant,
 )
-#: INFERRED: by analogy with findings, and from the payload that Google's parser reads.
-INCIDENT_FIELDS = (
-    *(f for f in FINDING_FIELDS if f != "hasRelatedIncidents"),
-    "lastActivity",
-    "attacker",
-    "attackerIp",
-    "attackerIps",
-    "attackerConfidence",
-    "countries",
-    "responseCodes",
-)
+from include.simulators.akamai_api_security.state import Records
+from include.simulators.kit import Clock, parse_instant
 
-#: A parameter's stem (``...StartDate``, ``...EndDate``) -> the record's field. INFERRED: the fields; that a start is
-#: inclusive and an end exclusive; and that a record without the field is in no window.
-DATE_FILTERS = {"detection": "detectionTime", "lastUpdate": "lastUpdate", "lastActivity": "lastActivity"}
-START: Callable[[Any, Any], bool] = operator.ge
-END: Callable[[Any, Any], bool] = operator.lt
-
-#: INFERRED: that these filter by equality, and may be repeated.
-EQUALITY_FILTERS = ("severity", "status", "module", "typeId", "host")
-#: INFERRED: what lists are sorted by.
-SORT_FIELD = "detectionTime"
-
-#: Neosec. The cap is what the vendor's own integration keeps to; INFERRED: that more is refused, and Gte, Lt, Lte.
-NEOSEC_MAX_LIMIT = 50
-NEOSEC_FILTERS = ("status", "alert_type", "severity", "triggered_at")
-NEOSEC_ORDER: dict[str, Callable[[Any, Any], bool]] = {
-    "Gt": operator.gt,
-    "Gte": operator.ge,
-    "Lt": operator.lt,
-    "Lte": operator.le,
-}
-NEOSEC_TIME = "%Y-%m-%dT%H:%M:%S.%fZ"
-
-_ISO = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
-
-
-def _instant(text: str) -> datetime:
-    """
-    A full ISO 8601 date and time with its zone.
-
-    :raises ValueError: for anything less
-    """
-    if not _ISO.fullmatch(text):
-        raise ValueError(text)
-    return parse_instant(text)
-
-
-class Refused(Exception):
-    """Ends a handler with an error; ``messages`` as NestJS lists them."""
-
-    def __init__(self, status: int, *messages: str) -> None:
-        super().__init__(status, *messages)
-        self.status = status
-        self.messages = messages
-
-
-Record = dict[str, Any]
 Handler = Callable[[Request, bytes], Response]
 
 
-class AkamaiApiSecuritySimulator(Simulator):
+class AkamaiApiSecuritySimulator(Records):
     product = "akamai_api_security"
     prefixes = ("/api/v3", "/api/v4", "/auth/token", "/v4/organizations")
     settings = {
@@ -179,21 +103,6 @@ class AkamaiApiSecuritySimulator(Simulator):
         for prefix in self.prefixes:
             for method in ("GET", "POST", "PUT", "PATCH", "DELETE"):
                 self._on(method, prefix + "{rest:path}", self._nothing)
-
-    def clear(self) -> None:
-        #: kind -> id -> its states, in the order of seeding
-        self.records: dict[str, dict[str, list[Record]]] = {"incidents": {}, "findings": {}, "alerts": {}}
-        self._tokens: dict[str, float] = {}
-        self._window_start = -math.inf
-        self._window_used = 0
-
-    def seed(self, data: dict[str, Any]) -> None:
-        for kind, records in data.items():
-            for record in records:
-                self.records[kind].setdefault(record["id"], []).append(dict(record))
-
-    def snapshot(self) -> dict[str, Any]:
-        return {kind: [self._shown(r) for r in self._visible(kind)] for kind in self.records}
 
     def error(self, status: int, detail: str | None = None) -> Response:
         """INFERRED: NestJS's shape, but for a 400's ``message``."""
@@ -242,31 +151,6 @@ class AkamaiApiSecuritySimulator(Simulator):
             self._check_bearer(request)
         raise Refused(404, f"Cannot {request.method} {request.url.path}")
 
-    # -- what both lineages share --------------------------------------------------------------------------------
-
-    @staticmethod
-    def _shown(record: Record) -> Record:
-        return {k: v for k, v in record.items() if not k.startswith("_")}
-
-    def _visible(self, kind: str) -> list[Record]:
-        """The latest state of each record that is available by now."""
-        now = self.clock.now()
-        states = (
-            [s for s in states if "_available_at" not in s or parse_instant(s["_available_at"]) <= now]
-            for states in self.records[kind].values()
-        )
-        return [available[-1] for available in states if available]
-
-    def _find(self, kind: str, record_id: str) -> Record:
-        for record in self._visible(kind):
-            if record["id"] == record_id:
-                return record
-        raise Refused(404, f"{kind.removesuffix('s').capitalize()} {record_id} not found")
-
-    def _set(self, kind: str, record: Record, name: str, value: Any) -> None:
-        for state in self.records[kind][record["id"]]:
-            state[name] = value
-
     @staticmethod
     def _json(request: Request, body: bytes, allowed: tuple[str, ...]) -> dict[str, Any]:
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
@@ -281,8 +165,6 @@ class AkamaiApiSecuritySimulator(Simulator):
         if unknown:
             raise Refused(400, *unknown)
         return document
-
-    # -- Noname lineage --------------------------------------------------------------------------------------------
 
     def _token(self, request: Request, body: bytes) -> Response:
         given = self._json(request, body, ("client_id", "client_secret"))
@@ -338,7 +220,7 @@ class AkamaiApiSecuritySimulator(Simulator):
         for name, (stem, side) in bounds.items():
             if name in query:
                 try:
-                    instant = _instant(query[name][0])
+                    instant = read_instant(query[name][0])
                 except ValueError:
                     problems.append(f"{name} must be a valid ISO 8601 date string")
                 else:
@@ -407,12 +289,6 @@ class AkamaiApiSecuritySimulator(Simulator):
         self._set("findings", finding, "tagsIds", tags)
         self._touch(finding)
         return JSONResponse(self._shown(finding))
-
-    def _touch(self, record: Record) -> None:
-        now = self.clock.now()
-        record["lastUpdate"] = now.strftime("%Y-%m-%dT%H:%M:%S.") + f"{now.microsecond // 1000:03d}Z"
-
-    # -- Neosec lineage --------------------------------------------------------------------------------------------
 
     def _check_key(self, request: Request) -> None:
         """INFERRED: the texts; the vendor's integration looks for "Forbidden" and "Authorization" in them."""

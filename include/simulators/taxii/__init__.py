@@ -28,85 +28,33 @@ Stricter than many servers: an unknown parameter is refused.
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
-from fastapi import HTTPException, Request
+from fastapi import Request
 from fastapi.responses import Response
 
-from include.simulators.kit import Clock, Simulator, parse_instant
-
-MEDIA_TYPE = "application/taxii+json;version=2.1"
-FILTERS = ("match[id]", "match[type]", "match[version]", "match[spec_version]")
-TITLES = {
-    400: "Bad request",
-    401: "Unauthorized",
-    403: "Forbidden",
-    404: "Not found",
-    406: "Not acceptable",
-    415: "Unsupported media type",
-    422: "Unprocessable content",
-    429: "Too many requests",
-}
-Stix = dict[str, Any]
-
-
-class Refused(Exception):
-    def __init__(self, status: int, detail: str) -> None:
-        super().__init__(detail)
-        self.status = status
-        self.detail = detail
-
-
-@dataclass(frozen=True)
-class Added:
-    """A version of an object, and when it came."""
-
-    stix: Stix
-    at: datetime
-
-    @property
-    def version(self) -> str:
-        """STIX 2.1's cyber observables have none of their own: when they were added is their version."""
-        return str(self.stix.get("modified") or self.stix.get("created") or _text(self.at))
-
-    @property
-    def spec_version(self) -> str:
-        return str(self.stix.get("spec_version", "2.0" if "created" in self.stix else "2.1"))
-
-
-@dataclass
-class Collection:
-    id: str
-    title: str
-    description: str | None = None
-    can_read: bool = True
-    can_write: bool = False
-    added: list[Added] = field(default_factory=list)
-
-    def shown(self) -> dict[str, Any]:
-        described = {"description": self.description} if self.description else {}
-        rights = {"can_read": self.can_read, "can_write": self.can_write}
-        media = sorted({f"application/stix+json;version={one.spec_version}" for one in self.added})
-        return {"id": self.id, "title": self.title, **described, **rights, **({"media_types": media} if media else {})}
-
-
-@dataclass
-class Root:
-    title: str
-    collections: dict[str, Collection] = field(default_factory=dict)
-    statuses: dict[str, dict[str, Any]] = field(default_factory=dict)
-
+from include.simulators.kit import Clock
+from include.simulators.taxii.answers import (
+    FILTERS,
+    MEDIA_TYPE,
+    TITLES,
+    Refused,
+    page_token,
+    query_of,
+    read_token,
+    text_of,
+    whole,
+)
+from include.simulators.taxii.state import Added, Roots, read_filter
 
 Handler = Callable[..., Awaitable[Response]]
 
 
-class TaxiiSimulator(Simulator):
+class TaxiiSimulator(Roots):
     product = "taxii"
     prefixes = ("/taxii2",)
     settings = {
@@ -145,31 +93,6 @@ class TaxiiSimulator(Simulator):
             "/taxii2/{rest:path}", self._guarded(self.nowhere), methods=["GET", "POST", "DELETE"], response_model=None
         )
 
-    def clear(self) -> None:
-        self.title = "TAXII simulator"
-        self.roots: dict[str, Root] = {}
-
-    def seed(self, data: dict[str, Any]) -> None:
-        if set(data) - {"title", "roots"}:
-            raise HTTPException(400, f"taxii: unknown seed members {sorted(set(data) - {'title', 'roots'})}")
-        self.title = data.get("title", self.title)
-        now = self.clock.now()
-        for name, given in data.get("roots", {}).items():
-            root = self.roots.setdefault(name, Root(given.get("title", name)))
-            for record in given.get("collections", []):
-                kept = {k: v for k, v in record.items() if k != "objects"}
-                collection = root.collections.setdefault(record["id"], Collection(**kept))
-                for number, stix in enumerate(record.get("objects", [])):
-                    at = stix.get("_date_added")
-                    when = parse_instant(at) if at else now + timedelta(microseconds=number)
-                    self._put(collection, {k: v for k, v in stix.items() if k != "_date_added"}, when)
-
-    def snapshot(self) -> dict[str, Any]:
-        return {
-            name: {collection.title: len(collection.added) for collection in root.collections.values()}
-            for name, root in self.roots.items()
-        }
-
     def error(self, status: int, detail: str | None = None) -> Response:
         title = TITLES.get(status, "Error")
         body = {"title": title, "description": detail or title, "http_status": str(status)}
@@ -207,7 +130,7 @@ class TaxiiSimulator(Simulator):
         raise Refused(404, "The path is not found")
 
     async def discovery(self, request: Request) -> Response:
-        _query(request)
+        query_of(request)
         base = self.knobs["roots_at"]
         address = f"{request.url.scheme}://{request.url.netloc}" if base is None else base
         roots = {name: f"{address}/taxii2/{name}/" for name in self.roots}
@@ -216,21 +139,21 @@ class TaxiiSimulator(Simulator):
         return self._json({"title": self.title, **named, **({"api_roots": list(roots.values())} if roots else {})})
 
     async def api_root(self, request: Request, root: str) -> Response:
-        _query(request)
+        query_of(request)
         title = self._root(root).title
         return self._json({"title": title, "versions": [MEDIA_TYPE], "max_content_length": 10_485_760})
 
     async def collections(self, request: Request, root: str) -> Response:
-        _query(request)
+        query_of(request)
         found = [collection.shown() for collection in self._root(root).collections.values()]
         return self._json({"collections": found} if found else {})
 
     async def collection(self, request: Request, root: str, collection_id: str) -> Response:
-        _query(request)
+        query_of(request)
         return self._json(self._collection(root, collection_id).shown())
 
     async def status(self, request: Request, root: str, status_id: str) -> Response:
-        _query(request)
+        query_of(request)
         if status_id not in self._root(root).statuses:
             raise Refused(404, f"Status '{status_id}' not found")
         return self._json(self._root(root).statuses[status_id])
@@ -252,14 +175,14 @@ class TaxiiSimulator(Simulator):
         )
 
     async def delete(self, request: Request, root: str, collection_id: str, object_id: str) -> Response:
-        _query(request)
+        query_of(request)
         collection = self._writable(root, collection_id)
         gone = self._versions_of(collection.added, object_id)
         collection.added = [one for one in collection.added if one not in gone]
         return Response(status_code=200)
 
     async def add(self, request: Request, root: str, collection_id: str) -> Response:
-        _query(request)
+        query_of(request)
         collection = self._writable(root, collection_id)
         if request.headers.get("content-type", "").replace(" ", "") not in (MEDIA_TYPE, "application/taxii+json"):
             raise Refused(415, "Media type in the Content-Type header is invalid or not found")
@@ -272,55 +195,17 @@ class TaxiiSimulator(Simulator):
         for number, stix in enumerate(given):
             self._put(collection, stix, now + timedelta(microseconds=number))
         status = {
-            "id": str(uuid.uuid5(uuid.NAMESPACE_OID, f"{root}{collection_id}{_text(now)}{ids}")),
+            "id": str(uuid.uuid5(uuid.NAMESPACE_OID, f"{root}{collection_id}{text_of(now)}{ids}")),
             "status": "complete",
-            "request_timestamp": _text(now),
+            "request_timestamp": text_of(now),
             "total_count": len(given),
             "success_count": len(given),
             "failure_count": 0,
             "pending_count": 0,
-            "successes": [{"id": id_, "version": _text(now)} for id_ in ids],
+            "successes": [{"id": id_, "version": text_of(now)} for id_ in ids],
         }
         self._root(root).statuses[str(status["id"])] = status
         return self._json(status, 202)
-
-    def _put(self, collection: Collection, stix: Stix, at: datetime) -> None:
-        when = at.replace(microsecond=0) if self.knobs["whole_seconds"] else at
-        new = Added(stix, when)
-        if all(one.stix["id"] != stix["id"] or one.version != new.version for one in collection.added):
-            collection.added.append(new)
-            collection.added.sort(key=lambda one: one.at)
-
-    def _root(self, name: str) -> Root:
-        if name not in self.roots:
-            raise Refused(404, f"API root '{name}' not found")
-        return self.roots[name]
-
-    def _collection(self, root: str, collection_id: str) -> Collection:
-        collections = self._root(root).collections
-        if collection_id not in collections:
-            raise Refused(404, f"Collection '{collection_id}' not found")
-        return collections[collection_id]
-
-    def _readable(self, root: str, collection_id: str) -> list[Added]:
-        collection = self._collection(root, collection_id)
-        if not collection.can_read:
-            raise Refused(403, f"Forbidden to read collection '{collection_id}'")
-        now = self.clock.now()
-        return [one for one in collection.added if one.at <= now]
-
-    def _writable(self, root: str, collection_id: str) -> Collection:
-        collection = self._collection(root, collection_id)
-        if not collection.can_write:
-            raise Refused(403, f"Forbidden to write collection '{collection_id}'")
-        return collection
-
-    @staticmethod
-    def _versions_of(added: Sequence[Added], object_id: str) -> list[Added]:
-        found = [one for one in added if one.stix["id"] == object_id]
-        if not found:
-            raise Refused(404, f"Object '{object_id}' not found")
-        return found
 
     def _page(
         self,
@@ -332,25 +217,25 @@ class TaxiiSimulator(Simulator):
         what: str = "objects",
         every_version: bool = False,
     ) -> Response:
-        query = _query(request, "added_after", "limit", "next", *filters)
-        limit = min(_whole(query.get("limit", str(self.knobs["max_page_size"]))), self.knobs["max_page_size"])
+        query = query_of(request, "added_after", "limit", "next", *filters)
+        limit = min(whole(query.get("limit", str(self.knobs["max_page_size"]))), self.knobs["max_page_size"])
         same = {k: v for k, v in query.items() if k not in ("limit", "next")}
-        found = _filter(added, query, every_version=every_version)
-        start = _read_token(query["next"], same) if "next" in query else 0
+        found = read_filter(added, query, every_version=every_version)
+        start = read_token(query["next"], same) if "next" in query else 0
         page, more = found[start : start + limit], start + limit < len(found)
         if not page:
             return self._json({})
-        follow = {"next": _token(start + limit, same)} if more and self.knobs["pages_by"] == "next" else {}
+        follow = {"next": page_token(start + limit, same)} if more and self.knobs["pages_by"] == "next" else {}
         headers = {
-            "X-TAXII-Date-Added-First": _text(page[0].at),
-            "X-TAXII-Date-Added-Last": _text(page[-1].at),
+            "X-TAXII-Date-Added-First": text_of(page[0].at),
+            "X-TAXII-Date-Added-Last": text_of(page[-1].at),
         }
         return self._json({"more": more, **follow, what: [show(one) for one in page]}, headers=headers)
 
     def _entry(self, one: Added) -> dict[str, Any]:
         return {
             "id": one.stix["id"],
-            "date_added": _text(one.at),
+            "date_added": text_of(one.at),
             "version": one.version,
             "media_type": f"application/stix+json;version={one.spec_version}",
         }
@@ -359,62 +244,3 @@ class TaxiiSimulator(Simulator):
         answer = Response(json.dumps(document), status, headers=headers)
         answer.headers["Content-Type"] = self.knobs["media_type"]
         return answer
-
-
-def _filter(added: Sequence[Added], query: dict[str, str], *, every_version: bool) -> list[Added]:
-    found = list(added)
-    if "added_after" in query:
-        after = _instant(query["added_after"])
-        found = [one for one in found if one.at > after]
-    if "match[id]" in query:
-        found = [one for one in found if one.stix["id"] in query["match[id]"].split(",")]
-    if "match[type]" in query:
-        found = [one for one in found if one.stix["type"] in query["match[type]"].split(",")]
-    if "match[spec_version]" in query:
-        found = [one for one in found if one.spec_version in query["match[spec_version]"].split(",")]
-    wanted = "all" if every_version else query.get("match[version]", "last")
-    if wanted == "all":
-        return found
-    chosen: set[tuple[str, str]] = set()
-    for word in wanted.split(","):
-        for id_ in {one.stix["id"] for one in found}:
-            versions = sorted(one.version for one in found if one.stix["id"] == id_)
-            picked = {"first": versions[:1], "last": versions[-1:]}.get(word, [v for v in versions if v == word])
-            chosen |= {(id_, version) for version in picked}
-    return [one for one in found if (one.stix["id"], one.version) in chosen]
-
-
-def _query(request: Request, *known: str) -> dict[str, str]:
-    unknown = sorted(set(request.query_params) - set(known))
-    if unknown:
-        raise Refused(400, f"The server did not understand the filter parameters {unknown}")
-    return dict(request.query_params)
-
-
-def _whole(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise Refused(400, "The limit parameter is a positive number")
-    return int(text)
-
-
-def _instant(text: str) -> datetime:
-    try:
-        return parse_instant(text)
-    except ValueError:
-        raise Refused(400, "added_after is not a timestamp") from None
-
-
-def _text(at: datetime) -> str:
-    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-
-
-def _token(start: int, same: dict[str, str]) -> str:
-    """Where a page goes on. It holds only for the query that it was given for."""
-    return f"{start}-{hashlib.sha256(json.dumps(same, sort_keys=True).encode()).hexdigest()[:12]}"
-
-
-def _read_token(token: str, same: dict[str, str]) -> int:
-    start = token.partition("-")[0]
-    if not start.isdigit() or token != _token(int(start), same):
-        raise Refused(400, "next is not valid: the parameters changed over subsequent requests")
-    return int(start)

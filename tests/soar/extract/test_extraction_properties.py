@@ -230,7 +230,7 @@ def test_the_output_does_not_depend_on_the_hash_seed() -> None:
             input=text,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=300,
             check=True,
             cwd=ROOT,
             env={**os.environ, "PYTHONHASHSEED": seed},

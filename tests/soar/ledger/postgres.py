@@ -81,7 +81,7 @@ def serve() -> Iterator[Postgres]:
             command = [str(place / program), "-D", str(folder / "data"), *arguments]
             with (folder / f"{program}.out").open("ab") as out:
                 # Not captured: the server that pg_ctl leaves behind would keep a pipe open.
-                done = subprocess.run(command, stdout=out, stderr=out, cwd=folder, timeout=90, **somebody)
+                done = subprocess.run(command, stdout=out, stderr=out, cwd=folder, timeout=300, **somebody)
             if done.returncode:
                 text = (folder / f"{program}.out").read_text("utf-8", "replace")
                 pytest.skip(f"needs Postgres: {program} failed here: {text[-300:]}")

@@ -137,7 +137,7 @@ def test_several_processes_may_make_the_database_at_once(url: str) -> None:
         process.stdin.write("go\n")
         process.stdin.flush()
     for process in processes:
-        out, errors = process.communicate(timeout=60)
+        out, errors = process.communicate(timeout=300)
         assert (process.returncode, out) == (0, "0\n"), errors
 
 

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import requests
 
-from include.simulators.akamai_api_security import FINDING_FIELDS, INCIDENT_FIELDS, AkamaiApiSecuritySimulator
+from include.simulators.akamai_api_security import AkamaiApiSecuritySimulator
+from include.simulators.akamai_api_security.answers import FINDING_FIELDS, INCIDENT_FIELDS
 from tests.support import SimServer, start_simulators
 
 PRODUCT = "akamai_api_security"

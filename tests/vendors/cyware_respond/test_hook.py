@@ -297,7 +297,7 @@ FAULTS: list[tuple[dict[str, Any], type[VendorError]]] = [
     ({"kind": "html", "status": 200}, Unexpected),
     ({"kind": "truncate"}, Unavailable),
     ({"kind": "reset"}, Unavailable),
-    ({"kind": "delay", "seconds": 1}, Unavailable),
+    ({"kind": "delay", "seconds": 30}, Unavailable),
 ]
 VERBS: dict[str, Callable[[CywareRespondHook, str], Any]] = {
     "list_incidents": lambda hook, uid: hook.list_incidents(LONG_AGO),

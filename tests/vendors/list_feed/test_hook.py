@@ -29,7 +29,7 @@ FULL = "\n".join([*LINES, '{"type":"metadata","records":10}'])
 #: A request that the simulator holds back would be counted in the middle of the next test: it is handled first.
 FAULTS = [
     *(fault for fault in controls.FAULTS if fault.id != "timeout"),
-    pytest.param("hang_after_commit", {"seconds": 1.0}, Unavailable, id="timeout"),
+    pytest.param("hang_after_commit", {"seconds": 30}, Unavailable, id="timeout"),
 ]
 
 

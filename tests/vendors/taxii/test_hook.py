@@ -28,7 +28,7 @@ HOUR, WEEK = timedelta(hours=1), timedelta(days=7)
 #: A request that the simulator holds back would be counted in the middle of the next test: it is handled first.
 FAULTS = [
     *(fault for fault in controls.FAULTS if fault.id != "timeout"),
-    pytest.param("hang_after_commit", {"seconds": 1.0}, Unavailable, id="timeout"),
+    pytest.param("hang_after_commit", {"seconds": 30}, Unavailable, id="timeout"),
     pytest.param("status", {"status": 404}, Rejected, id="404"),
     pytest.param("status", {"status": 406}, Unexpected, id="406"),
 ]

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from include.simulators.urlhaus import UrlhausSimulator
 from include.soar.model import Answer, Observable, ObservableType
-from include.soar.vendor.errors import RateLimited, Rejected, Unavailable, VendorError
+from include.soar.vendor.errors import Rejected
 from tests.soar.examples import address, domain
-from tests.stages import controls
-from tests.stages.controls import everything_logged
 from tests.support import SimServer
 from tests.vendors.support import connect
-from threat_response.vendors.urlhaus import api
 from threat_response.vendors.urlhaus.hook import URLhausHook
 
 KEY = UrlhausSimulator.settings["api_key"]
@@ -34,11 +29,6 @@ SEED = {
     ],
     "blacklists": {"code.example": {"spamhaus_dbl": "abused_legit_malware"}},
 }
-#: A request that the simulator holds back would be counted in the middle of the next test: it is handled first.
-FAULTS = [
-    *(fault for fault in controls.FAULTS if fault.id != "timeout"),
-    pytest.param("hang_after_commit", {"seconds": 1.0}, Unavailable, id="timeout"),
-]
 
 
 @pytest.fixture
@@ -46,12 +36,6 @@ def hook(sim: SimServer, monkeypatch: pytest.MonkeyPatch) -> URLhausHook:
     connect(monkeypatch, "urlhaus_default", "urlhaus", sim, password=KEY)
     sim.seed("urlhaus", SEED)
     return URLhausHook()
-
-
-@pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """For the fault "timeout": less patience than the simulator's delay."""
-    monkeypatch.setattr(api, "TIMEOUT_SECONDS", 0.2)
 
 
 def test_each_type_has_its_question(hook: URLhausHook, sim: SimServer) -> None:
@@ -84,65 +68,6 @@ def test_a_value_that_urlhaus_cannot_take_costs_the_item(hook: URLhausHook) -> N
         hook.lookup(address("2001:db8::1"))
 
 
-@pytest.mark.parametrize(("kind", "options", "error"), FAULTS)
-@pytest.mark.usefixtures("impatient")
-def test_faults(
-    hook: URLhausHook, sim: SimServer, kind: str, options: dict[str, Any], error: type[VendorError]
-) -> None:
-    sim.fault("urlhaus", kind, **options)
-    with pytest.raises(error) as caught:
-        hook.lookup(EVIL)
-    assert type(caught.value) is error
-    if isinstance(caught.value, RateLimited):
-        assert caught.value.retry_after == 7
-    assert KEY not in str(caught.value)
-
-
 def test_the_connection_test_asks_about_a_known_resolver(hook: URLhausHook, sim: SimServer) -> None:
     assert hook.test_connection() == (True, "urlhaus: the key works; 8.8.8.8 has no record")
     assert len(sim.calls("urlhaus")) == 1
-
-
-@pytest.mark.parametrize(
-    ("kind", "options", "cause"),
-    [
-        ("status", {"status": 401}, "Wrong key"),
-        ("status", {"status": 403}, "Wrong key"),
-        ("html", {"status": 403}, "Missing grant"),  # a gateway's, and says nothing about the key
-        ("merge", {"patch": {"query_status": "unknown_auth_key"}}, "Wrong key"),
-        ("merge", {"patch": {"query_status": "odd"}}, "Wrong host"),
-        ("status", {"status": 429}, "quota is used up"),
-        ("status", {"status": 503}, "the vendor is down"),
-        ("html", {"status": 200}, "Wrong host"),
-        ("status", {"status": 404}, "Wrong host"),
-        ("reset", {}, "the vendor is down"),
-    ],
-)
-def test_the_connection_test_names_the_cause(
-    hook: URLhausHook, sim: SimServer, kind: str, options: dict[str, Any], cause: str
-) -> None:
-    sim.fault("urlhaus", kind, **options)
-    passed, message = hook.test_connection()
-    assert not passed
-    assert cause in message.split(": urlhaus")[0]
-
-
-def test_a_wrong_key(sim: SimServer, hook: URLhausHook, monkeypatch: pytest.MonkeyPatch) -> None:
-    connect(monkeypatch, "urlhaus_default", "urlhaus", sim, password="another-key-1")
-    passed, message = URLhausHook().test_connection()
-    assert (passed, message.split(":")[0]) == (False, "Wrong key")
-
-
-def test_the_key_is_in_no_line_and_no_error(
-    hook: URLhausHook, sim: SimServer, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with everything_logged() as lines:
-        hook.lookup(EVIL)
-        for status in (400, 401, 403, 429, 500):
-            sim.fault("urlhaus", "status", status=status, detail=f"the key {KEY} is odd")
-            with pytest.raises(VendorError) as caught:
-                hook.lookup(EVIL)
-            assert KEY not in str(caught.value)
-        hook.test_connection()
-    assert lines
-    assert not [line for line in [*lines, capsys.readouterr().out] if KEY in line]

@@ -1,5 +1,5 @@
 """
-One extractor in a process of its own, so that one that hangs can be ended: ``python extract_worker.py NAME``.
+One extractor in a process of its own, so that one that hangs can be ended: ``python worker.py NAME``.
 
 Reads one JSON list of texts a line, answers one JSON object a line: ``found`` (per text, pairs of type and value) and
 ``seconds`` (CPU, all texts together). Needs the standard library and the extractor, nothing else.
@@ -74,7 +74,7 @@ def _url(value: str) -> str:
 
 
 def ours() -> Extractor:
-    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+    sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
     from include.soar.extract.text import extract_text
 
     return lambda text: {(item.type.value, item.value) for item in extract_text(text)}
