@@ -22,7 +22,7 @@ from urllib.parse import quote
 from airflow.sdk import BaseHook, ObjectStoragePath
 from airflow.sdk.exceptions import AirflowNotFoundException, AirflowSkipException
 
-from include.soar.incident.views import Templates
+from include.soar.incident.inputs import Templates
 from include.soar.ledger import Ledger
 from include.soar.policy.file import load_policy
 from include.soar.policy.rules import Policy

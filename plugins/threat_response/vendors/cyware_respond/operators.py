@@ -19,7 +19,7 @@ from airflow.sdk.configuration import conf
 from include.soar.gate.gate import Gate
 from include.soar.incident import clean, texts
 from include.soar.incident import marks as marks_
-from include.soar.incident.views import Link
+from include.soar.incident.inputs import Link
 from include.soar.ledger import Ledger
 from include.soar.model import (
     SCHEMA_VERSION,
