@@ -339,6 +339,14 @@ def test_no_template_lets_markup_through(tmp_path_factory: pytest.TempPathFactor
     assert not set(made) & set("\u202e\u2028\u2029\x00")
 
 
+@pytest.mark.parametrize("length", [2000, 2001])
+def test_an_address_is_a_whole_link_or_none(length: int) -> None:
+    """A value is cut at 2,000 characters: a cut address would lead elsewhere."""
+    url = "https://console.example/".ljust(length, "x")
+    links = Tags(shipped("related_comment.html.j2", "x", url)).links
+    assert set(links) == ({url} if length == 2000 else set())
+
+
 @pytest.mark.parametrize("name", HTML)
 @pytest.mark.parametrize(
     "url", ["javascript:alert(1)", "data:text/html,x", "https://", "//evil.example", "https:\\\\x"]
