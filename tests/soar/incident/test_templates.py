@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
 from datetime import timedelta
@@ -372,3 +374,11 @@ def test_the_shipped_texts_are_such_as_a_soc_may_write() -> None:
     """What is looked for in a SOC's texts is not in ours, or a small change of one would be refused."""
     for document in documents("many logins", "https://evil.example/a", "https://console.example/e/1"):
         render.check(document, "")
+
+
+def test_what_only_a_text_needs_is_not_imported_with_the_dag() -> None:
+    code = "import sys, include.soar.incident.texts, include.soar.incident.question; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    parts = {f"include.soar.incident.{name}" for name in ("gather", "plain", "render", "views")}
+    assert parts.isdisjoint(done.stdout.split())
+    assert {"jinja2", "html.parser"}.isdisjoint(done.stdout.split())
