@@ -17,6 +17,7 @@ from airflow.sdk import BaseOperator, Context
 from include.soar.gate.gate import Gate
 from include.soar.incident import clean, texts
 from include.soar.incident import marks as marks_
+from include.soar.incident.inputs import Link
 from include.soar.ledger import Ledger
 from include.soar.model import (
     SCHEMA_VERSION,
@@ -387,7 +388,7 @@ class _Opening:
                 details.append(f"duplicate {name} would be closed")
                 continue
             try:
-                note = texts.tag("p", f"duplicate of {kept.readable_id or kept.unique_id}")
+                note = texts.duplicate_note(kept.readable_id or kept.unique_id, templates=settings.incident_templates())
                 self.hook.close_incident(other.unique_id, note)
                 details.append(f"duplicate {name} closed")
             except VendorError as error:
@@ -438,7 +439,14 @@ class _Opening:
         tenant, mark, source = self.hook.tenant, marks_.marker(finding.uid), self._source(finding)
         fields: dict[str, Any] = {
             "title": texts.title(finding, source, mark),
-            "description": texts.description(self.case, self.decision, finding, source=source, mark=mark),
+            "description": texts.description(
+                self.case,
+                self.decision,
+                finding,
+                source=source,
+                mark=mark,
+                templates=settings.incident_templates(),
+            ),
             "status": tenant.status_open,
             "level": tenant.levels[finding.severity],
             "ie_incident_type": tenant.incident_types.get(finding.source, tenant.incident_type),
@@ -655,9 +663,10 @@ class _Relating:
             self.case,
             self.decision,
             finding,
-            incident=texts.link(ref.readable_id or ref.marker, ref.url),
+            incident=Link(ref.readable_id or ref.marker, ref.url),
             shared=shared,
             reference=reference,
+            templates=settings.incident_templates(),
         )
         try:
             comment_once(
@@ -754,18 +763,15 @@ class CywareUpdateIncidentsOperator(RespondOperator):
             unique_id = str(ref.unique_id)
             actions = texts.actions_of(case, finding, batches)
             reference = texts.state_reference(case, decision, finding, actions)
-            markup = texts.state_report(
-                case,
-                decision,
-                finding,
+            state = texts.State(
                 actions=actions,
                 relations=[r for r in related if r.incident_id == unique_id],
                 skipped=absent,
-                run=run,
-                run_url=Run.of(context).url,
+                run=Link(run, Run.of(context).url),
                 at=settings.now(),
                 reference=reference,
             )
+            markup = texts.state_report(case, decision, finding, state, templates=settings.incident_templates())
             if not hook.writes_allowed:
                 self.log.info("would be added as a comment:\n%s", clean.render_text(markup))
             update = {"incident": ref.readable_id or unique_id, "unique_id": unique_id, "reference": reference}
