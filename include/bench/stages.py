@@ -238,8 +238,8 @@ class _Day:
         answers = {}
         for name, ask in registry.enrichers(settings.policy().enrichment.providers).items():
             more = {}
-            if ask.is_remote:
-                more["local"] = {n: said for n, said in answers.items() if not registry.ENRICH[n].is_remote}
+            if registry.is_remote(name):
+                more["local"] = {n: said for n, said in answers.items() if not registry.is_remote(n)}
             if name in registry.REFRESH:
                 more["lists"] = self.do(
                     f"3 enrich.refresh_{name}", registry.REFRESH[name](task_id="refresh"), items=len

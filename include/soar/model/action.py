@@ -65,6 +65,7 @@ class Verb(StrEnum):
     DENY = "deny"  # WAF
     CONTAIN = "contain"  # EDR
     WATCH = "watch"  # SIEM
+    LIFT = "lift"  # any of them: undo
 
 
 class Outcome(StrEnum):
@@ -80,6 +81,9 @@ class Outcome(StrEnum):
     EXPIRED = "expired"
     CANCELLED = "cancelled"  # in force, and protected by an entry that was added later: to be lifted
     FAILED = "failed"
+    LIFTED = "lifted"  # ours was removed, and reads back as absent
+    GONE = "gone"  # to be lifted, and nothing of ours is there
+    NOT_OURS = "not_ours"  # to be lifted, but what is there is not ours, or a person has changed it: it stays
 
 
 #: Something of ours does, or will soon do, something there.

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
+from importlib import import_module
 from typing import Any, ClassVar, Self
 from urllib.parse import urlsplit
 
@@ -269,3 +270,13 @@ class VendorHook(HttpHook):
         message = one_line(f"{self.vendor}: {message}")
         self.log.info("Test of connection %s passed. %s", self.conn_id, message)
         return True, message
+
+
+def hook_class(name: str) -> type[VendorHook]:
+    """A vendor's hook by the vendor's name; imports it."""
+    module = import_module(f"threat_response.vendors.{name}.hook")
+    return next(
+        one
+        for one in vars(module).values()
+        if isinstance(one, type) and issubclass(one, VendorHook) and one.__dict__.get("vendor") == name
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -16,7 +16,7 @@ from include.soar.model import Observable, ObservableType, Reputation
 from include.soar.vendor.errors import RateLimited, Unauthorized, Unexpected, VendorError, one_line
 from include.soar.vendor.wire import Request, Response
 from threat_response.runtime import settings
-from threat_response.stages.asking import Meter, metered
+from threat_response.stages.asking import Call, Meter, Provider, Question, metered
 from threat_response.transport.hook import VendorHook
 from threat_response.vendors.abuseipdb import api
 
@@ -24,7 +24,7 @@ from threat_response.vendors.abuseipdb import api
 JSON, PLAINTEXT, OFF = "json", "plaintext", "off"
 
 
-class AbuseIPDBHook(VendorHook):
+class AbuseIPDBHook(Provider, VendorHook):
     """Ask AbuseIPDB. Connection: ``host`` (https://api.abuseipdb.com), and the API key as ``password``."""
 
     vendor = api.VENDOR
@@ -32,6 +32,10 @@ class AbuseIPDBHook(VendorHook):
     default_conn_name = "abuseipdb_default"
     hook_name = "AbuseIPDB"
     rejected_statuses = api.REJECTED_STATUSES
+    types = frozenset({ObservableType.IPV4, ObservableType.IPV6})
+    quotas = api.QUOTAS
+    #: Four times a day, where a free key may download the blacklist five times.
+    refresh_every = timedelta(hours=6)
 
     def headers(self, connection: Connection) -> dict[str, str]:
         # Without Accept a spent quota answers with an HTML page.
@@ -124,6 +128,53 @@ class AbuseIPDBHook(VendorHook):
     def quota_seen(self, response: Response) -> QuotaSeen | None:
         return api.quota_seen(response)
 
+    def refresh_all(
+        self, *, now: datetime, not_before: timedelta, meter: Callable[[str], Meter]
+    ) -> list[dict[str, Any]]:
+        """
+        One reference, or none. The blacklist is a saving and nothing else: without it, the addresses on it are asked
+        about like any other. So whatever the vendor answers, nothing is raised.
+        """
+        reference = self.refresh_blacklist(meter("blacklist"), not_before=not_before)
+        if reference is None:
+            self.log.info("There is no blacklist: every address is asked about")
+            return []
+        self.log.info("Blacklist: %(rows)d addresses, generated at %(generated_at)s", reference)
+        return [reference]
+
+    def kept_copies(self) -> list[dict[str, Any]]:
+        return self.kept_blacklist()
+
+    def answers(
+        self, observables: Sequence[Observable], copies: Sequence[Mapping[str, Any]], *, now: datetime
+    ) -> list[Reputation]:
+        """What the blacklist says. Who is not on it is not clean."""
+        found: list[Reputation] = []
+        for reference in map(dict, copies):
+            try:
+                blacklist = self.load_blacklist(reference)
+            except VendorError as error:
+                self.log.warning("Going on without the blacklist: %s", error)
+                continue
+            if not blacklist.is_fresh(now):
+                self.log.warning("Going on without the blacklist of %s: it is too old", blacklist.generated_at)
+                continue
+            found += [answer for o in observables if (answer := blacklist.answer(o))]
+            self.log.info("%d of %d addresses are on the blacklist", len(found), len(observables))
+        return found
+
+    def questions(self, observables: Sequence[Observable]) -> list[Question]:
+        """Whole /24 networks first, where the connection wants it, then one by one."""
+        networks = []
+        if self.check_block_from >= 2:
+            gate = settings.policy().gate_at(settings.now())
+            networks = [
+                Question(tuple(members), _about_network(block), len(members), "check-block", shortcut=True)
+                for block, members in api.crowded_blocks(observables, at_least=self.check_block_from).items()
+                if not gate.private(block)  # a part of it is ours, and its name is not sent out
+            ]
+        return [*networks, Question(tuple(observables), _about_each)]
+
     def ping(self) -> str:
         # 127.0.0.1 costs one check, but proves the key; there is no free call that does.
         loopback = Observable(type=ObservableType.IPV4, value="127.0.0.1")
@@ -171,3 +222,11 @@ class AbuseIPDBHook(VendorHook):
         except ValueError:  # a worker that was killed while it wrote: as good as no copy
             return {}
         return current if all(current.get(name) == value for name, value in asked.items()) else {}
+
+
+def _about_each(hook: Any, observables: Sequence[Observable]) -> list[Reputation]:
+    return [hook.check(observable) for observable in observables]
+
+
+def _about_network(network: Observable) -> Call:
+    return lambda hook, members: hook.check_block(network, members)

@@ -84,6 +84,21 @@ class CrowdStrikeFalconHook(VendorHook):
             return refused, error
         return refused, None
 
+    def delete(self, ids: Sequence[str], comment: str) -> tuple[dict[str, str], VendorError | None]:
+        """
+        Delete in chunks. A refused chunk is halved until the bad id is alone.
+
+        :return: why each refused id was refused, and what stopped the deleting, if anything. An id that is not there is
+            refused, too: search to know.
+        """
+        refused: dict[str, str] = {}
+        try:
+            for chunk in api.id_chunks(ids):
+                self._delete(chunk, comment, refused)
+        except VendorError as error:
+            return refused, error
+        return refused, None
+
     def ping(self) -> str:
         answer = self._call("indicator_combined", limit=1)
         left = answer.headers.get("x-ratelimit-remaining", "?")
@@ -158,6 +173,17 @@ class CrowdStrikeFalconHook(VendorHook):
             half = len(chunk) // 2
             self._write(operation, chunk[:half], comment, refused)
             self._write(operation, chunk[half:], comment, refused)
+
+    def _delete(self, ids: list[str], comment: str, refused: dict[str, str]) -> None:
+        try:
+            self._call("indicator_delete", ids=ids, comment=comment)
+        except Rejected as error:
+            if len(ids) == 1:
+                refused[ids[0]] = error.reason
+                return
+            half = len(ids) // 2
+            self._delete(ids[:half], comment, refused)
+            self._delete(ids[half:], comment, refused)
 
     def _words(self, name: str, default: str, allowed: Sequence[str] = ()) -> list[str]:
         words = [word.strip() for word in str(self.extra(name, default)).split(",") if word.strip()]

@@ -10,6 +10,7 @@ from airflow.sdk import Connection
 from include.soar.enrich.quota import Quota
 from include.soar.model import Observable, ObservableType, Reputation
 from include.soar.vendor.errors import Unauthorized
+from threat_response.stages.asking import Provider, Question
 from threat_response.transport.hook import VendorHook
 from threat_response.vendors.greynoise import api
 
@@ -17,7 +18,7 @@ from threat_response.vendors.greynoise import api
 _KNOWN = Observable(type=ObservableType.IPV4, value="8.8.8.8")
 
 
-class GreyNoiseHook(VendorHook):
+class GreyNoiseHook(Provider, VendorHook):
     """
     Ask GreyNoise. Connection: ``host`` (https://api.greynoise.io), the API key as ``password``, ``plan`` in the extra.
 
@@ -28,6 +29,7 @@ class GreyNoiseHook(VendorHook):
     conn_type = "greynoise"
     default_conn_name = "greynoise_default"
     hook_name = "GreyNoise"
+    types = api.TYPES
 
     def headers(self, connection: Connection) -> dict[str, str]:
         key = self.required("password") if self.plan == api.PAID else connection.password
@@ -72,6 +74,12 @@ class GreyNoiseHook(VendorHook):
         """
         response = self.send(api.multi_request(observables))
         return api.parse_multi(observables, response, known_at=datetime.now(UTC))
+
+    def questions(self, observables: Sequence[Observable]) -> list[Question]:
+        if self.quotas:
+            # Each counts as a lookup, also in a bulk call: one by one, our count is the vendor's.
+            return super().questions(observables)
+        return [Question(tuple(observables), GreyNoiseHook.lookup_many, at_once=api.MOST_AT_ONCE)]
 
     def ping(self) -> str:
         if self.plan == api.COMMUNITY and self.connection.password:

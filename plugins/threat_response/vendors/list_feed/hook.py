@@ -7,7 +7,7 @@ import gzip
 import hashlib
 import json
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
@@ -15,16 +15,17 @@ from typing import Any
 from airflow.sdk import Connection, ObjectStoragePath
 from requests.auth import AuthBase, HTTPBasicAuth
 
-from include.soar.model import digest
+from include.soar.model import Observable, ObservableType, Reputation, digest
 from include.soar.vendor.errors import RateLimited, Unauthorized, Unavailable, Unexpected, VendorError, one_line
 from threat_response.runtime import settings
+from threat_response.stages.asking import Meter, Provider
 from threat_response.transport.hook import VendorHook
 from threat_response.transport.objects import read_object
 from threat_response.vendors.list_feed import api
-from threat_response.vendors.list_feed.api import Source
+from threat_response.vendors.list_feed.api import Copy, ListIndex, Source
 
 
-class ListFeedHook(VendorHook):
+class ListFeedHook(Provider, VendorHook):
     """
     Read block lists over HTTP or from object storage, and keep the last good copy in the archive.
 
@@ -36,6 +37,19 @@ class ListFeedHook(VendorHook):
     conn_type = "list_feed"
     default_conn_name = "list_feed_default"
     hook_name = "Block list feed"
+    types = frozenset(
+        {
+            ObservableType.IPV4,
+            ObservableType.IPV6,
+            ObservableType.DOMAIN,
+            ObservableType.URL,
+            ObservableType.FILE,
+            ObservableType.ASN,
+        }
+    )
+    is_remote = False
+    #: Spamhaus asks for no more than one pull an hour.
+    refresh_every = timedelta(hours=1)
 
     def auth(self, connection: Connection) -> AuthBase | None:
         if connection.login:
@@ -100,6 +114,52 @@ class ListFeedHook(VendorHook):
         except (OSError, EOFError, zlib.error, ValueError) as error:
             problem = f"the copy cannot be read: {type(error).__name__}"
             raise Unexpected(self.vendor, f"list {reference['name']}", problem) from None
+
+    def refresh_all(
+        self, *, now: datetime, not_before: timedelta, meter: Callable[[str], Meter]
+    ) -> list[dict[str, Any]]:
+        """
+        A list that cannot be read now is replaced by its last good copy, with a warning. One without a copy costs
+        itself only: its reference has no ``uri``, and what no other list names was then not checked.
+
+        :raises VendorError: no list can be read; or a person must act, since all lists are of this connection
+        """
+        references, failures = [], []
+        for source in self.sources():
+            try:
+                reference = self.refresh(source, now=now, not_before=not_before)
+            except Unauthorized:
+                raise
+            except VendorError as error:
+                self.log.error("List %s is left out: %s", source.name, error)
+                failures.append(error)
+                reference = {**asdict(source), "uri": None, "problem": error.reason}
+            else:
+                self.log.info("List %(name)s: %(entries)d entries, fetched at %(fetched_at)s", reference)
+            references.append(reference)
+        if len(failures) == len(references):
+            raise failures[0]
+        return references
+
+    def answers(
+        self, observables: Sequence[Observable], copies: Sequence[Mapping[str, Any]], *, now: datetime
+    ) -> list[Reputation]:
+        lists, states = [], {}
+        for reference in map(dict, copies):
+            name, doubt = reference["name"], api.doubt(reference, now=now, stale_after=self.stale_after)
+            entries: list[str] = []
+            if reference["uri"] is not None:
+                try:
+                    entries = self.load(reference)
+                except VendorError as error:
+                    doubt = f"could not be read: {error.reason}"
+            if doubt:
+                self.log.error("List %s %s", name, doubt)
+            read_at = datetime.fromisoformat(reference["fetched_at"]) if entries else now
+            states[name] = Copy(read_at, reference.get("body_digest", ""), doubt)
+            lists.append((Source(name, reference["format"], reference["location"], reference["score"]), entries))
+        index = ListIndex(lists, states)
+        return [index.reputation(observable, known_at=now) for observable in observables]
 
     def ping(self) -> str:
         found = []

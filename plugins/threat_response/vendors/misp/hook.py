@@ -7,9 +7,10 @@ from datetime import UTC, datetime
 
 from airflow.sdk import Connection
 
-from include.soar.model import Observable, ObservableType, Reputation
+from include.soar.model import Answer, Observable, ObservableType, Reputation
 from include.soar.vendor.errors import Rejected, Unauthorized, Unexpected
 from include.soar.vendor.wire import Request, Response
+from threat_response.stages.asking import NoAnswer, Provider, Question
 from threat_response.transport.hook import VendorHook
 from threat_response.vendors.misp import api
 
@@ -17,7 +18,7 @@ from threat_response.vendors.misp import api
 NOBODY = Observable(type=ObservableType.IPV4, value="192.0.2.1")
 
 
-class MispHook(VendorHook):
+class MispHook(Provider, VendorHook):
     """
     Ask a MISP instance. Connection: ``host`` (with the path, where MISP lies in one), the user's authentication key
     as ``password``, and what counts in the extra: ``published_only``, ``warning_lists``, ``last``.
@@ -27,6 +28,8 @@ class MispHook(VendorHook):
     conn_type = "misp"
     default_conn_name = "misp_default"
     hook_name = "MISP"
+    # No quotas: the instance is one's own. One whose role has a limit answers 429, which ends the round.
+    types = frozenset(api.TYPES)
 
     def headers(self, connection: Connection) -> dict[str, str]:
         # Without Accept MISP answers as to a browser: with a redirect to its login.
@@ -72,6 +75,14 @@ class MispHook(VendorHook):
     @property
     def values_a_call(self) -> int:
         return self.number("values_a_call", api.VALUES_A_CALL, 1, 1000)
+
+    def unaskable(self, observable: Observable) -> NoAnswer | None:
+        if api.is_askable(observable):
+            return None
+        return NoAnswer(Answer.ERROR, "not asked: MISP would read the value as a pattern")
+
+    def questions(self, observables: Sequence[Observable]) -> list[Question]:
+        return [Question(tuple(observables), MispHook.search, at_once=self.values_a_call)]
 
     def ping(self) -> str:
         api.parse_page(self._page([NOBODY], page=1, page_size=1))

@@ -98,6 +98,25 @@ class SplunkHook(VendorHook):
             return refused, error
         return refused, None
 
+    def delete(self, keys: Sequence[str]) -> tuple[dict[str, str], VendorError | None]:
+        """
+        Delete documents, one call each: the vendor deletes many by a query only, and that could match more.
+
+        :return: why each refused key was refused, and what stopped the deleting, if anything. One that is not there any
+            more counts as deleted.
+        """
+        refused: dict[str, str] = {}
+        try:
+            for key in keys:
+                try:
+                    self.send(self.place.delete_request(key))
+                except Rejected as error:
+                    if error.status != 404:
+                        refused[key] = error.reason
+        except VendorError as error:
+            return refused, error
+        return refused, None
+
     def ping(self) -> str:
         where = f"app {self.place.app} of {urlsplit(self.url).hostname}"
         if self.has_collection():

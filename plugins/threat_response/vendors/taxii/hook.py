@@ -7,17 +7,18 @@ import gzip
 import hashlib
 import json
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 from airflow.sdk import Connection, ObjectStoragePath
 from requests.auth import AuthBase, HTTPBasicAuth
 
-from include.soar.model import digest
+from include.soar.model import Observable, ObservableType, Reputation, digest
 from include.soar.vendor.errors import RateLimited, Unauthorized, Unavailable, Unexpected, VendorError, one_line
 from include.soar.vendor.wire import Request, Response
 from threat_response.runtime import settings
+from threat_response.stages.asking import Meter, Provider
 from threat_response.transport.hook import VendorHook
 from threat_response.vendors.taxii import api
 from threat_response.vendors.taxii.api import Collection, State
@@ -26,7 +27,7 @@ from threat_response.vendors.taxii.api import Collection, State
 SCHEMES = {"bearer": "Bearer ", "token": "Token "}
 
 
-class TaxiiHook(VendorHook):
+class TaxiiHook(Provider, VendorHook):
     """
     Read the collections of a TAXII 2.1 server, and keep a copy of each in the archive.
 
@@ -39,6 +40,19 @@ class TaxiiHook(VendorHook):
     conn_type = "taxii"
     default_conn_name = "taxii_default"
     hook_name = "TAXII 2.1 server"
+    types = frozenset(
+        {
+            ObservableType.IPV4,
+            ObservableType.IPV6,
+            ObservableType.CIDR,
+            ObservableType.DOMAIN,
+            ObservableType.URL,
+            ObservableType.EMAIL,
+            ObservableType.FILE,
+        }
+    )
+    is_remote = False
+    refresh_every = timedelta(hours=1)
 
     def auth(self, connection: Connection) -> AuthBase | None:
         if self.extra("auth", "basic") == "basic" and connection.login:
@@ -150,6 +164,41 @@ class TaxiiHook(VendorHook):
         except (OSError, EOFError, zlib.error, ValueError, KeyError) as error:
             problem = f"the copy cannot be read: {type(error).__name__}"
             raise Unexpected(self.vendor, "objects", problem) from None
+
+    def refresh_all(
+        self, *, now: datetime, not_before: timedelta, meter: Callable[[str], Meter]
+    ) -> list[dict[str, Any]]:
+        references = self.refresh(now=now, not_before=not_before, full_after=api.FULL_AFTER)
+        for reference in references:
+            if reference["uri"]:
+                unreadable = ", ".join(f"{number} {problem}" for problem, number in reference["unreadable"].items())
+                self.log.info(
+                    "Collection %s: %d indicators, %d can be looked up, fetched at %s; not readable: %s",
+                    reference["title"],
+                    reference["indicators"],
+                    reference["readable"],
+                    reference["fetched_at"],
+                    one_line(unreadable) or "none",
+                )
+        return references
+
+    def answers(
+        self, observables: Sequence[Observable], copies: Sequence[Mapping[str, Any]], *, now: datetime
+    ) -> list[Reputation]:
+        states, doubts = [], []
+        for reference in map(dict, copies):
+            doubt = api.doubt(reference, now=now, stale_after=self.stale_after)
+            if reference["uri"] is not None:
+                try:
+                    states.append(self.load(reference))
+                except VendorError as error:
+                    doubt = f"{reference['title']} could not be read: {error.reason}"
+            if doubt:
+                self.log.error("Collection %s", doubt)
+                doubts.append(doubt)
+        index = api.Index(states)
+        body_digest = digest([reference.get("digest") for reference in copies])
+        return [index.reputation(o, body_digest=body_digest, doubts=doubts, known_at=now) for o in observables]
 
     def ping(self) -> str:
         found = self.collections()

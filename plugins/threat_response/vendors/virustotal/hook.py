@@ -7,8 +7,9 @@ from datetime import UTC, datetime, timedelta
 from airflow.sdk import Connection
 
 from include.soar.enrich.quota import Quota
-from include.soar.model import Observable, ObservableType, Reputation
+from include.soar.model import Answer, Observable, ObservableType, Reputation
 from include.soar.vendor.errors import Unauthorized
+from threat_response.stages.asking import NoAnswer, Provider
 from threat_response.transport.hook import VendorHook
 from threat_response.vendors.virustotal import api
 
@@ -16,7 +17,7 @@ from threat_response.vendors.virustotal import api
 _KNOWN = Observable(type=ObservableType.IPV4, value="8.8.8.8")
 
 
-class VirusTotalHook(VendorHook):
+class VirusTotalHook(Provider, VendorHook):
     """Ask VirusTotal. Connection: ``host`` (https://www.virustotal.com), and the API key as ``password``."""
 
     vendor = api.VENDOR
@@ -24,6 +25,7 @@ class VirusTotalHook(VendorHook):
     default_conn_name = "virustotal_default"
     hook_name = "VirusTotal"
     unavailable_statuses = api.UNAVAILABLE_STATUSES
+    types = api.TYPES
 
     def headers(self, connection: Connection) -> dict[str, str]:
         return {"x-apikey": self.required("password"), "Accept": "application/json"}
@@ -53,6 +55,11 @@ class VirusTotalHook(VendorHook):
         if response.status == 404:
             return api.parse_not_found(observable, response, known_at=datetime.now(UTC))
         return api.parse_lookup(observable, self.accept(request, response), known_at=datetime.now(UTC))
+
+    def unaskable(self, observable: Observable) -> NoAnswer | None:
+        if api.is_known_type(observable):
+            return None
+        return NoAnswer(Answer.NOT_APPLICABLE, "files are known by MD5, SHA-1 and SHA-256 only")
 
     def ping(self) -> str:
         # There is no free call that proves the key without carrying it in the path, where logs would keep it.
