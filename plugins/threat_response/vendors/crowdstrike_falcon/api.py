@@ -42,8 +42,6 @@ ROWS_PER_WRITE = 200
 #: Values in one filter: they travel in the URL. FQL's list form ``value:['a','b']`` is documented for Falcon's
 #: other APIs.
 VALUES_PER_SEARCH = 50
-#: How the vendor says that an indicator exists, in ``resources`` (not in ``errors``).
-DUPLICATE = "duplicate type"
 
 _DOMAIN = re.compile(r"[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?")
 _HASH = {32: "md5", 64: "sha256"}
@@ -275,10 +273,6 @@ def refused_because(body: bytes) -> str:
         if row.message:
             return one_line(row.message)
     return error_text(body)
-
-
-def is_duplicate(reason: str) -> bool:
-    return DUPLICATE in reason.lower()
 
 
 # --- what is true now ---------------------------------------------------------------------------------------

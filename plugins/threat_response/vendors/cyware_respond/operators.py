@@ -853,3 +853,9 @@ def run_url(context: Context) -> str | None:
     base = conf.get("api", "base_url", fallback="").rstrip("/")
     run = context["dag_run"]
     return f"{base}/dags/{quote(run.dag_id, safe='')}/runs/{quote(run.run_id, safe='')}" if base else None
+
+
+#: What the registry takes.
+OPEN = CywareOpenIncidentsOperator
+RELATE = CywareRelateOperator
+UPDATE = CywareUpdateIncidentsOperator
