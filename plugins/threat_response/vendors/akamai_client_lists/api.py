@@ -28,8 +28,6 @@ OUR_TAG = "threat-response"
 
 #: Published: addresses in one list of type IP.
 MAXIMUM_ITEMS = 10_000
-NETWORKS = ("STAGING", "PRODUCTION")
-API_VERSIONS = ("v1", "v2")
 
 # INFERRED, to be checked on a real tenant:
 #: Items in one write. No limit is published.

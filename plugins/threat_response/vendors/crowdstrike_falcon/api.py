@@ -26,12 +26,9 @@ OUR_SOURCE = "threat-response"
 #: ``prevent`` is for hashes only: an address or a domain can be detected, not blocked (tenants with Firewall
 #: Management may differ; four independent clients say the same).
 ADDRESS_ACTION = "detect"
-HASH_ACTIONS = ("prevent", "detect")
 #: From nothing to everything: an update never goes down.
 STRENGTH = {"no_action": 0, "detect": 1, "prevent_no_ui": 2, "prevent": 2}
 
-SEVERITIES = ("informational", "low", "medium", "high", "critical")
-PLATFORMS = ("windows", "mac", "linux", "ios", "android")
 DESCRIPTION_LENGTH = 200
 DOMAIN_LENGTH = 200
 SEARCH_LIMIT = 500  # results on one page

@@ -19,6 +19,7 @@ VENDOR = Vendor(
             default=True,
         ),
         Text("last", "Published within", "365d, 24h; empty: all events", pattern=r"^[1-9][0-9]*[dhm]$|^$"),
+        # One POST takes a list of values; MISP makes one SQL ``IN`` of it.
         Number("values_a_call", "Values a search", "In one call", default=100, low=1, high=1000),
         Number("page_size", "Page size", "Attributes a page", default=1000, low=1, high=10_000),
         *TLS,

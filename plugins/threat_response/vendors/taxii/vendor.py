@@ -39,6 +39,7 @@ VENDOR = Vendor(
             low=1,
             high=8760,
         ),
+        # A server may send fewer; it never sends more.
         Number("page_size", "Page size", "Objects a page", default=1000, low=1, high=100_000),
         *TLS,
     ),
