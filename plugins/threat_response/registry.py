@@ -1,52 +1,26 @@
-"""Which vendor serves which stage: one line each. The DAG, the docs and the completeness test follow from here.
+"""Which vendor serves which stage: one name each. The DAG, the docs and the completeness test follow from here.
 
-Task id -> operator. Every operator of a stage takes and gives the same things, so the DAG never
-names a vendor. A vendor whose connection is absent is skipped, so a line here obliges nobody.
+Reading this file imports nothing of any vendor: what a vendor is stands in its ``vendor.py``, and what serves a stage
+is taken from its ``operators.py`` when somebody asks for it. An enricher needs none: one operator serves them all. A
+vendor whose connection is absent is skipped, so a name here obliges nobody.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import partial
-from typing import NamedTuple
+from importlib import import_module
+from typing import Any, NamedTuple
 
-from airflow.sdk import BaseOperator
+from threat_response.transport.form import vendor_of
 
-from threat_response.stages.control import Confirm, Control
-from threat_response.stages.enrich import Enrich, Refresh
-from threat_response.stages.fetch import FetchOperator
-from threat_response.vendors.akamai_api_security.operators import AkamaiApiSecurityFetchOperator
-from threat_response.vendors.akamai_client_lists.operators import (
-    AkamaiClientListsActiveSensor,
-    AkamaiClientListsBlockOperator,
-)
-from threat_response.vendors.akamai_sia.operators import AkamaiSiaFetchOperator
-from threat_response.vendors.crowdstrike_falcon.operators import CrowdStrikeFalconBlockOperator
-from threat_response.vendors.cyware_respond.operators import (
-    CywareOpenIncidentsOperator,
-    CywareRelateOperator,
-    CywareUpdateIncidentsOperator,
-)
-from threat_response.vendors.splunk.operators import SplunkWatchOperator
-
-
-class IncidentOperators(NamedTuple):
-    """The case-management product's three stages."""
-
-    open: type[BaseOperator]
-    relate: type[BaseOperator]
-    update: type[BaseOperator]
-
-
-#: Stage 1.
-FETCH: dict[str, type[FetchOperator]] = {
-    "akamai_api_security": AkamaiApiSecurityFetchOperator,
-    "akamai_sia": AkamaiSiaFetchOperator,
-}
-#: Stage 3.
-ENRICH: dict[str, partial[Enrich]] = {
-    name: partial(Enrich, vendor=name)
-    for name in (
+#: Stage -> vendors, each the name of its folder, its connection type and its task. A block is made at a place.
+SERVES: dict[str, tuple[str, ...]] = {
+    "fetch": (
+        "akamai_api_security",
+        "akamai_sia",
+    ),
+    "enrich": (
         "abuseipdb",
         "virustotal",
         "greynoise",
@@ -57,41 +31,70 @@ ENRICH: dict[str, partial[Enrich]] = {
         "urlhaus",
         "threatfox",
         "offline_asn",
-    )
+    ),
+    "incidents": ("cyware_respond",),
+    "block.waf": ("akamai_client_lists",),
+    "block.edr": ("crowdstrike_falcon",),
+    "watch": ("splunk",),
 }
-#: Stage 3: what an enricher needs refreshed first.
-REFRESH: dict[str, partial[Refresh]] = {
-    name: partial(Refresh, vendor=name) for name in ("abuseipdb", "list_feed", "taxii")
-}
-#: Stages 4, 5 and 9.
-INCIDENTS = IncidentOperators(CywareOpenIncidentsOperator, CywareRelateOperator, CywareUpdateIncidentsOperator)
-#: Stages 6 and 7, by place.
-BLOCK: dict[str, dict[str, type[Control]]] = {
-    "waf": {"akamai_client_lists": AkamaiClientListsBlockOperator},
-    "edr": {"crowdstrike_falcon": CrowdStrikeFalconBlockOperator},
-}
-#: A control whose write takes time to be in force: who waits for it.
-CONFIRM: dict[str, type[Confirm]] = {"akamai_client_lists": AkamaiClientListsActiveSensor}
-#: Stage 8.
-WATCH: dict[str, type[Control]] = {"splunk": SplunkWatchOperator}
 
 
-def is_remote(provider: str) -> bool:
-    """False for lists that are local: asking them costs nothing and tells nobody anything."""
-    from threat_response.transport.hook import hook_class
-
-    return bool(getattr(hook_class(provider), "is_remote"))  # noqa: B009
+def vendors() -> list[str]:
+    """Every vendor, in the order of the stages."""
+    return list(dict.fromkeys(name for names in SERVES.values() for name in names))
 
 
-def enrichers(providers: Iterable[str]) -> dict[str, partial[Enrich]]:
+def operator(stage: str, vendor: str) -> Any:
     """
-    Those of ``ENRICH`` that the policy names, local lists first: what they say orders the questions to the others.
+    What of a vendor serves a stage: the attribute of its ``operators.py`` that is called as the stage.
+
+    :param stage: ``fetch``, ``enrich``, ``refresh``, ``block`` (or ``block.waf``), ``confirm``, ``watch``
+    """
+    kind = stage.partition(".")[0].lower()
+    if kind in ("enrich", "refresh"):
+        from threat_response.stages.enrich import Enrich, Refresh
+
+        return partial(Enrich if kind == "enrich" else Refresh, vendor=vendor)
+    return getattr(import_module(f"threat_response.vendors.{vendor}.operators"), kind.upper())
+
+
+class IncidentOperators(NamedTuple):
+    """The case-management product's three stages."""
+
+    open: Any
+    relate: Any
+    update: Any
+
+
+def enrichers(providers: Iterable[str]) -> dict[str, Any]:
+    """
+    The enrichers that the policy names, local lists first: what they say orders the questions to the others.
 
     :raises ValueError: naming one that there is not
     """
     chosen = {}
     for name in providers:
-        if name not in ENRICH:
-            raise ValueError(f"policy, enrichment.providers: {name!r} is none of {', '.join(ENRICH)}")
-        chosen[name] = ENRICH[name]
-    return dict(sorted(chosen.items(), key=lambda one: is_remote(one[0])))
+        if name not in SERVES["enrich"]:
+            raise ValueError(f"policy, enrichment.providers: {name!r} is none of {', '.join(SERVES['enrich'])}")
+        chosen[name] = operator("enrich", name)
+    return dict(sorted(chosen.items(), key=lambda one: vendor_of(one[0]).is_remote))
+
+
+def __getattr__(name: str) -> Any:
+    """``FETCH``, ``ENRICH``, ``REFRESH``, ``INCIDENTS``, ``BLOCK``, ``CONFIRM``, ``WATCH``: operators by vendor."""
+    if not name.isupper():
+        raise AttributeError(name)
+    if name in ("FETCH", "ENRICH", "WATCH"):
+        return {vendor: operator(name, vendor) for vendor in SERVES[name.lower()]}
+    if name == "REFRESH":
+        return {vendor: operator(name, vendor) for vendor in SERVES["enrich"] if vendor_of(vendor).refreshes}
+    blocks = {stage.partition(".")[2]: vendors for stage, vendors in SERVES.items() if stage.startswith("block.")}
+    if name == "BLOCK":
+        return {place: {vendor: operator("block", vendor) for vendor in vendors} for place, vendors in blocks.items()}
+    if name == "CONFIRM":
+        controls = [vendor for vendors in blocks.values() for vendor in vendors if vendor_of(vendor).confirms]
+        return {vendor: operator("confirm", vendor) for vendor in controls}
+    if name == "INCIDENTS":
+        (vendor,) = SERVES["incidents"]
+        return IncidentOperators(*(operator(stage, vendor) for stage in ("open", "relate", "update")))
+    raise AttributeError(name)

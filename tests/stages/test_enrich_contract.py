@@ -36,6 +36,7 @@ EVIL, WORSE, CLEAN = "203.0.113.7", "203.0.113.8", "203.0.113.9"
 class TinyAsker(Provider, TinyHook):
     vendor = "abuseipdb"  # a name that the policy knows
     types = frozenset({ObservableType.IPV4, ObservableType.IPV6})
+    is_remote: ClassVar[bool] = True
     #: How old the provider's answers are.
     age: ClassVar[timedelta] = timedelta(0)
 
@@ -64,6 +65,10 @@ class Local(TinyAsker):
 class TinyEnrich(Enrich):
     vendor = "abuseipdb"
     hook_class: ClassVar[type[TinyAsker]] = TinyAsker
+
+    @property
+    def is_remote(self) -> bool:
+        return self.hook_class.is_remote
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(conn_id="tiny_default", **kwargs)

@@ -16,6 +16,7 @@ from airflow.sdk import Connection
 
 from include.soar.vendor.wire import Request
 from tests.soar.examples import at
+from threat_response.transport.form import Vendor
 from threat_response.transport.hook import VendorHook
 
 
@@ -112,13 +113,10 @@ class TinyServer:
 
 
 class TinyHook(VendorHook):
-    vendor = "tiny"
-    conn_type = "tiny"
-    default_conn_name = "tiny_default"
-    hook_name = "Tiny"
+    declared = Vendor("tiny", "Tiny", "TinyHook", host="https://tiny.example")
 
     def headers(self, connection: Connection) -> dict[str, str]:
-        return {"Key": self.required("password")}
+        return {"Key": self.credential("password")}
 
     def get(self, path: str, **params: str) -> Any:
         request = Request("GET", path, operation="get", params=tuple(params.items()), timeout_seconds=5)

@@ -66,15 +66,11 @@ class Provider:
     """
     What stage 3 asks of a vendor's hook. By default one call of ``lookup`` for each value.
 
-    A provider that is not remote answers from our own copies alone (``answers``), and is asked no questions.
+    A provider that is not declared as remote answers from our own copies alone (``answers``); it is asked no questions.
     """
 
     #: What it can say something about.
     types: ClassVar[frozenset[ObservableType]]
-    #: False for lists that are local: asking costs nothing and tells nobody anything.
-    is_remote: ClassVar[bool] = True
-    #: False for one that only adds context: it lists nothing, and the policy has no rule for it.
-    has_opinion: ClassVar[bool] = True
     #: At least so long between two downloads of its lists.
     refresh_every: ClassVar[timedelta] = timedelta(hours=1)
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Context, TriggerRule
 from airflow.sdk.exceptions import AirflowSkipException
@@ -18,6 +18,7 @@ from threat_response.runtime import settings
 from threat_response.runtime.run import Run
 from threat_response.stages.asking import Meter, NoAnswer, Question, Round, clock_words, metered
 from threat_response.stages.base import StageOperator
+from threat_response.transport.form import vendor_of
 
 if TYPE_CHECKING:
     from include.soar.enrich.sift import Sifted
@@ -89,7 +90,7 @@ class Enrich(StageOperator):
 
     template_fields: Sequence[str] = ("case", "local", "lists", "conn_id")
     #: Waits for a quota that renews soon.
-    wait: ClassVar[Callable[[float], None]] = staticmethod(time.sleep)
+    wait = staticmethod(time.sleep)
 
     def __init__(self, *, case: Any, local: Any = None, lists: Any = None, **kwargs: Any) -> None:
         if local is not None:
@@ -103,11 +104,12 @@ class Enrich(StageOperator):
     @property
     def is_remote(self) -> bool:
         """Whether asking uses something up and tells somebody something."""
-        return bool(self.hook_class.is_remote)
+        return vendor_of(self.vendor).is_remote
 
     @property
     def has_opinion(self) -> bool:
-        return bool(self.hook_class.has_opinion)
+        """Whether it says listed or not listed, or only adds context."""
+        return vendor_of(self.vendor).has_opinion
 
     def execute(self, context: Context) -> dict[str, Any]:
         settings.skip_if_absent(self.conn_id, f"enrichment by {self.vendor}")

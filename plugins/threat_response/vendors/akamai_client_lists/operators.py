@@ -243,5 +243,6 @@ def _proof(state: api.State, version: int | None) -> dict[str, str | int | None]
     }
 
 
+#: What the registry takes.
 BLOCK = AkamaiClientListsBlockOperator
 CONFIRM = AkamaiClientListsActiveSensor

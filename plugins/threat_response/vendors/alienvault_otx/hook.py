@@ -8,15 +8,13 @@ from include.soar.model import Answer, Observable, ObservableType, Reputation
 from threat_response.stages.asking import NoAnswer, Provider
 from threat_response.transport.apikey import ApiKeyHook
 from threat_response.vendors.alienvault_otx import api
+from threat_response.vendors.alienvault_otx.vendor import VENDOR
 
 
 class AlienVaultOTXHook(Provider, ApiKeyHook):
     """Ask AlienVault OTX. Connection: ``host`` (https://otx.alienvault.com), and the API key as ``password``."""
 
-    vendor = api.VENDOR
-    conn_type = "alienvault_otx"
-    default_conn_name = "alienvault_otx_default"
-    hook_name = "AlienVault OTX"
+    declared = VENDOR
     key_header = "X-OTX-API-KEY"
     types = frozenset(
         {ObservableType.IPV4, ObservableType.IPV6, ObservableType.DOMAIN, ObservableType.URL, ObservableType.FILE}

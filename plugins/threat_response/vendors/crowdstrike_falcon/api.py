@@ -26,12 +26,9 @@ OUR_SOURCE = "threat-response"
 #: ``prevent`` is for hashes only: an address or a domain can be detected, not blocked (tenants with Firewall
 #: Management may differ; four independent clients say the same).
 ADDRESS_ACTION = "detect"
-HASH_ACTIONS = ("prevent", "detect")
 #: From nothing to everything: an update never goes down.
 STRENGTH = {"no_action": 0, "detect": 1, "prevent_no_ui": 2, "prevent": 2}
 
-SEVERITIES = ("informational", "low", "medium", "high", "critical")
-PLATFORMS = ("windows", "mac", "linux", "ios", "android")
 DESCRIPTION_LENGTH = 200
 #: How a description of ours begins.
 OUR_WORDS = "Threat response: "
@@ -46,8 +43,6 @@ ROWS_PER_WRITE = 200
 VALUES_PER_SEARCH = 50
 #: Ids in one delete: they travel in the URL. A third party sends 1,000.
 IDS_PER_DELETE = 100
-#: How the vendor says that an indicator exists, in ``resources`` (not in ``errors``).
-DUPLICATE = "duplicate type"
 
 _DOMAIN = re.compile(r"[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?")
 _HASH = {32: "md5", 64: "sha256"}
@@ -303,10 +298,6 @@ def refused_because(body: bytes) -> str:
         if row.message:
             return one_line(row.message)
     return error_text(body)
-
-
-def is_duplicate(reason: str) -> bool:
-    return DUPLICATE in reason.lower()
 
 
 # --- what is true now ---------------------------------------------------------------------------------------

@@ -155,4 +155,5 @@ def _is_usable(action: Action) -> bool:
     return True
 
 
+#: What the registry takes.
 BLOCK = CrowdStrikeFalconBlockOperator

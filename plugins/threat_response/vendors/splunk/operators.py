@@ -138,4 +138,5 @@ def _compare(held: dict[str, api.Document], indicators: Sequence[Indicator], inc
     return changes
 
 
+#: What the registry takes.
 WATCH = SplunkWatchOperator

@@ -8,15 +8,13 @@ from include.soar.model import Answer, Observable, ObservableType, Reputation
 from threat_response.stages.asking import NoAnswer, Provider
 from threat_response.transport.apikey import ApiKeyHook
 from threat_response.vendors.threatfox import api
+from threat_response.vendors.threatfox.vendor import VENDOR
 
 
 class ThreatFoxHook(Provider, ApiKeyHook):
     """Ask ThreatFox. Connection: ``host`` (https://threatfox-api.abuse.ch), and the Auth-Key as ``password``."""
 
-    vendor = api.VENDOR
-    conn_type = "threatfox"
-    default_conn_name = "threatfox_default"
-    hook_name = "ThreatFox (abuse.ch)"
+    declared = VENDOR
     key_header = "Auth-Key"
     # An address is listed as ip:port, which the vendor knows for IPv4 only.
     types = frozenset({ObservableType.IPV4, ObservableType.DOMAIN, ObservableType.URL, ObservableType.FILE})

@@ -8,15 +8,13 @@ from include.soar.model import Answer, Observable, ObservableType, Reputation
 from threat_response.stages.asking import NoAnswer, Provider
 from threat_response.transport.apikey import ApiKeyHook
 from threat_response.vendors.urlhaus import api
+from threat_response.vendors.urlhaus.vendor import VENDOR
 
 
 class URLhausHook(Provider, ApiKeyHook):
     """Ask URLhaus. Connection: ``host`` (https://urlhaus-api.abuse.ch), and the Auth-Key as ``password``."""
 
-    vendor = api.VENDOR
-    conn_type = "urlhaus"
-    default_conn_name = "urlhaus_default"
-    hook_name = "URLhaus (abuse.ch)"
+    declared = VENDOR
     key_header = "Auth-Key"
     # The vendor documents hosts as IPv4 addresses and names.
     types = frozenset({ObservableType.IPV4, ObservableType.DOMAIN, ObservableType.URL, ObservableType.FILE})
