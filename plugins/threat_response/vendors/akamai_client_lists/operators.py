@@ -100,11 +100,13 @@ class AkamaiClientListsBlockOperator(Control):
         client_list = hook.read_list()
         holdings = api.Holdings(client_list.items or ())
         done = Result()
-        absent, doomed = [], {}
+        #: Items that are not in the list, each with whether this call removed it.
+        absent: list[tuple[Action, bool]] = []
+        doomed: dict[str, Action] = {}
         for action in actions:
-            item = holdings.exactly(ipaddress.ip_address(action.observable.value)) if self._takes(action) else None
+            item = holdings.exactly(_address(action)) if self._takes(action) else None
             if item is None:
-                absent.append(action)
+                absent.append((action, False))
             elif why := api.kept_because(item, action):
                 done.actions.append(self.lifted(action, Outcome.NOT_OURS, why))
             else:
@@ -114,15 +116,14 @@ class AkamaiClientListsBlockOperator(Control):
             refused, done.error = hook.delete_items(list(doomed))
             client_list = hook.read_list()
         still_there = {item.value for item in client_list.items or ()}
-        removed = []
         for value, action in doomed.items():
             if value in still_there:
                 why = refused.get(value) or str(done.error or "removed, but in the list when it was read back")
                 done.actions.append(self.lifted(action, Outcome.FAILED, f"not removed: {why}"))
             else:
-                removed.append(action)
-        if removed or absent:
-            self._until_enforced(hook, hook.state(client_list), removed, absent, done)
+                absent.append((action, True))
+        if absent:
+            self._until_enforced(hook, client_list, absent, done)
         return done
 
     def _takes(self, action: Action) -> bool:
@@ -131,21 +132,23 @@ class AkamaiClientListsBlockOperator(Control):
     def _until_enforced(
         self,
         hook: AkamaiClientListsHook,
-        state: api.State,
-        removed: Sequence[Action],
-        absent: Sequence[Action],
+        client_list: api.ClientList,
+        absent: Sequence[tuple[Action, bool]],
         done: Result,
     ) -> None:
         """Have the network take over a list from which items were removed, now or by an earlier try."""
-        if state.enforces(state.latest) or (state.active is None and state.pending is None):
-            where = f"not in {state.list_id}, and {state.network} enforces it as it is"
-            proof = _proof(state, state.active)
-            done.actions += [self.lifted(a, Outcome.LIFTED, where, changed=True, proof=proof) for a in removed]
-            done.actions += [self.lifted(a, Outcome.GONE, where) for a in absent]
+        state = hook.state(client_list)
+        if not (state.enforces(state.latest) or (state.active is None and state.pending is None)):
+            waiting: list[PartialAction] = [partial(self.lifted, action, changed=now) for action, now in absent]
+            self._activate(hook, state, waiting, done)
             return
-        waiting: list[PartialAction] = [partial(self.lifted, action, changed=True) for action in removed]
-        waiting += [partial(self.lifted, action) for action in absent]
-        self._activate(hook, state, waiting, done)
+        holdings = api.Holdings(client_list.items or ())
+        for action, removed_now in absent:
+            detail = f"not in {state.list_id}, as {state.network} enforces it"
+            if self._takes(action) and (other := holdings.holding(_address(action), settings.now())[0]):
+                detail += f"; the address is still held by the item {other.value}, which is not ours"
+            outcome = Outcome.LIFTED if removed_now else Outcome.GONE
+            done.actions.append(self.lifted(action, outcome, detail, changed=removed_now))
 
     def _missing(
         self, indicator: Indicator, no_room: bool, refused: dict[str, str], stopped: VendorError | None
@@ -212,6 +215,10 @@ class AkamaiClientListsActiveSensor(Confirm):
         else:
             why = f"{state.network} is taking over version {state.pending}, and version {version} is wanted"
         return action.model_copy(update={"detail": why})
+
+
+def _address(action: Action) -> api.IPAddress:
+    return ipaddress.ip_address(action.observable.value)
 
 
 def _in_force(state: api.State) -> str:
