@@ -118,6 +118,7 @@ def test_what_is_filled_in_is_read_as_its_kind(name: str, given: Any, value: Any
         ({"levels": "[1]"}, "wrong field levels: is not a JSON object"),
         ({"name": "a/b"}, "wrong field name: 'a/b' does not match"),
         ({"name": ["a"]}, "wrong field name: .* is not a text"),
+        ({"proxy": "beer"}, "wrong field proxy: does not match"),
         ({"pagesize": 7}, "unknown field 'pagesize'; did you mean 'page_size'\\?"),
         ({"nowhere_near": 7}, "unknown field 'nowhere_near'$"),
         ({"pagesize": 7, "drafts": "perhaps"}, "unknown field 'pagesize'.*; wrong field drafts"),
@@ -153,7 +154,8 @@ def test_the_form_is_of_the_same_lines() -> None:
     assert fields["family"] == {"type": ["string", "null"], "enum": ["old", "NEW"], "default": "old"}
     assert fields["drafts"] == {"type": ["boolean", "null"], "default": False}
     assert fields["name"] == {"type": ["string", "null"], "pattern": "^[a-z]*$"}
-    assert fields["token"] == fields["proxy"] == {"type": ["string", "null"], "format": "password"}
+    assert fields["token"] == {"type": ["string", "null"], "format": "password"}
+    assert fields["proxy"]["format"] == "password"
     assert form["ui-field-behaviour"]["hidden-fields"] == ["schema", "login"]
     assert form["ui-field-behaviour"]["relabeling"] == {"host": "API host", "password": "Key"}
 

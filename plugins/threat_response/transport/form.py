@@ -71,16 +71,20 @@ class Text(Field):
 
 @dataclass(frozen=True)
 class Secret(Field):
-    """A text that Airflow masks in its form and its API."""
+    """A text that Airflow masks in its form and its API, and that no error repeats. ``pattern`` is as in a text."""
 
     default: str | None = field(default=None, kw_only=True)
+    pattern: str | None = field(default=None, kw_only=True)
 
     def schema(self) -> dict[str, Any]:
-        return {"type": ["string", "null"], "format": "password"}
+        pattern = {"pattern": self.pattern} if self.pattern else {}
+        return {"type": ["string", "null"], "format": "password"} | pattern
 
     def read(self, value: Any) -> str:
         if not isinstance(value, str):
             raise ValueError("is not a text")
+        if self.pattern and not re.search(self.pattern, value, re.ASCII):
+            raise ValueError(f"does not match {self.pattern}")
         return value
 
 
@@ -203,7 +207,12 @@ TLS: tuple[Field, ...] = (
     Switch("verify", "Verify TLS", "Off only for a laboratory with a self-signed certificate", default=True),
     Text("ca_bundle", "CA bundle", "Path on the workers, where the certificate is of your own authority"),
     # Secret, since a proxy's address may hold a password.
-    Secret("proxy", "Proxy", "http://proxy.example:3128, where the workers reach the vendor through one"),
+    Secret(
+        "proxy",
+        "Proxy",
+        "http://proxy.example:3128, where the workers reach the vendor through one",
+        pattern=r"^(https?://[^/\s]+/?)?$",
+    ),
 )
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
 from importlib import import_module
-from pathlib import Path
 from typing import ClassVar, Self
 from urllib.parse import urlsplit
 
@@ -25,8 +24,6 @@ from threat_response.transport import form, http
 from threat_response.transport.causes import cause
 from threat_response.transport.form import Settings, Vendor, vendor_of
 from threat_response.transport.http import hide
-
-_DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 class VendorHook(HttpHook):
@@ -123,7 +120,8 @@ class VendorHook(HttpHook):
         :raises WrongConnection: naming every field that is unknown, missing or wrong
         """
         settings = form.read(self.declared, self.connection)
-        hide(getattr(settings, "proxy", None))
+        with suppress(ValueError):  # no URL: said when the session is made
+            hide(urlsplit(getattr(settings, "proxy", None) or "").password)
         return settings
 
     def credential(self, name: str) -> str:
@@ -142,45 +140,24 @@ class VendorHook(HttpHook):
     @cached_property
     def url(self) -> str:
         """Scheme, host, port and the host's path, without a trailing slash. HTTPS unless the connection says http."""
-        host = (self.connection.host or "").strip()
-        if "://" not in host:
-            host = f"{self.connection.schema or 'https'}://{host}"
+        connection = self.connection
         try:
-            parts = urlsplit(host)
-            port = parts.port or self.connection.port
-        except ValueError:
-            raise self._wrong("has no valid host") from None
-        if not parts.hostname or parts.scheme not in _DEFAULT_PORTS:
-            raise self._wrong("has no host")
-        name = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-        # The default port is not part of a Host header; a signed one would differ from what the vendor sees.
-        place = name if port in (None, _DEFAULT_PORTS[parts.scheme]) else f"{name}:{port}"
-        return f"{parts.scheme}://{place}{parts.path.rstrip('/')}"
+            return http.base_url(connection.host, connection.port, scheme=connection.schema)
+        except ValueError as error:
+            raise self._wrong(f"has {error}") from None
 
     @cached_property
     def session(self) -> requests.Session:
-        session = requests.Session()
-        # No proxy credentials or .netrc of the worker's environment may answer for the connection.
-        session.trust_env = False
-        session.verify = self.settings.verify
-        if self.settings.ca_bundle:
-            session.verify = self._ca_bundle(self.settings.ca_bundle)
-        if proxy := self.settings.proxy:
-            session.proxies = {"http": proxy, "https": proxy}
+        settings = self.settings
+        try:
+            session = http.new_session(verify=settings.verify, ca_bundle=settings.ca_bundle, proxy=settings.proxy)
+        except OSError:
+            raise self._wrong("has a ca_bundle, and this CA bundle cannot be read") from None
         session.auth = self.auth(self.connection)
         session.headers.update(self.headers(self.connection))
         self._set_base_url(self.connection)  # the next line reads its scheme
         self._configure_session_from_mount_adapters(session)
         return session
-
-    def _ca_bundle(self, path: str) -> str:
-        """Read once here: requests would say of a bundle that is no certificate that the host is not trusted."""
-        try:
-            place = {"capath": path} if Path(path).is_dir() else {"cafile": path}
-            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(**place)
-        except OSError:  # also ssl.SSLError
-            raise self._wrong("has a ca_bundle, and this CA bundle cannot be read") from None
-        return path
 
     def send(self, request: Request) -> Response:
         """

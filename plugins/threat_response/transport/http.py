@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
-from urllib.parse import quote
+from pathlib import Path
+from urllib.parse import quote, urlsplit
 
 import requests
 from airflow.sdk.log import mask_secret
@@ -20,6 +22,7 @@ _NOT_SENDABLE = (
     requests.exceptions.InvalidURL,
     requests.exceptions.MissingSchema,
 )
+_DEFAULT_PORTS = {"http": 80, "https": 443}
 _CONNECTION_PROBLEMS = (
     ("NameResolutionError", "the host's name is not known"),
     ("Name or service not known", "the host's name is not known"),
@@ -42,6 +45,44 @@ def hide(*secrets: str | None) -> None:
             mask_secret(secret)
             if (encoded := quote(secret, safe="")) != secret:
                 mask_secret(encoded)
+
+
+def base_url(host: str | None, port: int | None, *, scheme: str | None = None) -> str:
+    """
+    Scheme, host, port and the host's path, without a trailing slash. HTTPS unless the host or ``scheme`` says http.
+
+    :raises ValueError: ``no host`` or ``no valid host``
+    """
+    host = (host or "").strip()
+    if "://" not in host:
+        host = f"{scheme or 'https'}://{host}"
+    try:
+        parts = urlsplit(host)
+        port = parts.port or port
+    except ValueError:
+        raise ValueError("no valid host") from None
+    if not parts.hostname or parts.scheme not in _DEFAULT_PORTS:
+        raise ValueError("no host")
+    name = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    # The default port is not part of a Host header; a signed one would differ from what the vendor sees.
+    place = name if port in (None, _DEFAULT_PORTS[parts.scheme]) else f"{name}:{port}"
+    return f"{parts.scheme}://{place}{parts.path.rstrip('/')}"
+
+
+def new_session(*, verify: bool, ca_bundle: str | None, proxy: str | None) -> requests.Session:
+    """:raises OSError: the CA bundle is not there, or holds no certificate"""
+    session = requests.Session()
+    # No proxy credentials or .netrc of the worker's environment may answer for the connection.
+    session.trust_env = False
+    session.verify = verify
+    if ca_bundle:
+        # Read once here: of a bundle that holds no certificate requests would say that the host is not trusted.
+        place = {"capath": ca_bundle} if Path(ca_bundle).is_dir() else {"cafile": ca_bundle}
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(**place)
+        session.verify = ca_bundle
+    if proxy:
+        session.proxies = {"http": proxy, "https": proxy}
+    return session
 
 
 def exchange(session: requests.Session, request: Request, *, vendor: str, url: str, writes_allowed: bool) -> Response:
