@@ -33,12 +33,13 @@ import pendulum
 from airflow.sdk import CronDataIntervalTimetable, Param, TaskGroup, TriggerRule, dag, get_current_context, task
 
 from include.soar.incident import question
-from threat_response.registry import BLOCK, CONFIRM, ENRICH, FETCH, INCIDENTS, REFRESH, WATCH, enrichers
+from threat_response.registry import BLOCK, CONFIRM, FETCH, INCIDENTS, REFRESH, WATCH, enrichers
 from threat_response.runtime import settings
 from threat_response.runtime.run import Run
 from threat_response.stages import decide as decide_
 from threat_response.stages import extract as extract_
 from threat_response.stages.approve_blocks import ApproveBlocksOperator
+from threat_response.transport.form import vendor_of
 from threat_response.transport.retry import VendorRetryPolicy
 
 PARAMS = {
@@ -130,11 +131,9 @@ def api_threat_response() -> None:
             more: dict[str, Any] = {}
             if provider in REFRESH:
                 more["lists"] = REFRESH[provider](task_id=f"refresh_{provider}").output
-            if ask.is_remote:
-                # What costs something is asked last, and first about what the lists name. A list that failed, or a
-                # refresh that did, does not keep anybody from being asked.
-                more["local"] = {name: said for name, said in answers.items() if not ENRICH[name].is_remote}
-                more["trigger_rule"] = TriggerRule.ALL_DONE
+            if vendor_of(provider).is_remote:
+                # What costs something is asked last, and first about what the lists name.
+                more["local"] = {name: said for name, said in answers.items() if not vendor_of(name).is_remote}
             answers[provider] = ask(task_id=provider, case=case, **more).output
 
         # A silent provider must not stop the response: with all of them silent every verdict is "unknown", and
@@ -148,7 +147,7 @@ def api_threat_response() -> None:
             asked = {
                 provider: answer
                 for provider, answer in answers.items()
-                if answer is not None or settings.connection_exists(ENRICH[provider].hook_class.default_conn_name)
+                if answer is not None or settings.connection_exists(f"{provider}_default")
             }
             rules, severity, now = settings.policy(), Run.of(context).minimum_severity, settings.now()
             ledger = settings.ledger()

@@ -100,6 +100,7 @@ def _calls(home: Path, simulated: Simulated, days: int) -> str:
     from include.ops import plan_enrichment
     from threat_response import registry
     from threat_response.runtime import settings
+    from threat_response.transport.hook import hook_class
 
     end = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - HOUR
     start = end - days * DAY
@@ -121,14 +122,14 @@ def _calls(home: Path, simulated: Simulated, days: int) -> str:
         seen += len(values_of_case)
         values |= values_of_case
         for name in PROVIDERS:
-            known = [item for item in case.observed if item.observable.type in registry.ENRICH[name].types]
+            known = [item for item in case.observed if item.observable.type in hook_class(name).types]
             by_sighting[name] += sum(len(item.sightings) for item in known)
             by_run[name] += len(known)
-            registry.ENRICH[name](task_id=name, case=case.to_json(), **_lists(name)).execute(_backfill())
+            registry.ENRICH[name](task_id=name, case=case.to_json()).execute(_backfill())
     ours = simulated.take_calls()
     rows: list[tuple[Any, ...]] = []
     for name in PROVIDERS:
-        quota = max(registry.ENRICH[name].quotas, key=lambda one: one.period, default=None)
+        quota = max(hook_class(name)().quotas or (), key=lambda one: one.period, default=None)
         rows.append(
             (
                 name,
@@ -162,12 +163,6 @@ def _calls(home: Path, simulated: Simulated, days: int) -> str:
 
 def _periods(calls: int, quota: Any) -> str:
     return f"{math.ceil(calls / quota.calls) * max(1, quota.period // DAY):,}" if quota and quota.period >= DAY else "-"
-
-
-def _lists(name: str) -> dict[str, Any]:
-    from threat_response import registry
-
-    return {"lists": ()} if "lists" in registry.ENRICH[name].template_fields else {}
 
 
 # --- time -------------------------------------------------------------------------------------------------------
@@ -249,7 +244,7 @@ def _ask(simulated: Simulated, values: int) -> float:
     return spent
 
 
-# --- the house --------------------------------------------------------------------------------------------------
+# --- the installation --------------------------------------------------------------------------------------------
 
 
 def _use(home: Path, name: str, **enrichment: Any) -> None:
@@ -263,11 +258,11 @@ def _use(home: Path, name: str, **enrichment: Any) -> None:
 
 
 def _connect(simulated: Simulated) -> None:
-    from threat_response import registry
+    from threat_response.transport.hook import hook_class
 
     host, _, port = simulated.url.rpartition(":")
     for name in PROVIDERS:
-        hook = registry.ENRICH[name].hook_class
+        hook = hook_class(name)
         known: Mapping[str, str] = simulated.secrets.get(name, {})
         knobs = getattr(import_module(f"include.simulators.{name}"), SIMULATORS[name]).settings
         document = {

@@ -223,6 +223,7 @@ class _Day:
         from threat_response import registry
         from threat_response.runtime import settings
         from threat_response.stages import extract
+        from threat_response.transport.form import vendor_of
 
         settings.ledger().close()  # makes its tables: once in an installation's life, not once a day
         batches = {
@@ -238,8 +239,8 @@ class _Day:
         answers = {}
         for name, ask in registry.enrichers(settings.policy().enrichment.providers).items():
             more = {}
-            if ask.is_remote:
-                more["local"] = {n: said for n, said in answers.items() if not registry.ENRICH[n].is_remote}
+            if vendor_of(name).is_remote:
+                more["local"] = {n: said for n, said in answers.items() if not vendor_of(n).is_remote}
             if name in registry.REFRESH:
                 more["lists"] = self.do(
                     f"3 enrich.refresh_{name}", registry.REFRESH[name](task_id="refresh"), items=len

@@ -3,7 +3,7 @@
     python -m include.ops.plan_enrichment --from 2026-01-31 --to 2026-02-07 [--minimum-severity high] [--answers frozen]
 
 Reads the sources as the backfill's tasks would, through the connections of this Airflow, and counts the questions with
-the enrichment operators' own code. It asks no provider, and writes no window, claim, answer or page.
+the very code that asks them in a run. It asks no provider, and writes no window, claim, answer or page.
 
 Exit codes: 0; 2 the question cannot be answered.
 """
@@ -16,7 +16,8 @@ import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
-from typing import Any, NoReturn
+from functools import cached_property
+from typing import Any
 
 from include.soar.enrich.forecast import ASKED, STORED, UNKNOWN, BackfillPlan, Cost, Forecast
 from include.soar.ledger import Ledger
@@ -26,9 +27,9 @@ from include.soar.window import WindowError, parse_instant
 from threat_response import registry
 from threat_response.runtime import settings
 from threat_response.stages import extract
-from threat_response.stages.enrich import EnrichOperator
+from threat_response.stages.asking import Meter, count_calls
+from threat_response.stages.enrich import Enrich, meter_of
 from threat_response.stages.fetch import FetchOperator
-from threat_response.transport.hook import VendorHook
 
 HOUR = timedelta(hours=1)
 #: Read at a time from a source: fewer calls than by the hour, and it fits into memory.
@@ -54,9 +55,45 @@ def plan(
             raise CannotPlan(f"--{name}: {instant.isoformat()} is no full hour: a window begins and ends with one")
     if start_at >= end_at:
         raise CannotPlan("--to is not after --from")
-    policy, ledger, now = settings.policy(), settings.ledger(), settings.now()
-    remarks = []
+    ledger, now = settings.ledger(), settings.now()
+    findings, remarks = _read_sources(start_at, end_at, now)
+    tallies = [
+        _Tally(ask(task_id=provider, case=None), Forecast(provider), frozen=frozen)
+        for provider, ask in registry.enrichers(settings.policy().enrichment.providers).items()
+    ]
+    connected = [one for one in tallies if one.is_connected]
+    seen: set[Observable] = set()
+    floor = minimum_severity or settings.policy().priority.minimum_severity
+    for case in cases(findings, start_at, end_at):
+        seen.update(item.observable for item in case.observed)
+        high = {f.uid for f in case.findings if f.severity.rank >= floor.rank}
+        of_high = {
+            item.observable for item in case.observed if high.intersection(s.finding_uid for s in item.sightings)
+        }
+        for tally in connected:
+            tally.add(case, of_high, ledger=ledger, now=now, minimum_severity=minimum_severity)
+    for tally in connected:
+        tally.finish(ledger, now)
+    return BackfillPlan(
+        start_at,
+        end_at,
+        Counter({source: sum(map(len, by_hour.values())) for source, by_hour in findings.items()}),
+        len(seen),
+        tuple(tally.forecast for tally in tallies),
+        tuple(remarks),
+    )
+
+
+def _read_sources(
+    start_at: datetime, end_at: datetime, now: datetime
+) -> tuple[dict[str, dict[datetime, list[Finding]]], list[str]]:
+    """
+    The findings of each source by the start of their window, and what a person must know about the reading.
+
+    :raises CannotPlan: no source has a connection
+    """
     findings: dict[str, dict[datetime, list[Finding]]] = {}
+    remarks = []
     for source, read in registry.FETCH.items():
         operator = read(task_id=source)
         if not settings.connection_exists(operator.conn_id):
@@ -64,42 +101,10 @@ def plan(
             continue
         if now < end_at + operator.settled_after:
             remarks.append(f"Source {source} is not complete yet for the end of this time: there may be more.")
-        findings[source] = findings_by_window(operator, ledger, start_at, end_at)
+        findings[source] = findings_by_window(operator, settings.ledger(), start_at, end_at)
     if not findings:
         raise CannotPlan("no source has a connection")
-    forecasts, planners = [], []
-    for provider, ask in registry.enrichers(policy.enrichment.providers).items():
-        forecast = Forecast(provider)
-        forecasts.append(forecast)
-        planner = _Planner(ask(task_id=provider, case=None, **_no_lists(ask)), forecast, frozen=frozen)
-        if settings.connection_exists(planner.operator.conn_id):
-            planners.append(planner)
-        else:
-            forecast.problem = f"skipped: no connection {planner.operator.conn_id!r}"
-    seen: set[Observable] = set()
-    floor = minimum_severity or policy.priority.minimum_severity
-    for case in cases(findings, start_at, end_at):
-        seen.update(item.observable for item in case.observed)
-        high = {f.uid for f in case.findings if f.severity.rank >= floor.rank}
-        of_high = {
-            item.observable for item in case.observed if high.intersection(s.finding_uid for s in item.sightings)
-        }
-        for planner in planners:
-            planner.add(case, of_high, ledger=ledger, now=now, minimum_severity=minimum_severity)
-    for planner in planners:
-        planner.finish(ledger, now)
-    return BackfillPlan(
-        start_at,
-        end_at,
-        Counter({source: sum(map(len, by_hour.values())) for source, by_hour in findings.items()}),
-        len(seen),
-        tuple(forecasts),
-        tuple(remarks),
-    )
-
-
-def _no_lists(ask: type[EnrichOperator]) -> dict[str, Any]:
-    return {"lists": ()} if "lists" in ask.template_fields else {}
+    return findings, remarks
 
 
 def findings_by_window(
@@ -149,23 +154,21 @@ def cases(
         yield CaseBatch.model_validate(extract.extract(batches, own))
 
 
-class _Planner:
+class _Tally:
     """Counts one provider's questions, window by window."""
 
-    def __init__(self, operator: EnrichOperator, forecast: Forecast, *, frozen: bool) -> None:
+    def __init__(self, operator: Enrich, forecast: Forecast, *, frozen: bool) -> None:
         self.operator, self.forecast, self.frozen = operator, forecast, frozen
-        self.calls = self.operator.planned = Counter[str]()
-        self._hook: VendorHook | None = None
+        self.calls = Counter[str]()
+        self.is_connected = settings.connection_exists(operator.conn_id)
+        if not self.is_connected:
+            forecast.problem = f"skipped: no connection {operator.conn_id!r}"
         #: What a run will have an answer of, since an earlier window's run has asked or one is stored.
         self._known: set[Observable] = set()
 
-    @property
-    def hook(self) -> VendorHook:
-        if self._hook is None:
-            self._hook = self.operator.hook_class(self.operator.conn_id, writes_allowed=False)
-            # An operator that asks by other ways than ask_each and ask_many must not do it here.
-            self._hook.exchange = _refuse  # type: ignore[assignment, method-assign]
-        return self._hook
+    @cached_property
+    def hook(self) -> Any:
+        return self.operator.hook_class(self.operator.conn_id, writes_allowed=False)
 
     def add(
         self,
@@ -176,7 +179,7 @@ class _Planner:
         now: datetime,
         minimum_severity: Severity | None,
     ) -> None:
-        sifted = self.operator.questions(case, now=now, minimum_severity=minimum_severity)
+        sifted = self.operator.sift(case, now=now, minimum_severity=minimum_severity)
         for one in sifted.left_out:
             self.forecast.meets([one.observable], one.kind)
         self.forecast.high |= of_high
@@ -188,33 +191,32 @@ class _Planner:
         self.forecast.meets(missing, UNKNOWN if self.frozen else ASKED)
         if missing and not self.frozen and self.operator.is_remote and not self.forecast.problem:
             try:
-                self.operator.ask(self.hook, missing)
+                first_kind = self._meter(ledger).account.name
+                _, questions = self.operator.prepare(self.hook, missing, self.hook.kept_copies())
+                self.calls += count_calls(questions, first_kind)
             except VendorError as error:
                 self.forecast.problem = f"cannot be planned: {error}"
 
     def finish(self, ledger: Ledger, now: datetime) -> None:
         if not self.operator.is_remote:
-            self.forecast.problem = "lies here: no calls for values"
+            self.forecast.problem = "local: no calls for values"
         elif self.frozen:
             self.forecast.problem = "frozen: nobody is asked"
-        if self.forecast.problem:
-            return
-        costs = []
-        for kind in self.calls or {self.operator.meter(self.hook).account.name: 0}:
-            meter = self.operator.meter(self.hook, kind)
-            left = {
-                quota: ledger.quotas.left(
-                    meter.account, [quota], backfill=True, live_share=meter.rules.live_share, now=now
-                )
-                for quota in meter.quotas
-            }
-            quotas = tuple((quota, calls or 0) for quota, calls in left.items())
-            costs.append(Cost(kind, self.calls[kind], quotas, meter.rules.live_share))
-        self.forecast.costs = tuple(costs)
+        if not self.forecast.problem:
+            kinds = self.calls or {self._meter(ledger).account.name: 0}
+            self.forecast.costs = tuple(self._cost(kind, ledger, now) for kind in kinds)
 
+    def _cost(self, kind: str, ledger: Ledger, now: datetime) -> Cost:
+        meter = self._meter(ledger, kind)
+        share = meter.rules.live_share
+        left = {
+            quota: ledger.quotas.left(meter.account, [quota], backfill=True, live_share=share, now=now)
+            for quota in meter.quotas
+        }
+        return Cost(kind, self.calls[kind], tuple((quota, calls or 0) for quota, calls in left.items()), share)
 
-def _refuse(*_: Any) -> NoReturn:
-    raise RuntimeError("a plan asks nobody")
+    def _meter(self, ledger: Ledger, kind: str | None = None) -> Meter:
+        return meter_of(self.hook, kind, ledger=ledger, backfill=True)
 
 
 def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:

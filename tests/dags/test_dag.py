@@ -18,6 +18,7 @@ from include.soar.policy.rules import LONGEST_WAIT_HOURS
 from tests.conftest import ROOT
 from threat_response.registry import BLOCK, CONFIRM, ENRICH, FETCH, WATCH, enrichers
 from threat_response.runtime import settings
+from threat_response.transport.form import vendor_of
 from threat_response.transport.retry import VendorRetryPolicy
 
 DAG_ID = "api_threat_response"
@@ -67,10 +68,10 @@ def test_only_the_chosen_providers_have_a_task_and_lists_are_asked_before_what_c
     chosen = enrichers(settings.policy().enrichment.providers)
     asking = {t.removeprefix("enrich.") for t in dag.task_ids if t.startswith("enrich.")} & set(ENRICH)
     assert asking == set(chosen)
-    local = {f"enrich.{name}" for name, ask in chosen.items() if not ask.is_remote}
-    for name, ask in chosen.items():
+    local = {f"enrich.{name}" for name in chosen if not vendor_of(name).is_remote}
+    for name in chosen:
         task = dag.get_task(f"enrich.{name}")
-        if ask.is_remote:
+        if vendor_of(name).is_remote:
             # A list that cannot be read keeps nobody from being asked.
             assert local <= task.upstream_task_ids
             assert task.trigger_rule == "all_done"

@@ -25,7 +25,7 @@ from include.soar.model import (
     Role,
 )
 from include.soar.vendor.errors import RateLimited, Unauthorized, Unavailable, Unexpected
-from threat_response.stages.control import ControlOperator
+from threat_response.stages.control import Control
 
 ROOT = Path(__file__).resolve().parents[2]
 POLICY = ":".join(str(ROOT / "include/config" / name) for name in ("policy.yaml", "policy.demo.yaml"))
@@ -108,7 +108,7 @@ def context(effects: str = "apply", **ti: Any) -> Any:
 
 
 def run(
-    operator_class: type[ControlOperator], wanted: dict[str, Any], *, effects: str = "apply", incident: str = "INC-1"
+    operator_class: type[Control], wanted: dict[str, Any], *, effects: str = "apply", incident: str = "INC-1"
 ) -> Run:
     """Execute the operator once, as Airflow would."""
     result = Run()

@@ -17,7 +17,7 @@ from include.soar.model import Observable, ObservableType
 from tests.support import SimServer
 from tests.vendors.support import connect
 from threat_response.registry import ENRICH
-from threat_response.transport.hook import VendorHook
+from threat_response.transport.hook import VendorHook, hook_class
 
 PROVIDERS = [name for name in ENRICH if name in SIMULATORS]
 POLICIES = (ROOT / "include/config/policy.yaml", ROOT / "include/config/policy.demo.yaml")
@@ -34,7 +34,7 @@ def connect_providers(monkeypatch: pytest.MonkeyPatch, sim: SimServer) -> None:
             login, password = knobs["username"], knobs["password"]
         if name == "list_feed":
             extra = {"lists": LISTS}
-        hook = ENRICH[name].hook_class
+        hook = hook_class(name)
         connect(monkeypatch, hook.default_conn_name, hook.conn_type, sim, login=login, password=password, **extra)
 
 

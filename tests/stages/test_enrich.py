@@ -40,7 +40,7 @@ from threat_response.registry import ENRICH
 from threat_response.runtime import settings
 from threat_response.stages import decide as decide_
 from threat_response.stages import extract
-from threat_response.vendors.abuseipdb.operators import AbuseIPDBEnrichOperator
+from threat_response.stages.enrich import Enrich
 from threat_response.vendors.cyware_respond.operators import CywareOpenIncidentsOperator, CywareUpdateIncidentsOperator
 from threat_response.vendors.urlhaus import api as urlhaus_api
 
@@ -99,7 +99,7 @@ def case_of(*findings: Finding) -> dict[str, Any]:
 
 
 def enrich(case: dict[str, Any], run: Any = None, **more: Any) -> dict[str, Reputation]:
-    batch = AbuseIPDBEnrichOperator(task_id="abuseipdb", case=case, **more).execute(run or context())
+    batch = Enrich(vendor="abuseipdb", task_id="abuseipdb", case=case, **more).execute(run or context())
     return {r.observable.value: r for r in ReputationBatch.model_validate(batch).reputations}
 
 
@@ -227,7 +227,7 @@ def whole_run(dag: DAG, run: Any, *findings: Finding) -> tuple[dict[str, Any], d
     """The DAG's own tasks from extract to the incidents' update; case and decision."""
     with set_current_context(run):
         case = dag.get_task("extract").python_callable([fetched(*findings).to_json()])
-        said = AbuseIPDBEnrichOperator(task_id="abuseipdb", case=case).execute(run)
+        said = Enrich(vendor="abuseipdb", task_id="abuseipdb", case=case).execute(run)
         decision = dag.get_task("enrich.decide").python_callable(case, {"abuseipdb": said})
     both = {"case": case, "decision": decision}
     opened = CywareOpenIncidentsOperator(task_id="open", **both).execute(run)

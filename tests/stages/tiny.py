@@ -1,14 +1,23 @@
-"""A tiny real HTTP server that a test scripts, for what no vendor's simulator does: redirects, cut bodies, TLS."""
+"""A tiny real HTTP server that a test scripts, for what no vendor's simulator does, and the smallest vendor's hook."""
 
 from __future__ import annotations
 
+import json
 import ssl
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
+
+from airflow.sdk import Connection
+
+from include.soar.vendor.wire import Request
+from tests.soar.examples import at
+from threat_response.transport.form import Vendor
+from threat_response.transport.hook import VendorHook
 
 
 @dataclass
@@ -101,3 +110,40 @@ class TinyServer:
         if answer.wait:
             self._over.wait(30)
         handler.wfile.write(answer.body)
+
+
+class TinyHook(VendorHook):
+    declared = Vendor("tiny", "Tiny", "TinyHook", host="https://tiny.example")
+
+    def headers(self, connection: Connection) -> dict[str, str]:
+        return {"Key": self.credential("password")}
+
+    def get(self, path: str, **params: str) -> Any:
+        request = Request("GET", path, operation="get", params=tuple(params.items()), timeout_seconds=5)
+        return json.loads(self.send(request).body)
+
+    def put(self, path: str) -> None:
+        self.send(Request("PUT", path, operation="put", json={}, writes=True, timeout_seconds=5))
+
+
+#: Gives the lines that were printed since it was last asked; Airflow's own loggers print when no task runs.
+Printed = Callable[[], list[str]]
+
+
+def json_answer(document: Any, status: int = 200) -> Answer:
+    return Answer(status, json.dumps(document).encode())
+
+
+def context(
+    start: str = "2026-01-02T10:00", end: str = "2026-01-02T11:00", *, run_type: str = "scheduled", **params: Any
+) -> Any:
+    """As Airflow gives it to a task of a run with a data interval."""
+    run = SimpleNamespace(run_type=run_type, run_id=f"{run_type}-{start}", dag_id="response", run_after=at(end))
+    return {
+        "dag_run": run,
+        "params": params,
+        "logical_date": at(start),
+        "data_interval_start": at(start),
+        "data_interval_end": at(end),
+        "ti": SimpleNamespace(),
+    }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import select
@@ -19,6 +21,16 @@ from include.soar.model import (
     Observable,
     Outcome,
 )
+
+
+@dataclass(frozen=True)
+class KnownAction:
+    """What we last did about one observable at one control, and where a person can check."""
+
+    outcome: Outcome
+    expires_at: datetime | None
+    run_id: str
+    proof: Mapping[str, str | int | None]
 
 
 class Actions:
@@ -43,6 +55,15 @@ class Actions:
         if rows:
             with self._database.session() as session:
                 self._database.upsert(session, ActionRow, rows, keep=set())
+
+    def in_force(self, control: str) -> dict[str, KnownAction]:
+        """What of ours does, or will soon do, something at a control, by observable key. Expired actions too."""
+        query = select(ActionRow).where(ActionRow.control == control, ActionRow.outcome.in_(sorted(IN_FORCE)))
+        with self._database.session() as session:
+            return {
+                row.observable: KnownAction(Outcome(row.outcome), row.expires_at, row.run_id, dict(row.proof))
+                for row in session.scalars(query)
+            }
 
     def rows(self, control: str | None = None) -> list[ActionRow]:
         query = select(ActionRow).order_by(ActionRow.control, ActionRow.observable)

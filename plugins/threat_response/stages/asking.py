@@ -1,4 +1,6 @@
-"""Asking a provider: within its quotas, several calls at the same time, and no longer once it wants to be left alone.
+"""
+Asking a provider: what it can be asked, within its quotas, several calls at the same time, and no longer once it
+wants to be left alone.
 
 The only module with threads. Each thread has a hook of its own on the connection that was read before; everything that
 they share is changed under one lock. The counts are the ledger's, so other tasks and workers are bound by them too.
@@ -7,20 +9,22 @@ they share is changed under one lock. The counts are the ledger's, so other task
 from __future__ import annotations
 
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from include.soar.enrich.quota import Account, Quota, QuotaSeen, Reservation, shut_for
-from include.soar.ledger import Ledger
-from include.soar.model import Answer, Observable, Reputation
-from include.soar.policy.rules import EnrichmentPolicy
+from include.soar.model import Answer, Observable, ObservableType, Reputation
 from include.soar.vendor.errors import RateLimited, Rejected, Unauthorized, Unavailable, VendorError
-from threat_response.transport.hook import VendorHook
+
+if TYPE_CHECKING:
+    from include.soar.ledger import Ledger
+    from include.soar.policy.rules import EnrichmentPolicy
+    from threat_response.transport.hook import VendorHook
 
 #: Calls that are reserved at a time, for each connection: the ledger is asked seldom, and a task that dies takes few
 #: calls with it.
@@ -34,6 +38,93 @@ class NoAnswer:
     answer: Answer
     why: str
     retry_at: datetime | None = None
+
+
+#: Asks about values, on the given hook: each thread has one of its own.
+Call = Callable[[Any, Sequence[Observable]], list[Reputation]]
+
+
+@dataclass(frozen=True)
+class Question:
+    """
+    Values that a provider is asked about in one way. A run asks it, a forecast counts its calls.
+
+    :param at_once: how many values one call takes
+    :param kind: the quota that the calls count against; None: the provider's first one
+    :param shortcut: True for a single call about all the values that only saves calls: where it fails, they are left
+        to the questions after it, and the other shortcuts are not tried
+    """
+
+    observables: tuple[Observable, ...]
+    call: Call
+    at_once: int = 1
+    kind: str | None = None
+    shortcut: bool = False
+
+
+class Provider:
+    """
+    What stage 3 asks of a vendor's hook. By default one call of ``lookup`` for each value.
+
+    A provider that is not declared as remote answers from our own copies alone (``answers``); it is asked no questions.
+    """
+
+    #: What it can say something about.
+    types: ClassVar[frozenset[ObservableType]]
+    #: At least so long between two downloads of its lists.
+    refresh_every: ClassVar[timedelta] = timedelta(hours=1)
+
+    def unaskable(self, observable: Observable) -> NoAnswer | None:
+        """Why this value of one of its ``types`` cannot be asked about; None: it can."""
+        return None
+
+    def answers(
+        self, observables: Sequence[Observable], copies: Sequence[Mapping[str, Any]], *, now: datetime
+    ) -> list[Reputation]:
+        """
+        What our copies of its lists say, without asking anybody. A value that is not among the answers is asked about.
+
+        :param copies: what :meth:`refresh_all` gave
+        """
+        return []
+
+    def questions(self, observables: Sequence[Observable]) -> list[Question]:
+        """What to ask about these values, in this order; a value that was answered is left out of later questions."""
+        return [Question(tuple(observables), look_up)]
+
+    def refresh_all(
+        self, *, now: datetime, not_before: timedelta, meter: Callable[[str], Meter]
+    ) -> list[dict[str, Any]]:
+        """
+        Bring our copies of its lists up to date. Gives a reference for each list.
+
+        :param not_before: a list that was asked for more recently is not asked for
+        :param meter: the quota of a kind of call
+        """
+        raise NotImplementedError
+
+    def kept_copies(self) -> list[dict[str, Any]]:
+        """The references of the copies that there are; nobody is asked."""
+        return []
+
+
+def look_up(hook: Any, observables: Sequence[Observable]) -> list[Reputation]:
+    """One call of the hook's ``lookup`` for each value."""
+    return [hook.lookup(observable) for observable in observables]
+
+
+def count_calls(questions: Sequence[Question], first_kind: str) -> Counter[str]:
+    """
+    How many calls of each kind the questions are, where each is answered.
+
+    :param first_kind: the kind of the provider's first quota
+    """
+    calls, answered = Counter[str](), set[Observable]()
+    for question in questions:
+        left = [o for o in dict.fromkeys(question.observables) if o not in answered]
+        calls[first_kind if question.kind is None else question.kind] += -(-len(left) // question.at_once)
+        answered.update(left)
+    return calls
 
 
 def clock_words(instant: datetime) -> str:
@@ -156,11 +247,11 @@ def metered(meter: Meter) -> Iterator[None]:
 
     :raises RateLimited: the quota is used up or the breaker is open; nothing was sent
     """
-    silence = meter.closed() or meter.reserve(1)
-    if silence is not None:
-        seconds = (silence.retry_at - meter.now()).total_seconds() if silence.retry_at else None
+    refused = meter.closed() or meter.reserve(1)
+    if refused is not None:
+        seconds = (refused.retry_at - meter.now()).total_seconds() if refused.retry_at else None
         raise RateLimited(
-            meter.account.provider, meter.account.name, silence.why, retry_after=seconds, status=None
+            meter.account.provider, meter.account.name, refused.why, retry_after=seconds, status=None
         ) from None
     meter.left -= 1
     try:
@@ -175,7 +266,7 @@ def metered(meter: Meter) -> Iterator[None]:
 
 
 @dataclass
-class _Question:
+class _Call:
     """Values that one call asks about. ``error`` is that of an earlier try."""
 
     observables: tuple[Observable, ...]
@@ -197,16 +288,16 @@ class Round:
     :param keep: stores answers; called now and then, so that a task that dies loses few
     """
 
-    call: Callable[[Any, Sequence[Observable]], list[Reputation]]
+    call: Call
     hook: VendorHook
     meter: Meter
     known: Callable[[Sequence[Observable]], Mapping[str, Reputation]]
     keep: Callable[[Sequence[Reputation]], None]
     results: dict[Observable, Reputation | NoAnswer] = field(default_factory=dict)
-    #: Set when the round is over before its time.
+    #: Set when the round ends early.
     stopped: NoAnswer | None = None
     calls: int = 0
-    _queue: deque[_Question] = field(default_factory=deque)
+    _queue: deque[_Call] = field(default_factory=deque)
     _unstored: list[Reputation] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _failures: int = 0
@@ -220,7 +311,7 @@ class Round:
         """
         distinct = list(dict.fromkeys(observables))
         self._queue.extend(
-            _Question(tuple(distinct[start : start + at_once])) for start in range(0, len(distinct), at_once)
+            _Call(tuple(distinct[start : start + at_once])) for start in range(0, len(distinct), at_once)
         )
         if distinct and (closed := self.meter.closed()):
             self._stop(closed)
@@ -273,11 +364,11 @@ class Round:
                 self._answered(question, said)
         return True
 
-    def _take(self) -> _Question | None:
+    def _take(self) -> _Call | None:
         if not self.meter.left and self._queue and self.stopped is None:
             self._flush()
-            if (unknown := self._look_again()) and (silence := self.meter.reserve(unknown if self._proven else 1)):
-                self._stop(silence)
+            if (unknown := self._look_again()) and (refused := self.meter.reserve(unknown if self._proven else 1)):
+                self._stop(refused)
         if not self._queue or self.stopped is not None:
             return None
         self.meter.left -= 1
@@ -299,13 +390,13 @@ class Round:
             for question in soon:
                 self.results |= {o: known[o.key] for o in question.observables if o.key in known}
                 if rest := tuple(o for o in question.observables if o.key not in known):
-                    left.append(_Question(rest, question.error))
+                    left.append(_Call(rest, question.error))
             self._queue.extendleft(reversed(left))
             if left:
                 return len(left)
         return 0
 
-    def _answered(self, question: _Question, said: Sequence[Reputation]) -> None:
+    def _answered(self, question: _Call, said: Sequence[Reputation]) -> None:
         self._proven, self._failures = True, 0
         self.meter.recover()
         answers = {reputation.observable: reputation for reputation in said}
@@ -315,54 +406,54 @@ class Round:
             if answer is not None:
                 self._unstored.append(answer)
 
-    def _failed(self, question: _Question, error: VendorError) -> None:
+    def _failed(self, question: _Call, error: VendorError) -> None:
         if isinstance(error, Rejected):
             self._proven, self._failures = True, 0
             self.meter.recover()
             half = len(question.observables) // 2
             if half:
                 halves = (question.observables[:half], question.observables[half:])
-                self._queue.extendleft(_Question(part) for part in reversed(halves))
+                self._queue.extendleft(_Call(part) for part in reversed(halves))
             else:
-                self._silent(question, NoAnswer(Answer.ERROR, str(error)))
+                self._unanswered(question, NoAnswer(Answer.ERROR, str(error)))
             return
         # Calls that were under way when the round was stopped do not open the breaker once more.
         first = self.stopped is None
         if isinstance(error, Unauthorized):
             # To be finished as soon as a person has mended the connection: each run finds out with one call.
             wrong = NoAnswer(Answer.ERROR, str(error), self.meter.now())
-            self._silent(question, wrong)
+            self._unanswered(question, wrong)
             self._stop(wrong)
         elif isinstance(error, RateLimited):
             if first:
                 self._stop(self.meter.open(error))
-            self._silent(question, self.stopped or NoAnswer(Answer.NOT_CHECKED, str(error)))
+            self._unanswered(question, self.stopped or NoAnswer(Answer.NOT_CHECKED, str(error)))
         else:
             self._failures += 1
             again = isinstance(error, Unavailable) and question.error is None
             if again:
-                self._queue.append(_Question(question.observables, error))
+                self._queue.append(_Call(question.observables, error))
             else:
                 retry_at = self.meter.now() if isinstance(error, Unavailable) else None
-                self._silent(question, NoAnswer(Answer.ERROR, str(error), retry_at))
+                self._unanswered(question, NoAnswer(Answer.ERROR, str(error), retry_at))
             enough = 1 if self.meter.doubtful else self.meter.rules.breaker.failures
             if first and self._failures >= enough:
                 self._stop(self.meter.open(error))
             elif again and not first:
                 self._stop(self.stopped)
 
-    def _silent(self, question: _Question, silence: NoAnswer) -> None:
-        self.results |= dict.fromkeys(question.observables, silence)
+    def _unanswered(self, question: _Call, why: NoAnswer) -> None:
+        self.results |= dict.fromkeys(question.observables, why)
 
-    def _stop(self, silence: NoAnswer | None) -> None:
-        """Nobody is asked any more: what is in the queue gets this for an answer, or the error that it met itself."""
-        self.stopped = self.stopped or silence
+    def _stop(self, why: NoAnswer | None) -> None:
+        """Ask no more: what is still in the queue gets this as its answer, or the error that it met itself."""
+        self.stopped = self.stopped or why
         if self.stopped is None:
             return
         while self._queue:
             question = self._queue.popleft()
             own = NoAnswer(Answer.ERROR, str(question.error), self.stopped.retry_at) if question.error else None
-            self._silent(question, own or self.stopped)
+            self._unanswered(question, own or self.stopped)
 
     def _flush(self) -> None:
         self.keep(self._unstored)

@@ -1,14 +1,17 @@
-"""What the stages' operators share: a connection that may be absent, and a batch that is published even on failure."""
+"""What every stage's operator has: a connection that may be absent, and a batch that is published even if it fails."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.sdk import BaseOperator, Context
 
 from include.soar.vendor.errors import RateLimited, Rejected, Unauthorized, Unavailable, Unexpected, VendorError
+
+if TYPE_CHECKING:
+    from threat_response.transport.hook import VendorHook
 
 #: Which of several errors a task ends with. What a person must mend first, then what a retry can mend, last the
 #: items that no retry can.
@@ -66,6 +69,14 @@ class StageOperator(BaseOperator):
         super().__init_subclass__(**kwargs)
         cls.stage_fields = tuple(dict.fromkeys([*cls.stage_fields, *cls.template_fields]))
         cls.template_fields = cls.stage_fields
+
+    @property
+    def hook_class(self) -> Any:
+        """The vendor's hook. Imported when a task runs: it brings an HTTP client along."""
+        from threat_response.transport.hook import hook_class
+
+        found: type[VendorHook] = hook_class(self.vendor)
+        return found
 
     def finish(self, context: Context, batch: dict[str, Any], errors: Iterable[VendorError]) -> dict[str, Any]:
         """

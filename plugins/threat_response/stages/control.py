@@ -1,17 +1,13 @@
-"""The stages' contracts: what a vendor's operator takes and gives, and everything that is the same for all of them.
-
-A vendor fills in the small methods; archiving, the ledger, the gate, plan mode, logging and "one item's failure
-costs that item only" live here, once.
-"""
+"""Stages 6, 7 and 8: an enforcement point acts on the decision's indicators, and a sensor waits until it does."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow.sdk import BaseOperator, BaseSensorOperator, Context, PokeReturnValue
+from airflow.sdk import BaseSensorOperator, Context, PokeReturnValue, TriggerRule
 from airflow.sdk.exceptions import AirflowSkipException
 
 from include.soar.model import (
@@ -25,85 +21,96 @@ from include.soar.model import (
     Outcome,
     Verb,
 )
-from include.soar.vendor.errors import (
-    Rejected,
-    Unexpected,
-    VendorError,
-    one_line,
-)
+from include.soar.vendor.errors import Rejected, Unexpected, VendorError, one_line
 from threat_response.runtime import settings
 from threat_response.runtime.run import Run
-from threat_response.transport.hook import VendorHook
+from threat_response.stages.base import StageOperator
 
-# --- stage 1 ------------------------------------------------------------------------------------------------
+if TYPE_CHECKING:
+    from include.soar.ledger.actions import KnownAction
 
-
-# --- stage 3 ------------------------------------------------------------------------------------------------
-
-
-# --- stages 6, 7, 8 -----------------------------------------------------------------------------------------
+#: Readable incident ids by observable key, for descriptions.
+Incidents = Mapping[str, Sequence[str]]
+#: What the ledger knows of ours at a control, by observable key.
+Ours = Mapping[str, "KnownAction"]
 
 
 @dataclass
 class Result:
-    """What a control's ``ensure`` achieved: an action per indicator it got to, and what stopped it, if anything."""
+    """What a control achieved: an action for each item that it got to, and what stopped it, if anything."""
 
     actions: list[Action] = field(default_factory=list)
     error: VendorError | None = None
 
 
-class ControlOperator(BaseOperator):
+class Control(StageOperator):
     """
-    Ask one enforcement point to act on the decision's indicators. Contract of stages 6, 7 and 8.
+    Have one enforcement point act on the decision's indicators. Takes a ``Decision`` and an ``IncidentBatch``, gives an
+    ``ActionBatch``.
 
-    Takes a ``Decision`` and an ``IncidentBatch``, gives an ``ActionBatch``. Every indicator passes the
-    never-block gate again, here, at the last moment. In plan mode nothing is written and each action says what
-    would be done. An item that fails is reported as failed, the others go on, and the task then fails, after
-    its batch was published for the incident's update.
+    Every indicator passes the never-block gate again, here, at the last moment. In plan mode nothing is written and
+    each action says what would be done. An item that fails is reported as failed, the others go on, and the task then
+    fails, after its batch was published for the incident's update.
 
-    No action without an incident that tells of it: an indicator whose every incident could not be opened is left
-    alone and reported as failed; the others go on.
+    No action without an incident that tells of it: an indicator whose every incident could not be opened is left alone
+    and reported as failed; the others go on.
 
     :param decision: (templated)
     :param incidents: where the findings' incidents are (templated); None: none was opened, the task is skipped
-    :param conn_id: the control's connection. Absent: the task is skipped.
     """
 
-    control: ClassVar[str]
     verb: ClassVar[Verb]
     types: ClassVar[frozenset[ObservableType]]
-    hook_class: ClassVar[type[VendorHook]]
     #: False for a watchlist: being watched harms nobody, so a protected value may be watched.
     gated: ClassVar[bool] = True
 
     template_fields: Sequence[str] = ("decision", "incidents", "conn_id")
 
-    def __init__(self, *, decision: Any, incidents: Any, conn_id: str | None = None, **kwargs: Any) -> None:
+    def __init__(self, *, decision: Any = None, incidents: Any = None, **kwargs: Any) -> None:
+        # One incident that cannot be opened turns its task red, but it has published the others, and one bad item must
+        # not keep every block of the night from being made.
+        kwargs.setdefault("trigger_rule", TriggerRule.ALL_DONE)
         super().__init__(**kwargs)
         self.decision = decision
         self.incidents = incidents
-        self.conn_id = conn_id or self.hook_class.default_conn_name
+
+    # --- what a vendor fills in ---------------------------------------------------------------------------
 
     def wants(self, indicator: Indicator) -> bool:
         """Whether this control acts on such an indicator at all. By type; a vendor may narrow it (by role)."""
         return indicator.observable.type in self.types
 
-    def ensure(self, hook: Any, indicators: Sequence[Indicator], incidents: dict[str, list[str]]) -> Result:
+    def ensure(self, hook: Any, indicators: Sequence[Indicator], incidents: Incidents, ours: Ours) -> Result:
         """
         Look, write what is missing, read back. The outcome of each action is what was read back.
 
         :param hook: writes are allowed
-        :param incidents: readable incident ids by observable key, for descriptions
+        :param ours: what we did here before, for a vendor that keeps neither an end nor an owner with an item
         """
         raise NotImplementedError
 
-    def preview(self, hook: Any, indicators: Sequence[Indicator], incidents: dict[str, list[str]]) -> Result:
+    def preview(self, hook: Any, indicators: Sequence[Indicator], incidents: Incidents, ours: Ours) -> Result:
         """As ``ensure``, without writing; the hook refuses writes. By default: each would be acted on."""
-        return Result([self.action(i, Outcome.PLANNED, f"would be sent to {self.control}") for i in indicators])
+        return Result([self.action(i, Outcome.PLANNED, f"would be sent to {self.vendor}") for i in indicators])
+
+    def lift(self, hook: Any, actions: Sequence[Action]) -> Result:
+        """
+        Undo: look, remove what is ours, read back. Idempotent, and ``ensure`` works again afterwards.
+
+        An item that is not ours, or that a person has changed since, stays and is reported as ``not_ours``. One that is
+        not there is ``gone``, one that this call removed ``lifted``, and one that is removed but still enforced
+        ``pending``, with the proof that a :class:`Confirm` looks for.
+
+        :param hook: writes are allowed; one that refuses them raises ``WriteInPlanMode``
+        :param actions: what the ledger knows, with the proof of each
+        """
+        raise NotImplementedError
+
+    # --- actions ------------------------------------------------------------------------------------------
 
     def action(self, indicator: Indicator, outcome: Outcome, detail: str, **more: Any) -> Action:
         return Action(
-            control=self.control,
+            control=self.vendor,
             verb=self.verb,
             observable=indicator.observable,
             outcome=outcome,
@@ -112,69 +119,83 @@ class ControlOperator(BaseOperator):
             **more,
         )
 
+    @staticmethod
+    def lifted(action: Action, outcome: Outcome, detail: str, **more: Any) -> Action:
+        """What became of an action that was to be lifted."""
+        fields = {"verb": Verb.LIFT, "outcome": outcome, "detail": detail, "changed": False}
+        return action.model_copy(update=fields | more)
+
+    # --- the stage ----------------------------------------------------------------------------------------
+
     def execute(self, context: Context) -> dict[str, Any]:
-        settings.skip_if_absent(self.conn_id, f"control {self.control}")
+        settings.skip_if_absent(self.conn_id, f"control {self.vendor}")
         if self.decision is None or self.incidents is None:
             # The run is red already, by the stage that gave nothing.
             raise AirflowSkipException(
-                f"{self.control} does nothing: there is no decision, or no incident to tell of it"
+                f"{self.vendor} does nothing: there is no decision, or no incident to tell of it"
             )
         decision = Decision.model_validate(self.decision)
         incidents = IncidentBatch.model_validate(self.incidents)
-        writes = Run.of(context).may_write(blocks=True)
-        gate = settings.policy().gate_at(settings.now())
+        run = Run.of(context)
+        writes = run.may_write(blocks=True)
+        wanted, refused = self._sort(decision, incidents)
+        done = self._act(wanted, _incidents_by_observable(decision, incidents), writes=writes)
+        actions = sorted([*refused, *done.actions], key=lambda action: action.observable.key)
+        batch = ActionBatch(control=self.vendor, actions=tuple(actions))
+        self._tell(batch)
+        if writes:
+            settings.ledger().actions.record(batch, run_id=run.name, now=settings.now())
+        # What stopped the control explains the items that it did not get to.
+        errors = [done.error] if done.error else [_as_error(a) for a in actions if a.outcome is Outcome.FAILED]
+        return self.finish(context, batch.to_json(), errors)
+
+    def _sort(self, decision: Decision, incidents: IncidentBatch) -> tuple[list[Indicator], list[Action]]:
+        """The indicators to act on, and an action for each other one that says why not."""
+        now = settings.now()
+        gate = settings.policy().gate_at(now)
         told = {ref.finding_uid for ref in incidents.incidents if ref.outcome is not IncidentOutcome.FAILED}
         wanted: list[Indicator] = []
-        actions: list[Action] = []
+        refused: list[Action] = []
         for indicator in decision.indicators:
             if not self.wants(indicator):
                 roles = ", ".join(role.value for role in indicator.roles)
-                why = f"{self.control} does not act on {indicator.observable.type.value} seen as {roles}"
-                actions.append(self.action(indicator, Outcome.UNSUPPORTED, why, expires_at=None))
+                why = f"{self.vendor} does not act on {indicator.observable.type.value} seen as {roles}"
+                refused.append(self.action(indicator, Outcome.UNSUPPORTED, why, expires_at=None))
             elif self.gated and (hit := gate.check(indicator.observable)):
-                actions.append(self.action(indicator, Outcome.PROTECTED, hit.reason, expires_at=None))
-            elif indicator.expires_at <= settings.now():
-                actions.append(self.action(indicator, Outcome.EXPIRED, "its time is over"))
+                refused.append(self.action(indicator, Outcome.PROTECTED, hit.reason, expires_at=None))
+            elif indicator.expires_at <= now:
+                refused.append(self.action(indicator, Outcome.EXPIRED, "expired"))
             elif not told.intersection(indicator.finding_uids):
                 why = "its incident could not be opened, and nothing is done that no incident tells of"
-                actions.append(self.action(indicator, Outcome.FAILED, why, expires_at=None))
+                refused.append(self.action(indicator, Outcome.FAILED, why, expires_at=None))
             else:
                 wanted.append(indicator)
-        done = Result()
-        if wanted:
-            hook = self.hook_class(self.conn_id, writes_allowed=writes)
-            attempt = self.ensure if writes else self.preview
-            try:
-                done = attempt(hook, wanted, _incidents_by_observable(decision, incidents))
-            except VendorError as error:
-                done = Result(error=error)
-        reached = {a.observable for a in done.actions}
-        left = [i for i in wanted if i.observable not in reached]
+        return wanted, refused
+
+    def _act(self, wanted: Sequence[Indicator], incidents: Incidents, *, writes: bool) -> Result:
+        """An action for each indicator: those that the vendor did not get to have failed."""
+        if not wanted:
+            return Result()
+        ours = settings.ledger().actions.in_force(self.vendor)
+        attempt = self.ensure if writes else self.preview
+        try:
+            done = attempt(self.hook_class(self.conn_id, writes_allowed=writes), wanted, incidents, ours)
+        except VendorError as error:
+            done = Result(error=error)
+        reached = {action.observable for action in done.actions}
+        left = [indicator for indicator in wanted if indicator.observable not in reached]
         if left and done.error is None:
-            done.error = Unexpected(self.control, "ensure", f"{len(left)} indicators were passed over")
-        done.actions += [self.action(i, Outcome.FAILED, str(done.error)) for i in left]
-        batch = ActionBatch(
-            control=self.control,
-            actions=tuple(sorted(actions + done.actions, key=lambda a: a.observable.key)),
-        )
-        self._tell(batch)
-        if writes:
-            settings.ledger().actions.record(batch, run_id=Run.of(context).name, now=settings.now())
-        if done.error is None:
-            done.error = next((_as_error(a) for a in batch.actions if a.outcome is Outcome.FAILED), None)
-        if done.error is not None:
-            # Published although the task fails: the incident must be able to tell what was and was not done.
-            context["ti"].xcom_push(key="return_value", value=batch.to_json())
-            raise done.error
-        return batch.to_json()
+            done.error = Unexpected(self.vendor, "ensure", f"{len(left)} indicators were passed over")
+        done.actions += [self.action(indicator, Outcome.FAILED, str(done.error)) for indicator in left]
+        return done
 
     def _tell(self, batch: ActionBatch) -> None:
-        """One line per item: what, outcome, why, proof."""
+        """One line for each item: what, outcome, why, proof."""
         for action in batch.actions:
             self.log.info(
                 "%s %s %s: %s%s; %s%s%s",
-                self.control,
-                self.verb.value,
+                self.vendor,
+                action.verb.value,
                 one_line(action.observable.key),
                 action.outcome.value,
                 " (changed now)" if action.changed else "",
@@ -196,63 +217,71 @@ def _incidents_by_observable(decision: Decision, incidents: IncidentBatch) -> di
     }
 
 
-class ConfirmSensor(BaseSensorOperator):
+class Confirm(BaseSensorOperator):
     """
-    Wait until a control's environment says that pending actions are in force. Frees its slot between looks.
+    Wait until a control's environment says that pending actions are in force. Frees its slot between two looks.
 
-    Takes and gives an ``ActionBatch``. When the patience ends the actions stay ``pending`` and the task
-    succeeds: the incident says so, and nothing claims a block that is not there yet.
+    Takes and gives an ``ActionBatch``. When the patience ends the actions stay ``pending`` and the task succeeds: the
+    incident says so, and nothing claims a block that is not there yet.
 
     :param actions: the control's batch (templated)
+    :param conn_id: the control's connection, by default ``<vendor>_default``. Absent: the task is skipped.
     :param patience: how long to wait
     """
 
-    control: ClassVar[str]
-    hook_class: ClassVar[type[VendorHook]]
+    vendor: ClassVar[str]
 
     template_fields: Sequence[str] = ("actions", "conn_id")
 
     def __init__(
         self,
         *,
-        actions: Any,
+        actions: Any = None,
         conn_id: str | None = None,
         patience: timedelta = timedelta(minutes=30),
         poke_interval: float = 30,
         **kwargs: Any,
     ) -> None:
-        # The sensor's own time-out would fail the task; ours, below, ends it with what is true.
+        # It goes on with what a control that failed could still publish.
+        kwargs.setdefault("trigger_rule", TriggerRule.ALL_DONE)
+        # The sensor's own time-out would fail the task; ours ends it with what is true.
         super().__init__(mode="reschedule", poke_interval=poke_interval, timeout=patience.total_seconds() * 2, **kwargs)
         self.actions = actions
-        self.conn_id = conn_id or self.hook_class.default_conn_name
+        self.conn_id = conn_id or f"{self.vendor}_default"
         self.patience = patience
 
-    def look(self, hook: Any, actions: Sequence[Action]) -> list[Action]:
+    @property
+    def hook_class(self) -> Any:
+        from threat_response.transport.hook import hook_class
+
+        return hook_class(self.vendor)
+
+    def confirm(self, hook: Any, actions: Sequence[Action]) -> list[Action]:
         """The same actions, with the outcome that the environment confirms now. Writes nothing."""
         raise NotImplementedError
 
     def poke(self, context: Context) -> PokeReturnValue:
-        settings.skip_if_absent(self.conn_id, f"control {self.control}")
+        settings.skip_if_absent(self.conn_id, f"control {self.vendor}")
         batch = ActionBatch.model_validate(self.actions)
         pending = [a for a in batch.actions if a.outcome is Outcome.PENDING]
         if not pending:
             return PokeReturnValue(True, batch.to_json())
         hook = self.hook_class(self.conn_id, writes_allowed=False)
-        confirmed = {a.observable: a for a in self.look(hook, pending)}
+        confirmed = {a.observable: a for a in self.confirm(hook, pending)}
         batch = batch.model_copy(update={"actions": tuple(confirmed.get(a.observable, a) for a in batch.actions)})
         waiting = sum(a.outcome is Outcome.PENDING for a in batch.actions)
         started_at = context["ti"].get_first_reschedule_date(context) or settings.now()
         if waiting and settings.now() - started_at < self.patience:
-            self.log.info("%s: %d of %d not in force yet", self.control, waiting, len(pending))
+            self.log.info("%s: %d of %d not in force yet", self.vendor, waiting, len(pending))
             return PokeReturnValue(False)
-        for action in batch.actions:
-            if action.observable in confirmed:
-                self.log.info(
-                    "%s %s: %s; %s", self.control, one_line(action.observable.key), action.outcome.value, action.detail
-                )
-        if waiting:
-            self.log.warning(
-                "%s: %d still pending after %s; the incident says so", self.control, waiting, self.patience
-            )
+        self._tell(confirmed.values(), waiting)
         settings.ledger().actions.record(batch, run_id=Run.of(context).name, now=settings.now())
         return PokeReturnValue(True, batch.to_json())
+
+    def _tell(self, actions: Iterable[Action], waiting: int) -> None:
+        for action in actions:
+            key, detail = one_line(action.observable.key), one_line(action.detail)
+            self.log.info("%s %s: %s; %s", self.vendor, key, action.outcome.value, detail)
+        if waiting:
+            message = "%s: %d still pending after %s; the incident says so"
+            self.log.warning(message, self.vendor, waiting, self.patience)

@@ -1,140 +1,151 @@
-"""TODO: what enrich is."""
+"""Stage 3: what one reputation source says about each value, and the refresh of the lists that it is read from."""
 
 from __future__ import annotations
 
 import time
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
-from typing import Any, ClassVar
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import BaseOperator, Context
+from airflow.sdk import Context, TriggerRule
 from airflow.sdk.exceptions import AirflowSkipException
 
-from include.soar.enrich.quota import Account, Quota
-from include.soar.enrich.sift import Sifted, sift
-from include.soar.ledger import Ledger
-from include.soar.model import (
-    Answer,
-    CaseBatch,
-    Observable,
-    ObservableType,
-    Reputation,
-    ReputationBatch,
-    Severity,
-    Window,
-)
-from include.soar.vendor.errors import (
-    RateLimited,
-    Unauthorized,
-    Unavailable,
-    VendorError,
-    one_line,
-)
+from include.soar.enrich.quota import Account
+from include.soar.model import Answer, CaseBatch, Observable, Reputation, ReputationBatch, Severity, Window
+from include.soar.vendor.errors import RateLimited, Unauthorized, Unavailable, VendorError, one_line
 from threat_response.runtime import settings
 from threat_response.runtime.run import Run
-from threat_response.stages.asking import Meter, NoAnswer, Round, clock_words
-from threat_response.transport.hook import VendorHook
+from threat_response.stages.asking import Meter, NoAnswer, Question, Round, clock_words, metered
+from threat_response.stages.base import StageOperator
+from threat_response.transport.form import vendor_of
+
+if TYPE_CHECKING:
+    from include.soar.enrich.sift import Sifted
+    from include.soar.ledger import Ledger
+
+#: An answer, or why there is none, by value.
+Results = dict[Observable, Reputation | NoAnswer]
 
 
-class EnrichOperator(BaseOperator):
+def meter_of(
+    hook: Any,
+    kind: str | None = None,
+    *,
+    ledger: Ledger,
+    backfill: bool,
+    wait: Callable[[float], None] = time.sleep,
+) -> Meter:
     """
-    Ask one provider about the batch's observables. Contract of stage 3.
+    The quotas and the breaker of one kind of call, for the key of the hook's connection.
 
-    Takes a ``CaseBatch``, gives a ``ReputationBatch`` with one answer per observable. Never asks about private, own or
-    partner values, nor about what is too restricted for the provider, nor twice about the same; stored answers come
-    first, and then the questions whose answers are worth most. A spent quota or a broken provider gives
-    ``not_checked`` or ``error``, never "clean", and stops nothing.
+    :param kind: by default the first quota's
+    :param wait: waits for a quota that renews soon
+    """
+    rules = settings.policy().enrichment
+    quotas = rules.quotas_of(hook.vendor, hook.quotas or ())
+    name = kind if kind is not None else next((quota.name for quota in quotas), "")
+    account = Account(hook.vendor, hook.key_digest, name)
+    return Meter(ledger, account, quotas, rules, backfill, now=settings.now, wait=wait)
+
+
+class Refresh(StageOperator):
+    """
+    Bring our copies of one provider's lists up to date. Gives a reference for each list.
+
+    :param not_before: a list that was asked for more recently is used as it is; default the provider's
+    """
+
+    def __init__(self, *, not_before: timedelta | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.not_before = not_before
+
+    def execute(self, context: Context) -> list[dict[str, Any]]:
+        settings.skip_if_absent(self.conn_id, f"refresh of {self.vendor}")
+        hook: Any = self.hook_class(self.conn_id)
+        references: list[dict[str, Any]] = hook.refresh_all(
+            now=settings.now(),
+            not_before=hook.refresh_every if self.not_before is None else self.not_before,
+            meter=partial(meter_of, hook, ledger=settings.ledger(), backfill=Run.of(context).is_backfill),
+        )
+        return references
+
+
+class Enrich(StageOperator):
+    """
+    Ask one provider about the case's values. Takes a ``CaseBatch``, gives a ``ReputationBatch`` with an answer
+    for each.
+
+    Never asks about private, own or partner values, nor about what is too restricted for the provider, nor twice about
+    the same; stored answers come first, and then the questions whose answers are worth most. A spent quota or a broken
+    provider gives ``not_checked`` or ``error``, never "clean", and stops nothing.
 
     With the run's parameter ``answers`` = ``frozen`` nobody is asked: the answers are those that were known when the
     window was first decided.
 
     :param case: the extract stage's batch (templated)
     :param local: what the local lists said, by provider: what they name is asked about first (templated)
-    :param conn_id: the provider's connection. Absent: the task is skipped.
+    :param lists: the references of the provider's refresh task (templated)
     """
 
-    provider: ClassVar[str]
-    types: ClassVar[frozenset[ObservableType]]
-    hook_class: ClassVar[type[VendorHook]]
-    #: False for lists that lie here: asking costs nothing and tells nobody anything.
-    is_remote: ClassVar[bool] = True
-    #: False for one that only adds context: it lists nothing, and the policy has no rule for it.
-    has_opinion: ClassVar[bool] = True
-    #: How often a key may ask, where neither its connection nor the policy says so. Several with one name all hold.
-    quotas: ClassVar[tuple[Quota, ...]] = ()
+    template_fields: Sequence[str] = ("case", "local", "lists", "conn_id")
+    #: Waits for a quota that renews soon.
+    wait = staticmethod(time.sleep)
 
-    template_fields: Sequence[str] = ("case", "local", "conn_id")
-
-    def __init__(self, *, case: Any, local: Any = None, conn_id: str | None = None, **kwargs: Any) -> None:
+    def __init__(self, *, case: Any, local: Any = None, lists: Any = None, **kwargs: Any) -> None:
+        if local is not None:
+            # Whoever is asked after the local lists is asked even where one of them failed, or a refresh did.
+            kwargs.setdefault("trigger_rule", TriggerRule.ALL_DONE)
         super().__init__(**kwargs)
         self.case = case
         self.local = local
-        self.conn_id = conn_id or self.hook_class.default_conn_name
+        self.lists = lists
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        # A vendor with a field of its own would otherwise have to know ours.
-        cls.template_fields = tuple(dict.fromkeys([*EnrichOperator.template_fields, *cls.template_fields]))
+    @property
+    def is_remote(self) -> bool:
+        """Whether asking uses something up and tells somebody something."""
+        return vendor_of(self.vendor).is_remote
 
-    def ask(self, hook: Any, observables: Sequence[Observable]) -> list[Reputation]:
-        """
-        Answers for all of them, in any order, by :meth:`ask_each` or :meth:`ask_many`, which keep to the quotas. By
-        default each by the hook's ``lookup``. What it raises is the answer to all of them; an observable without an
-        answer is reported as an error.
-        """
-        return self.ask_each(hook.lookup, observables)
+    @property
+    def has_opinion(self) -> bool:
+        """Whether it says listed or not listed, or only adds context."""
+        return vendor_of(self.vendor).has_opinion
 
-    def ask_each(
-        self, one: Callable[[Observable], Reputation], observables: Sequence[Observable], *, kind: str | None = None
-    ) -> list[Reputation]:
-        """
-        One call per observable, several at the same time. See ``asking.Round`` for what a failure costs.
+    def execute(self, context: Context) -> dict[str, Any]:
+        settings.skip_if_absent(self.conn_id, f"enrichment by {self.vendor}")
+        if self.case is None:
+            # The run is red already, by the stage that gave nothing.
+            raise AirflowSkipException(f"{self.vendor} is not asked: there is no case")
+        case, run = CaseBatch.model_validate(self.case), Run.of(context)
+        ledger, now = settings.ledger(), settings.now()
+        sifted = self.sift(case, now=now, minimum_severity=run.minimum_severity)
+        frozen = run.answers_are_frozen and self.has_opinion
+        stored, at = self.stored(ledger, case.window, sifted.to_ask, frozen=frozen, now=now)
+        missing = [o for o in sifted.to_ask if o.key not in stored]
+        if frozen:
+            unknown = NoAnswer(Answer.NOT_CHECKED, f"frozen: nothing was known at {clock_words(at)}")
+            fresh: Results = dict.fromkeys(missing, unknown)
+        else:
+            fresh = self._ask(missing, ledger, backfill=run.is_backfill)
+        left_out = {one.observable: NoAnswer(one.answer, one.why) for one in sifted.left_out}
+        answers = [*stored.values(), *(self._reputation(o, said) for o, said in (left_out | fresh).items())]
+        self._tell(answers, stored)
+        ordered = sorted(answers, key=lambda r: r.observable.key)
+        return ReputationBatch(provider=self.vendor, reputations=tuple(ordered)).to_json()
 
-        :param one: a method of the hook: each thread calls it on a hook of its own
-        :param kind: the quota that it counts against, by default the first one's
-        """
-        return self._round(one, lambda call, some: [call(o) for o in some], observables, kind, 1)
+    # --- what a forecast needs as well --------------------------------------------------------------------
 
-    def ask_many(
-        self,
-        many: Callable[[Sequence[Observable]], list[Reputation]],
-        observables: Sequence[Observable],
-        *,
-        at_once: int,
-        kind: str | None = None,
-    ) -> list[Reputation]:
-        """As :meth:`ask_each`, with a call that takes up to ``at_once`` observables."""
-        return self._round(many, lambda call, some: call(some), observables, kind, at_once)
+    def sift(self, case: CaseBatch, *, now: datetime, minimum_severity: Severity | None) -> Sifted:
+        """What the provider is to be asked about a case, before the stored answers are looked up."""
+        from include.soar.enrich.sift import sift
 
-    def meter(self, hook: VendorHook, kind: str | None = None) -> Meter:
-        """The quotas and the breaker of one kind of call, for a vendor that makes its calls itself."""
-        declared = self.quotas if hook.quotas is None else hook.quotas
-        rules = settings.policy().enrichment
-        quotas = rules.quotas_of(self.provider, declared)
-        name = kind if kind is not None else next((quota.name for quota in quotas), "")
-        account = Account(self.provider, hook.key_digest, name)
-        ledger = self._ledger or settings.ledger()
-        return Meter(ledger, account, quotas, rules, self._backfill, now=settings.now, wait=self.wait)
-
-    #: Waits for a quota that renews soon.
-    wait: Callable[[float], None] = staticmethod(time.sleep)
-    #: A plan's count of calls by kind. None is then made, and nobody answers.
-    planned: Counter[str] | None = None
-    # What a round needs to know of the run.
-    _ledger: Ledger | None = None
-    _backfill = False
-    _asked: set[Observable] = set()
-
-    def questions(self, case: CaseBatch, *, now: datetime, minimum_severity: Severity | None) -> Sifted:
-        """What it is to be asked about a case, before the stored answers are looked up."""
         policy = settings.policy()
         return sift(
             case,
             policy,
             policy.gate_at(now),
-            provider=self.provider,
-            types=self.types,
+            provider=self.vendor,
+            types=self.hook_class.types,
             is_remote=self.is_remote,
             minimum_severity=minimum_severity,
             listed=self._locally_listed(),
@@ -147,135 +158,138 @@ class EnrichOperator(BaseOperator):
         if frozen:
             at = ledger.windows.first_decided_at(window) or window.end_at
             # A list's answers are not asked for again and again, so they do not end.
-            return ledger.answers.known(self.provider, observables, now=at, stale=not self.is_remote), at
-        return ledger.answers.known(self.provider, observables, now=now) if self.is_remote else {}, now
+            return ledger.answers.known(self.vendor, observables, now=at, stale=not self.is_remote), at
+        return ledger.answers.known(self.vendor, observables, now=now) if self.is_remote else {}, now
 
-    def execute(self, context: Context) -> dict[str, Any]:
-        settings.skip_if_absent(self.conn_id, f"enrichment by {self.provider}")
-        if self.case is None:
-            # The run is red already, by the stage that gave nothing.
-            raise AirflowSkipException(f"{self.provider} is not asked: there is no case")
-        case = CaseBatch.model_validate(self.case)
-        ledger, now = settings.ledger(), settings.now()
-        self._ledger, self._backfill = ledger, Run.of(context).is_backfill
-        sifted = self.questions(case, now=now, minimum_severity=Run.of(context).minimum_severity)
-        frozen = Run.of(context).answers_are_frozen and self.has_opinion
-        stored, at = self.stored(ledger, case.window, sifted.to_ask, frozen=frozen, now=now)
-        missing = [o for o in sifted.to_ask if o.key not in stored]
-        said: dict[Observable, Reputation] = {}
-        self._asked = set()
-        if frozen:
-            words = f"frozen: nothing was known at {clock_words(at)}"
-            said = {o: self._silence(o, Answer.NOT_CHECKED, words) for o in missing}
-        elif missing:
-            try:
-                said = {r.observable: r for r in self.ask(self.hook_class(self.conn_id), missing)}
-            except VendorError as error:
-                said = {r.observable: r for r in self._silences(missing, error)}
-        fresh = [said.get(o) or self._silence(o, Answer.ERROR, "passed over by the provider") for o in missing]
-        if not frozen:
-            # What came in rounds was kept as it came; this is what the vendor knew without asking.
-            self._keep(ledger, [r for r in fresh if r.observable not in self._asked])
-        left_out = [self._silence(one.observable, one.answer, one.why) for one in sifted.left_out]
-        answers = [*left_out, *stored.values(), *fresh]
-        for reputation in answers:
-            if reputation.answer is not Answer.NOT_APPLICABLE:
-                self.log.info(
-                    "%s %s: %s%s; %s%s",
-                    self.provider,
-                    one_line(reputation.observable.key),
-                    reputation.answer.value,
-                    "" if reputation.score is None else f" score {reputation.score}",
-                    one_line(reputation.summary),
-                    " (stored answer)" if reputation.observable.key in stored else "",
-                )
-        self.log.info(
-            "%s: %d answers by it, %d stored ones, %d without an answer, %d not for this provider",
-            self.provider,
-            sum(r.score is not None for r in fresh),
-            len(stored),
-            sum(r.score is None for r in fresh),
-            len(left_out),
-        )
-        ordered = sorted(answers, key=lambda r: r.observable.key)
-        return ReputationBatch(provider=self.provider, reputations=tuple(ordered)).to_json()
+    def prepare(self, hook: Any, observables: Sequence[Observable], lists: Any) -> tuple[Results, list[Question]]:
+        """
+        What is known about these values without a call, and the questions about the others.
 
-    def _round(
-        self,
-        call: Callable[..., Any],
-        on: Callable[[Callable[..., Any], Sequence[Observable]], list[Reputation]],
-        observables: Sequence[Observable],
-        kind: str | None,
-        at_once: int,
-    ) -> list[Reputation]:
-        hook = getattr(call, "__self__", None)
-        if not isinstance(hook, VendorHook):
-            raise TypeError(f"{call!r} is not a method of a hook, so no thread could have its own")
-        meter = self.meter(hook, kind)
-        if self.planned is not None:
-            distinct = dict.fromkeys(observables)
-            self.planned[meter.account.name] += -(-len(distinct) // at_once)
-            return [self._silence(o, Answer.NOT_CHECKED, "only planned") for o in distinct]
-        ledger, name = meter.ledger, call.__name__
+        :param hook: the provider's
+        :param lists: the references of our copies
+        """
+        known: Results = {o: why for o in observables if (why := hook.unaskable(o)) is not None}
+        left = [o for o in observables if o not in known]
+        for answer in hook.answers(left, lists or (), now=settings.now()) if left else ():
+            known[answer.observable] = answer
+        left = [o for o in left if o not in known]
+        return known, hook.questions(left) if left and self.is_remote else []
 
-        def known(some: Sequence[Observable]) -> dict[str, Reputation]:
-            return ledger.answers.known(self.provider, some, now=settings.now()) if self.is_remote else {}
+    # --- asking -------------------------------------------------------------------------------------------
 
+    def _ask(self, observables: Sequence[Observable], ledger: Ledger, *, backfill: bool) -> Results:
+        """An answer for each of the values, or why there is none."""
+        results: Results = {}
+        otherwise = NoAnswer(Answer.ERROR, "passed over by the provider")
+        hook: Any = self.hook_class(self.conn_id)
+        try:
+            known, questions = self.prepare(hook, observables, self.lists)
+            self._keep(ledger, known.values())
+            results |= known
+            trying_shortcuts = True
+            for question in questions:
+                left = [o for o in question.observables if o not in results]
+                meter = meter_of(hook, question.kind, ledger=ledger, backfill=backfill, wait=self.wait)
+                if not question.shortcut:
+                    results |= self._round(hook, question, left, meter)
+                elif trying_shortcuts:
+                    answers = self._shortcut(hook, question, left, meter)
+                    results |= answers
+                    trying_shortcuts = bool(answers)
+        except VendorError as error:
+            self.log.warning("%s gave no answer about %d observables: %s", self.vendor, len(observables), error)
+            otherwise = _no_answer(error)
+        return {o: results.get(o, otherwise) for o in observables}
+
+    def _round(self, hook: Any, question: Question, observables: Sequence[Observable], meter: Meter) -> Results:
+        ledger = meter.ledger
         asking = Round(
-            call=lambda hook, some: on(getattr(hook, name), some),
+            call=question.call,
             hook=hook,
             meter=meter,
-            known=known,
+            known=lambda some: ledger.answers.known(self.vendor, some, now=settings.now()),
             keep=lambda some: self._keep(ledger, some),
         )
-        results = asking.run(observables, at_once=at_once)
-        self._asked |= results.keys()
-        silent = [r for r in results.values() if isinstance(r, NoAnswer)]
+        results = asking.run(observables, at_once=question.at_once)
         if asking.stopped:
             # Loudly, and once.
-            self.log.warning("%s is silent for %d observables: %s", self.provider, len(silent), asking.stopped.why)
-        self.log.info("%s: %d calls of %s", self.provider, asking.calls, name)
-        return [
-            self._silence(o, r.answer, r.why, retry_at=r.retry_at) if isinstance(r, NoAnswer) else r
-            for o, r in results.items()
-        ]
+            unanswered = sum(isinstance(r, NoAnswer) for r in results.values())
+            self.log.warning("%s gave no answer about %d observables: %s", self.vendor, unanswered, asking.stopped.why)
+        self.log.info(
+            "%s: %d calls%s", self.vendor, asking.calls, f" of {meter.account.name}" * bool(meter.account.name)
+        )
+        return results
+
+    def _shortcut(self, hook: Any, question: Question, observables: Sequence[Observable], meter: Meter) -> Results:
+        """The answers of one call about all the values; none where it fails, since others will be asked for them."""
+        try:
+            with metered(meter):
+                answers = question.call(hook, observables)
+        except VendorError as error:
+            self.log.warning("%s: going on without %s: %s", self.vendor, meter.account.name, error)
+            return {}
+        self._keep(meter.ledger, answers)
+        return {answer.observable: answer for answer in answers}
 
     def _locally_listed(self) -> set[Observable]:
         said = [ReputationBatch.model_validate(batch) for batch in (self.local or {}).values() if batch is not None]
         return {r.observable for batch in said for r in batch.reputations if r.answer is Answer.LISTED}
 
-    def _keep(self, ledger: Ledger, answers: Sequence[Reputation]) -> None:
-        """Store the real answers. A list's only where they changed: it is read again in every run."""
-        real = [r for r in answers if r.score is not None]
+    def _keep(self, ledger: Ledger, answers: Iterable[Reputation | NoAnswer]) -> None:
+        """Store the real answers. A local list's only where they changed: it is read again in every run."""
+        real = [r for r in answers if isinstance(r, Reputation) and r.score is not None]
         if not real:
             return
         if not self.is_remote:
-            before = ledger.answers.known(self.provider, [r.observable for r in real], now=settings.now(), stale=True)
+            before = ledger.answers.known(self.vendor, [r.observable for r in real], now=settings.now(), stale=True)
             real = [r for r in real if (old := before.get(r.observable.key)) is None or _differ(old, r)]
         hours = settings.policy().reputation_hours
         life = {Answer.LISTED: timedelta(hours=hours.listed), Answer.NOT_LISTED: timedelta(hours=hours.not_listed)}
         ledger.answers.store((r, life[r.answer]) for r in real)
 
-    def _silences(self, observables: Sequence[Observable], error: VendorError) -> list[Reputation]:
-        """The provider went silent: say so for each, and say loudly once."""
-        later = isinstance(error, (RateLimited, Unavailable, Unauthorized))
-        seconds = min(error.retry_after or 0, 86_400.0) if isinstance(error, RateLimited) else 0
-        retry_at = settings.now() + timedelta(seconds=seconds) if later else None
-        self.log.warning("%s is silent for %d observables: %s", self.provider, len(observables), error)
-        answer = Answer.NOT_CHECKED if isinstance(error, RateLimited) else Answer.ERROR
-        return [self._silence(o, answer, str(error), retry_at=retry_at) for o in observables]
-
-    def _silence(
-        self, observable: Observable, answer: Answer, summary: str, *, retry_at: datetime | None = None
-    ) -> Reputation:
+    def _reputation(self, observable: Observable, said: Reputation | NoAnswer) -> Reputation:
+        if isinstance(said, Reputation):
+            return said
         return Reputation(
             observable=observable,
-            provider=self.provider,
-            answer=answer,
-            summary=one_line(summary),
+            provider=self.vendor,
+            answer=said.answer,
+            summary=one_line(said.why),
             known_at=settings.now(),
-            retry_at=retry_at,
+            retry_at=said.retry_at,
         )
+
+    def _tell(self, answers: Sequence[Reputation], stored: dict[str, Reputation]) -> None:
+        """One line for each value that the provider was to be asked about, and one for all of them."""
+        asked = [r for r in answers if r.answer is not Answer.NOT_APPLICABLE]
+        for reputation in asked:
+            self.log.info(
+                "%s %s: %s%s; %s%s",
+                self.vendor,
+                one_line(reputation.observable.key),
+                reputation.answer.value,
+                "" if reputation.score is None else f" score {reputation.score}",
+                one_line(reputation.summary),
+                " (stored answer)" if reputation.observable.key in stored else "",
+            )
+        answered = sum(r.score is not None for r in asked)
+        self.log.info(
+            "%s: %d new answers, %d stored ones, %d without an answer, %d not for this provider",
+            self.vendor,
+            answered - len(stored),
+            len(stored),
+            len(asked) - answered,
+            len(answers) - len(asked),
+        )
+
+
+def _no_answer(error: VendorError) -> NoAnswer:
+    """What to say of each value when the provider cannot be asked at all."""
+    if isinstance(error, RateLimited):
+        seconds = min(error.retry_after or 0, 86_400.0)
+        return NoAnswer(Answer.NOT_CHECKED, str(error), settings.now() + timedelta(seconds=seconds))
+    again = isinstance(error, (Unavailable, Unauthorized))
+    return NoAnswer(Answer.ERROR, str(error), settings.now() if again else None)
 
 
 def _differ(old: Reputation, new: Reputation) -> bool:

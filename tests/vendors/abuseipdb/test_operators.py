@@ -16,7 +16,7 @@ from tests.stages.controls import POLICY, PROTECTED, context
 from tests.support import SimServer
 from tests.vendors.support import connect
 from threat_response.runtime import settings
-from threat_response.vendors.abuseipdb.operators import AbuseIPDBEnrichOperator, AbuseIPDBRefreshOperator
+from threat_response.stages.enrich import Enrich, Refresh
 
 EVIL, SIX, CLEAN = address("203.0.113.7"), address("2001:db8::1"), address("203.0.113.9")
 
@@ -40,7 +40,7 @@ def vendor(sim: SimServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> S
 
 def enrich(*observables: Observable, lists: Any = ()) -> dict[str, Reputation]:
     case = CaseBatch(window=window(), findings=(), observed=tuple(observed(o) for o in observables)).to_json()
-    result = AbuseIPDBEnrichOperator(task_id="abuseipdb", case=case, lists=lists).execute(context())
+    result = Enrich(vendor="abuseipdb", task_id="abuseipdb", case=case, lists=lists).execute(context())
     batch = ReputationBatch.model_validate(result)
     assert batch.provider == "abuseipdb"
     return {r.observable.value: r for r in batch.reputations}
@@ -114,7 +114,7 @@ WORST = address("203.0.113.66")
 def refresh(vendor: SimServer) -> list[dict[str, Any]]:
     record = {"abuseConfidenceScore": 100, "totalReports": 900, "numDistinctUsers": 70, "countryCode": "ZZ"}
     vendor.seed("abuseipdb", {"addresses": {WORST.value: record}})
-    return AbuseIPDBRefreshOperator(task_id="refresh").execute(context())
+    return Refresh(vendor="abuseipdb", task_id="refresh").execute(context())
 
 
 def test_who_is_on_the_blacklist_is_not_asked_about(vendor: SimServer) -> None:
@@ -157,7 +157,7 @@ def test_a_blacklist_that_is_stale_or_absent_changes_nothing(
 def test_a_download_counts_in_the_ledger(vendor: SimServer) -> None:
     """So that no two workers use up the five of a day."""
     vendor.seed("abuseipdb", {"addresses": {WORST.value: {"abuseConfidenceScore": 100, "totalReports": 1}}})
-    often = AbuseIPDBRefreshOperator(task_id="refresh", not_before=timedelta(0))
+    often = Refresh(vendor="abuseipdb", task_id="refresh", not_before=timedelta(0))
     for _ in range(7):
         assert [r["rows"] for r in often.execute(context())] == [1]
     assert vendor.state("abuseipdb")["used_today"] == {"blacklist": 5}

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from airflow.sdk.exceptions import AirflowSkipException
 
-from include.soar.model import ActionBatch, Outcome, Role
+from include.soar.model import Action, ActionBatch, Outcome, Role
 from include.soar.vendor.errors import RateLimited, Rejected, Unavailable
 from tests.stages.controls import PROTECTED, Run, context, decision, indicator, run
 from tests.support import SimServer
 from tests.vendors.akamai_client_lists.conftest import LIST, PRODUCT, held, seed, writes
 from threat_response.runtime import settings
+from threat_response.stages.control import Result
 from threat_response.vendors.akamai_client_lists import api
 from threat_response.vendors.akamai_client_lists.operators import (
     AkamaiClientListsActiveSensor,
@@ -302,3 +304,68 @@ def test_a_sensor_without_anything_pending_asks_nobody(sim: SimServer) -> None:
     sim.world.calls.clear()
     assert look(result).is_done
     assert sim.calls(PRODUCT) == []
+
+
+# --- undoing ------------------------------------------------------------------------------------------------
+
+
+def lift(sim: SimServer, actions: Sequence[Action]) -> Result:
+    operator = AkamaiClientListsBlockOperator(task_id="lift")
+    return operator.lift(operator.hook_class(), actions)
+
+
+def outcomes(result: Result) -> dict[str, str]:
+    return {action.observable.value: action.outcome.value for action in result.actions}
+
+
+def test_a_removal_is_pending_until_the_network_enforces_it_and_the_sensor_waits_for_that(sim: SimServer) -> None:
+    seed(sim)
+    block()
+    sim.configure(PRODUCT, activation_seconds=600)
+    lifted = lift(sim, list(block().actions.values()))
+    assert lifted.error is None
+    assert outcomes(lifted) == {V4: "pending", V6: "pending"}
+    pending = Run(batch=ActionBatch(control=PRODUCT, actions=tuple(lifted.actions)))
+    assert not look(pending).is_done
+    sim.configure(PRODUCT, timestamp_window_seconds=None)
+    sim.world.clock.advance(601)
+    assert outcomes_of(look(pending)) == {V4: "lifted", V6: "lifted"}
+    assert sim.state(PRODUCT)["lists"][LIST]["live"]["PRODUCTION"] == []
+
+
+def test_a_removal_whose_activation_was_lost_is_activated_by_the_next_try(sim: SimServer) -> None:
+    seed(sim)
+    block()
+    actions = list(block().actions.values())
+    sim.fault(PRODUCT, "status", method="POST", path="/activations$", status=429, headers={"Retry-After": "9"})
+    lost = lift(sim, actions)
+    assert isinstance(lost.error, RateLimited)
+    assert outcomes(lost) == {V4: "failed", V6: "failed"}
+    assert held(sim) == {}
+    again = lift(sim, actions)
+    assert again.error is None
+    assert outcomes(again) == {V4: "pending", V6: "pending"}
+    assert sim.state(PRODUCT)["lists"][LIST]["live"]["PRODUCTION"] == []
+
+
+def test_a_removal_follows_an_activation_that_is_still_pending(sim: SimServer) -> None:
+    seed(sim)
+    sim.configure(PRODUCT, activation_seconds=600)
+    lifted = lift(sim, list(block().actions.values()))
+    assert isinstance(lifted.error, Unavailable)
+    assert outcomes(lifted) == {V4: "pending", V6: "pending"}
+
+
+def test_a_list_that_no_network_enforces_is_not_activated_to_lift_from_it(sim: SimServer) -> None:
+    seed(sim, productionActivationStatus="INACTIVE")
+    action = AkamaiClientListsBlockOperator(task_id="a").action(indicator("ipv4-addr", V4), Outcome.BLOCKED, "once")
+    assert outcomes(lift(sim, [action])) == {V4: "gone"}
+    assert writes(sim) == []
+
+
+def test_an_address_that_a_persons_network_still_holds_is_said(sim: SimServer) -> None:
+    seed(sim, "2001:db8::/64")
+    action = AkamaiClientListsBlockOperator(task_id="a").action(indicator("ipv6-addr", V6), Outcome.BLOCKED, "once")
+    [gone] = lift(sim, [action]).actions
+    assert gone.outcome is Outcome.GONE
+    assert "still held by the item 2001:db8::/64" in gone.detail

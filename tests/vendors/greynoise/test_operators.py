@@ -13,8 +13,8 @@ from tests.soar.examples import address, domain, observed, window
 from tests.stages.controls import POLICY, PROTECTED, context
 from tests.support import SimServer
 from tests.vendors.support import connect
+from threat_response.stages.enrich import Enrich
 from threat_response.vendors.greynoise import api
-from threat_response.vendors.greynoise.operators import GreyNoiseEnrichOperator
 
 EVIL, DNS, QUIET = address("203.0.113.7"), address("203.0.113.53"), address("203.0.113.99")
 KEY = GreyNoiseSimulator.settings["api_key"]
@@ -47,7 +47,7 @@ def paid(vendor: SimServer, monkeypatch: pytest.MonkeyPatch) -> SimServer:
 
 def enrich(*observables: Observable) -> dict[str, Reputation]:
     case = CaseBatch(window=window(), findings=(), observed=tuple(observed(o) for o in observables)).to_json()
-    result = GreyNoiseEnrichOperator(task_id="greynoise", case=case).execute(context())
+    result = Enrich(vendor="greynoise", task_id="greynoise", case=case).execute(context())
     batch = ReputationBatch.model_validate(result)
     assert batch.provider == "greynoise"
     return {r.observable.value: r for r in batch.reputations}

@@ -16,7 +16,7 @@ from tests.stages.controls import POLICY, PROTECTED, context
 from tests.support import SimServer
 from tests.vendors.support import connect
 from threat_response.runtime import settings
-from threat_response.vendors.list_feed.operators import ListFeedEnrichOperator, ListFeedRefreshOperator
+from threat_response.stages.enrich import Enrich, Refresh
 
 LISTS = "drop drop /feeds/drop_v4.json | team plain /feeds/team.txt 60"
 FILES = {
@@ -36,12 +36,12 @@ def vendor(sim: SimServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> S
 
 
 def refresh(**options: Any) -> list[dict[str, Any]]:
-    return ListFeedRefreshOperator(task_id="refresh", **options).execute(context())
+    return Refresh(vendor="list_feed", task_id="refresh", **options).execute(context())
 
 
 def enrich(lists: list[dict[str, Any]], *observables: Observable) -> dict[str, tuple[Answer, int | None]]:
     case = CaseBatch(window=window(), findings=(), observed=tuple(observed(o) for o in observables)).to_json()
-    result = ListFeedEnrichOperator(task_id="list_feed", case=case, lists=lists).execute(context())
+    result = Enrich(vendor="list_feed", task_id="list_feed", case=case, lists=lists).execute(context())
     return {r.observable.value: (r.answer, r.score) for r in ReputationBatch.model_validate(result).reputations}
 
 

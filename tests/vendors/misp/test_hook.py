@@ -159,11 +159,3 @@ def test_a_wrong_key_and_a_role_that_may_not_search(
     assert connected(monkeypatch, sim).test_connection()[1].startswith("Missing grant")
     with pytest.raises(Unauthorized, match="has no password"):
         connected(monkeypatch, sim, "").search([EVIL])
-
-
-def test_a_certificate_of_one_s_own_authority(sim: SimServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
-    bundle = tmp_path / "authority.crt"
-    bundle.write_text("")
-    assert connected(monkeypatch, sim, ca_bundle=str(bundle)).session.verify == str(bundle)
-    assert connected(monkeypatch, sim, verify=False).session.verify is False
-    assert connected(monkeypatch, sim).session.verify is True

@@ -15,7 +15,7 @@ from tests.stages.controls import POLICY, PROTECTED, context
 from tests.support import SimServer
 from tests.vendors.support import connect
 from threat_response.runtime import settings
-from threat_response.vendors.misp.operators import MispEnrichOperator
+from threat_response.stages.enrich import Enrich
 
 EVIL, SIX, CLEAN = address("203.0.113.7"), address("2001:db8::1"), address("203.0.113.9")
 NAME = domain("evil.example")
@@ -42,7 +42,7 @@ def vendor(sim: SimServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> S
 
 def enrich(*observables: Observable) -> dict[str, Reputation]:
     case = CaseBatch(window=window(), findings=(), observed=tuple(observed(o) for o in observables)).to_json()
-    result = MispEnrichOperator(task_id="misp", case=case).execute(context())
+    result = Enrich(vendor="misp", task_id="misp", case=case).execute(context())
     batch = ReputationBatch.model_validate(result)
     assert batch.provider == "misp"
     return {r.observable.value: r for r in batch.reputations}

@@ -13,7 +13,7 @@ from tests.soar.examples import NOW, address, domain, finding, observed, window
 from tests.stages.controls import POLICY, PROTECTED, context
 from threat_response.runtime import settings
 from threat_response.stages import decide
-from threat_response.vendors.offline_asn.operators import OfflineAsnEnrichOperator
+from threat_response.stages.enrich import Enrich
 
 SAMPLE = Path(__file__).parent / "samples/ip2asn-combined.tsv"
 EVIL, SIX, UNROUTED = address("198.51.100.7"), address("2001:db8::1"), address("2001:db8:1::1")
@@ -36,7 +36,7 @@ def case_of(*observables: Observable) -> dict[str, object]:
 
 
 def enrich(*observables: Observable) -> dict[str, Reputation]:
-    result = OfflineAsnEnrichOperator(task_id="offline_asn", case=case_of(*observables)).execute(context())
+    result = Enrich(vendor="offline_asn", task_id="offline_asn", case=case_of(*observables)).execute(context())
     return {r.observable.value: r for r in ReputationBatch.model_validate(result).reputations}
 
 
@@ -55,7 +55,7 @@ def test_addresses_get_tags_and_nothing_gets_an_opinion() -> None:
 
 def test_context_changes_no_verdict_and_is_no_silence() -> None:
     case = case_of(EVIL)
-    said = OfflineAsnEnrichOperator(task_id="offline_asn", case=case).execute(context())
+    said = Enrich(vendor="offline_asn", task_id="offline_asn", case=case).execute(context())
     decision = decide.decide(case, {"offline_asn": said}, policy=settings.policy(), minimum_severity=None, now=NOW)
     (verdict,) = decision["verdicts"]
     assert (verdict["standing"], verdict["confidence"]) == (Standing.UNKNOWN.value, 0)

@@ -17,7 +17,7 @@ from tests.stages.controls import POLICY, PROTECTED, context
 from tests.support import SimServer
 from tests.vendors.support import connect
 from threat_response.runtime import settings
-from threat_response.vendors.taxii.operators import TaxiiEnrichOperator, TaxiiRefreshOperator
+from threat_response.stages.enrich import Enrich, Refresh
 
 EVIL, CLEAN, NAME = address("203.0.113.7"), address("203.0.113.99"), domain("evil.example")
 ASN = Observable(type="autonomous-system", value="AS64496")
@@ -62,12 +62,12 @@ def vendor(sim: SimServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> S
 
 
 def refresh(**options: Any) -> list[dict[str, Any]]:
-    return TaxiiRefreshOperator(task_id="refresh", **options).execute(context())
+    return Refresh(vendor="taxii", task_id="refresh", **options).execute(context())
 
 
 def enrich(lists: list[dict[str, Any]], *observables: Observable) -> dict[str, Reputation]:
     case = CaseBatch(window=window(), findings=(), observed=tuple(observed(o) for o in observables)).to_json()
-    result = TaxiiEnrichOperator(task_id="taxii", case=case, lists=lists).execute(context())
+    result = Enrich(vendor="taxii", task_id="taxii", case=case, lists=lists).execute(context())
     batch = ReputationBatch.model_validate(result)
     assert batch.provider == "taxii"
     return {r.observable.value: r for r in batch.reputations}

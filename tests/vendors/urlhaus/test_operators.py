@@ -13,7 +13,7 @@ from tests.soar.examples import address, domain, observed, window
 from tests.stages.controls import POLICY, PROTECTED, context
 from tests.support import SimServer
 from tests.vendors.support import connect
-from threat_response.vendors.urlhaus.operators import URLhausEnrichOperator
+from threat_response.stages.enrich import Enrich
 
 EVIL, CLEAN, NAME = address("203.0.113.7"), address("203.0.113.9"), domain("evil.example")
 SHA1 = Observable(type=ObservableType.FILE, value="ab" * 20)
@@ -31,7 +31,7 @@ def vendor(sim: SimServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> S
 
 def enrich(*observables: Observable) -> dict[str, Reputation]:
     case = CaseBatch(window=window(), findings=(), observed=tuple(observed(o) for o in observables)).to_json()
-    result = URLhausEnrichOperator(task_id="urlhaus", case=case).execute(context())
+    result = Enrich(vendor="urlhaus", task_id="urlhaus", case=case).execute(context())
     batch = ReputationBatch.model_validate(result)
     assert batch.provider == "urlhaus"
     return {r.observable.value: r for r in batch.reputations}

@@ -16,7 +16,7 @@ from tests.stages.controls import POLICY, PROTECTED, context
 from tests.support import SimServer
 from tests.vendors.support import connect
 from threat_response.runtime import settings
-from threat_response.vendors.virustotal.operators import VirusTotalEnrichOperator
+from threat_response.stages.enrich import Enrich
 
 EVIL, CLEAN, NAME = address("203.0.113.7"), address("203.0.113.9"), domain("evil.example")
 URL = parse_url("http://evil.example/a")
@@ -52,7 +52,7 @@ def vendor(sim: SimServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> S
 
 def enrich(*observables: Observable) -> dict[str, Reputation]:
     case = CaseBatch(window=window(), findings=(), observed=tuple(observed(o) for o in observables)).to_json()
-    result = VirusTotalEnrichOperator(task_id="virustotal", case=case).execute(context())
+    result = Enrich(vendor="virustotal", task_id="virustotal", case=case).execute(context())
     batch = ReputationBatch.model_validate(result)
     assert batch.provider == "virustotal"
     return {r.observable.value: r for r in batch.reputations}
@@ -105,7 +105,7 @@ def test_a_public_key_is_asked_within_its_own_limits(vendor: SimServer, monkeypa
         vendor.world.clock.advance(seconds)
 
     monkeypatch.setattr(settings, "now", lambda: real() + timedelta(seconds=sum(waits)))
-    monkeypatch.setattr(VirusTotalEnrichOperator, "wait", staticmethod(wait))
+    monkeypatch.setattr(Enrich, "wait", staticmethod(wait))
     assert {r.answer for r in enrich(EVIL, CLEAN, NAME, URL, FILE).values()} == {Answer.LISTED, Answer.NOT_LISTED}
     assert 0 < sum(waits) <= 61
     assert {c["status"] for c in vendor.calls("virustotal")} == {200, 404}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,38 +13,36 @@ from airflow.sdk import Connection, ObjectStoragePath
 
 from include.soar.enrich.quota import QuotaSeen
 from include.soar.model import Observable, ObservableType, Reputation
-from include.soar.vendor.errors import RateLimited, Unauthorized, Unexpected, VendorError, one_line
+from include.soar.vendor.errors import RateLimited, Unexpected, VendorError
 from include.soar.vendor.wire import Request, Response
 from threat_response.runtime import settings
-from threat_response.stages.asking import Meter, metered
+from threat_response.stages.asking import Call, Meter, Provider, Question, metered
 from threat_response.transport.hook import VendorHook
 from threat_response.vendors.abuseipdb import api
+from threat_response.vendors.abuseipdb.vendor import VENDOR
 
-#: The connection's ``blacklist``: which form to download, or none.
-JSON, PLAINTEXT, OFF = "json", "plaintext", "off"
+#: The connection's ``blacklist``, where it is not JSON.
+PLAINTEXT, OFF = "plaintext", "off"
 
 
-class AbuseIPDBHook(VendorHook):
+class AbuseIPDBHook(Provider, VendorHook):
     """Ask AbuseIPDB. Connection: ``host`` (https://api.abuseipdb.com), and the API key as ``password``."""
 
-    vendor = api.VENDOR
-    conn_type = "abuseipdb"
-    default_conn_name = "abuseipdb_default"
-    hook_name = "AbuseIPDB"
+    declared = VENDOR
     rejected_statuses = api.REJECTED_STATUSES
+    types = frozenset({ObservableType.IPV4, ObservableType.IPV6})
+    quotas = api.QUOTAS
+    #: Four times a day, where a free key may download the blacklist five times.
+    refresh_every = timedelta(hours=6)
 
     def headers(self, connection: Connection) -> dict[str, str]:
         # Without Accept a spent quota answers with an HTML page.
-        return {"Key": self.required("password"), "Accept": "application/json"}
-
-    @property
-    def max_age_days(self) -> int:
-        return self.number("max_age_days", 90, 1, 365)
+        return {"Key": self.credential("password"), "Accept": "application/json"}
 
     @property
     def check_block_from(self) -> int:
         """So many addresses of one /24 are asked about with one ``check-block``; 0: never."""
-        return self.number("check_block_from", 0, 0, 256)
+        return self.settings.check_block_from
 
     def check(self, observable: Observable, *, max_age_days: int | None = None) -> Reputation:
         """
@@ -53,7 +51,7 @@ class AbuseIPDBHook(VendorHook):
         :param max_age_days: 1 to 365; default the connection's ``max_age_days``, else 90
         :raises RateLimited: the day's quota is spent; ``retry_after`` may be hours
         """
-        response = self._ask(api.check_request(observable, max_age_days=max_age_days or self.max_age_days))
+        response = self._ask(api.check_request(observable, max_age_days=max_age_days or self.settings.max_age_days))
         return api.parse_check(observable, response, known_at=datetime.now(UTC))
 
     def check_block(self, block: Observable, members: Sequence[Observable]) -> list[Reputation]:
@@ -62,7 +60,7 @@ class AbuseIPDBHook(VendorHook):
 
         :raises Rejected: the plan does not allow such a network, or reports so old (402)
         """
-        days = min(self.max_age_days, api.BLOCK_MOST_DAYS)
+        days = min(self.settings.max_age_days, api.BLOCK_MOST_DAYS)
         response = self._ask(api.block_request(block, max_age_days=days))
         return api.parse_block(block, members, response, max_age_days=days, known_at=datetime.now(UTC))
 
@@ -124,6 +122,53 @@ class AbuseIPDBHook(VendorHook):
     def quota_seen(self, response: Response) -> QuotaSeen | None:
         return api.quota_seen(response)
 
+    def refresh_all(
+        self, *, now: datetime, not_before: timedelta, meter: Callable[[str], Meter]
+    ) -> list[dict[str, Any]]:
+        """
+        One reference, or none. The blacklist is a saving and nothing else: without it, the addresses on it are asked
+        about like any other. So whatever the vendor answers, nothing is raised.
+        """
+        reference = self.refresh_blacklist(meter("blacklist"), not_before=not_before)
+        if reference is None:
+            self.log.info("There is no blacklist: every address is asked about")
+            return []
+        self.log.info("Blacklist: %(rows)d addresses, generated at %(generated_at)s", reference)
+        return [reference]
+
+    def kept_copies(self) -> list[dict[str, Any]]:
+        return self.kept_blacklist()
+
+    def answers(
+        self, observables: Sequence[Observable], copies: Sequence[Mapping[str, Any]], *, now: datetime
+    ) -> list[Reputation]:
+        """What the blacklist says. Who is not on it is not clean."""
+        found: list[Reputation] = []
+        for reference in map(dict, copies):
+            try:
+                blacklist = self.load_blacklist(reference)
+            except VendorError as error:
+                self.log.warning("Going on without the blacklist: %s", error)
+                continue
+            if not blacklist.is_fresh(now):
+                self.log.warning("Going on without the blacklist of %s: it is too old", blacklist.generated_at)
+                continue
+            found += [answer for o in observables if (answer := blacklist.answer(o))]
+            self.log.info("%d of %d addresses are on the blacklist", len(found), len(observables))
+        return found
+
+    def questions(self, observables: Sequence[Observable]) -> list[Question]:
+        """Whole /24 networks first, where the connection wants it, then one by one."""
+        networks = []
+        if self.check_block_from >= 2:
+            gate = settings.policy().gate_at(settings.now())
+            networks = [
+                Question(tuple(members), _about_network(block), len(members), "check-block", shortcut=True)
+                for block, members in api.crowded_blocks(observables, at_least=self.check_block_from).items()
+                if not gate.private(block)  # a part of it is ours, and its name is not sent out
+            ]
+        return [*networks, Question(tuple(observables), _about_each)]
+
     def ping(self) -> str:
         # 127.0.0.1 costs one check, but proves the key; there is no free call that does.
         loopback = Observable(type=ObservableType.IPV4, value="127.0.0.1")
@@ -146,16 +191,14 @@ class AbuseIPDBHook(VendorHook):
 
     def _wanted_blacklist(self) -> dict[str, Any] | None:
         """What the connection says of it; None: no blacklist."""
-        form = str(self.extra("blacklist", JSON))
-        if form not in (JSON, PLAINTEXT, OFF):
-            raise Unauthorized(
-                self.vendor, "connection", f"blacklist {one_line(form, 40)!r} is not json, plaintext or off"
-            )
+        form = self.settings.blacklist
         if form == OFF:
             return None
-        minimum = self.number("blacklist_minimum", 100, api.LOWEST_CONFIDENCE, 100)
-        limit = self.number("blacklist_limit", api.BLACKLIST_CAPS[0], 1, api.BLACKLIST_CAPS[-1])
-        return {"form": form, "confidence_minimum": minimum, "limit": limit}
+        return {
+            "form": form,
+            "confidence_minimum": self.settings.blacklist_minimum,
+            "limit": self.settings.blacklist_limit,
+        }
 
     @property
     def _place(self) -> ObjectStoragePath:
@@ -171,3 +214,11 @@ class AbuseIPDBHook(VendorHook):
         except ValueError:  # a worker that was killed while it wrote: as good as no copy
             return {}
         return current if all(current.get(name) == value for name, value in asked.items()) else {}
+
+
+def _about_each(hook: Any, observables: Sequence[Observable]) -> list[Reputation]:
+    return [hook.check(observable) for observable in observables]
+
+
+def _about_network(network: Observable) -> Call:
+    return lambda hook, members: hook.check_block(network, members)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -16,8 +16,8 @@ from urllib.parse import quote
 
 from pydantic import Field, field_validator
 
-from include.soar.model import Indicator, Observable
-from include.soar.vendor.errors import Unauthorized, Unexpected, one_line
+from include.soar.model import Action, Indicator, Observable
+from include.soar.vendor.errors import ClockSkew, Unauthorized, Unexpected, one_line
 from include.soar.vendor.wire import Request, Response, VendorShape, decode, error_text, load_json
 
 VENDOR = "akamai_client_lists"
@@ -28,8 +28,6 @@ OUR_TAG = "threat-response"
 
 #: Published: addresses in one list of type IP.
 MAXIMUM_ITEMS = 10_000
-NETWORKS = ("STAGING", "PRODUCTION")
-API_VERSIONS = ("v1", "v2")
 
 # INFERRED, to be checked on a real tenant:
 #: Items in one write. No limit is published.
@@ -37,6 +35,8 @@ ITEMS_PER_WRITE = 500
 #: Only the first 131,072 bytes of a body are signed; whether a longer one is refused is not known.
 BYTES_PER_WRITE = 100_000
 DESCRIPTION_LENGTH = 255
+#: How a description of ours begins.
+OUR_WORDS = "Threat response: "
 #: A second activation while one is pending: Akamai's Terraform provider retries on both.
 ACTIVATION_IN_PROGRESS = (409, 422)
 #: Environment states in which the network enforces its active version. MODIFIED: the list was changed since.
@@ -220,14 +220,18 @@ def parse_environment(response: Response) -> Environment:
 
 
 def items_request(
-    list_id: str, *, append: Sequence[dict[str, Any]] = (), update: Sequence[dict[str, Any]] = ()
+    list_id: str,
+    *,
+    append: Sequence[dict[str, Any]] = (),
+    update: Sequence[dict[str, Any]] = (),
+    delete: Sequence[dict[str, Any]] = (),
 ) -> Request:
     """``update`` takes the place of an item: a member left out is erased."""
     return Request(
         "POST",
         f"{BASE}{_list_path(list_id)}/items",
         operation="change items",
-        json={"append": list(append), "update": list(update), "delete": []},
+        json={"append": list(append), "update": list(update), "delete": list(delete)},
         writes=True,
     )
 
@@ -259,7 +263,8 @@ def authentication_problem(operation: str, response: Response) -> Unauthorized |
         return None
     document = load_json(VENDOR, operation, response.body)
     request_id = document.get("requestId") if isinstance(document, dict) else None
-    return Unauthorized(VENDOR, operation, error_text(response.body), status=400, request_id=request_id)
+    kind = ClockSkew if b"timestamp" in response.body.lower() else Unauthorized
+    return kind(VENDOR, operation, error_text(response.body), status=400, request_id=request_id)
 
 
 # --- what the list lacks ------------------------------------------------------------------------------------
@@ -276,6 +281,10 @@ class Holdings:
             except ValueError:
                 continue  # nothing that could be one of our addresses
         self._lengths = {v: sorted({n.prefixlen for n in self._items if n.version == v}, reverse=True) for v in (4, 6)}
+
+    def exactly(self, address: IPAddress) -> Item | None:
+        """The item for just this address, whoever made it."""
+        return self._items.get(ipaddress.ip_network(address))
 
     def holding(self, address: IPAddress, now: datetime) -> tuple[Item | None, bool]:
         """
@@ -314,7 +323,7 @@ class Changes:
 
 
 def changes_for(
-    client_list: ClientList, indicators: Sequence[Indicator], incidents: dict[str, list[str]], now: datetime
+    client_list: ClientList, indicators: Sequence[Indicator], incidents: Mapping[str, Sequence[str]], now: datetime
 ) -> Changes:
     """Compare. The most certain indicators come first, since the list may not hold all of them."""
     holdings = Holdings(client_list.items or ())
@@ -349,7 +358,25 @@ def ends_at(indicator: Indicator) -> datetime:
 
 def describe(indicator: Indicator, incidents: Sequence[str]) -> str:
     about = ", ".join(incidents) or "no incident yet"
-    return one_line(f"Threat response: {about}; confidence {indicator.confidence}", DESCRIPTION_LENGTH)
+    return one_line(f"{OUR_WORDS}{about}; confidence {indicator.confidence}", DESCRIPTION_LENGTH)
+
+
+def kept_because(item: Item, action: Action) -> str | None:
+    """Why an item stays although the action is to be lifted; None: it is ours, and as we left it."""
+    if not item.ours:
+        return f"the item {item.value} is not ours and was left alone"
+    changed = [
+        name
+        for name, differs in (
+            ("tags", set(item.tags) != {OUR_TAG}),
+            ("description", not (item.description or "").startswith(OUR_WORDS)),
+            ("end", action.expires_at is not None and item.expirationDate != action.expires_at),
+        )
+        if differs
+    ]
+    if changed:
+        return f"the item's {' and '.join(changed)} changed since we wrote it, so it was left alone"
+    return None
 
 
 def _entry(value: str, description: str | None, tags: Sequence[str], ends: datetime) -> dict[str, Any]:

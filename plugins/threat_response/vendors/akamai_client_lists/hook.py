@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
+from operator import itemgetter
 from typing import Any
 
 from include.soar.vendor.errors import Rejected, Unauthorized, VendorError
 from include.soar.vendor.wire import Request, Response
+from threat_response.transport.batches import write_in_halves
 from threat_response.transport.edgegrid import EdgeGridHook
 from threat_response.vendors.akamai_client_lists import api
+from threat_response.vendors.akamai_client_lists.vendor import VENDOR
 
 #: For connecting, and for every wait for bytes. A list of 10,000 items is some megabytes.
 TIMEOUT_SECONDS = 60.0
@@ -25,27 +29,20 @@ class AkamaiClientListsHook(EdgeGridHook):
     ``api_version`` of activations (v1 or v2), ``account_switch_key``, ``notification_emails``.
     """
 
-    vendor = api.VENDOR
-    conn_type = "akamai_client_lists"
-    default_conn_name = "akamai_client_lists_default"
-    hook_name = "Akamai Client Lists (WAF)"
+    declared = VENDOR
 
     @property
     def list_id(self) -> str:
-        return self.required("list_id")
+        return self.settings.list_id
 
     @property
     def network(self) -> str:
-        return self._one_of("network", api.NETWORKS, "PRODUCTION")
-
-    @property
-    def recipients(self) -> list[str]:
-        return [email.strip() for email in str(self.extra("notification_emails", "")).split(",") if email.strip()]
+        return self.settings.network
 
     def exchange(self, request: Request) -> Response:
         request = replace(request, timeout_seconds=TIMEOUT_SECONDS)
-        if key := self.extra("account_switch_key"):
-            request = replace(request, params=(*request.params, ("accountSwitchKey", str(key))))
+        if key := self.settings.account_switch_key:
+            request = replace(request, params=(*request.params, ("accountSwitchKey", key)))
         response = super().exchange(request)
         if problem := api.authentication_problem(request.operation, response):
             raise problem
@@ -77,17 +74,25 @@ class AkamaiClientListsHook(EdgeGridHook):
         self, *, append: Sequence[dict[str, Any]] = (), update: Sequence[dict[str, Any]] = ()
     ) -> tuple[dict[str, str], VendorError | None]:
         """
-        Append and update in chunks. The vendor refuses a chunk whole for one bad item, so a refused one is halved
-        until the bad item stands alone.
+        Append and update in chunks. The vendor refuses a chunk whole for one bad item: see ``write_in_halves``.
 
         :return: why each refused value was refused, and what stopped the writing, if anything. What was written
             before stays written: read the list to know.
         """
         refused: dict[str, str] = {}
+        for kind, entries in (("append", append), ("update", update)):
+            more, stopped = write_in_halves(api.chunks(entries), partial(self._write, kind), name=itemgetter("value"))
+            refused |= more
+            if stopped is not None:
+                return refused, stopped
+        return refused, None
+
+    def delete_items(self, values: Sequence[str]) -> tuple[dict[str, str], VendorError | None]:
+        """As :meth:`write_items`: removes items, in chunks, and a bad one costs only itself."""
+        refused: dict[str, str] = {}
         try:
-            for kind, entries in (("append", append), ("update", update)):
-                for chunk in api.chunks(entries):
-                    self._write(kind, chunk, refused)
+            for chunk in api.chunks([{"value": value} for value in values]):
+                self._write("delete", chunk, refused)
         except VendorError as error:
             return refused, error
         return refused, None
@@ -100,9 +105,9 @@ class AkamaiClientListsHook(EdgeGridHook):
         request = api.activation_request(
             self.list_id,
             self.network,
-            api_version=self._one_of("api_version", api.API_VERSIONS, "v1"),
+            api_version=self.settings.api_version,
             comments=comments,
-            recipients=self.recipients,
+            recipients=self.settings.notification_emails,
         )
         try:
             return api.parse_activation(self.send(request))
@@ -123,24 +128,8 @@ class AkamaiClientListsHook(EdgeGridHook):
             f"{state.network} is {state.status} with version {state.active}. Writing was not tried"
         )
 
-    def _write(self, kind: str, chunk: list[dict[str, Any]], refused: dict[str, str]) -> None:
-        try:
-            self.send(api.items_request(self.list_id, **{kind: chunk}))
-        except Rejected as error:
-            if len(chunk) == 1:
-                refused[chunk[0]["value"]] = error.reason
-                return
-            half = len(chunk) // 2
-            self._write(kind, chunk[:half], refused)
-            self._write(kind, chunk[half:], refused)
-
-    def _one_of(self, name: str, allowed: tuple[str, ...], default: str) -> str:
-        value = str(self.extra(name, default))
-        if value not in allowed:
-            raise Unauthorized(
-                self.vendor, "connection", f"{name} of connection {self.conn_id!r} is not one of {allowed}"
-            )
-        return value
+    def _write(self, kind: str, chunk: Sequence[dict[str, Any]]) -> None:
+        self.send(api.items_request(self.list_id, **{kind: list(chunk)}))
 
 
 def _is_problem(body: bytes) -> bool:

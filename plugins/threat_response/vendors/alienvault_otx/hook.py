@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from include.soar.model import Observable, Reputation
+from include.soar.model import Answer, Observable, ObservableType, Reputation
+from threat_response.stages.asking import NoAnswer, Provider
 from threat_response.transport.apikey import ApiKeyHook
 from threat_response.vendors.alienvault_otx import api
+from threat_response.vendors.alienvault_otx.vendor import VENDOR
 
 
-class AlienVaultOTXHook(ApiKeyHook):
+class AlienVaultOTXHook(Provider, ApiKeyHook):
     """Ask AlienVault OTX. Connection: ``host`` (https://otx.alienvault.com), and the API key as ``password``."""
 
-    vendor = api.VENDOR
-    conn_type = "alienvault_otx"
-    default_conn_name = "alienvault_otx_default"
-    hook_name = "AlienVault OTX"
+    declared = VENDOR
     key_header = "X-OTX-API-KEY"
+    types = frozenset(
+        {ObservableType.IPV4, ObservableType.IPV6, ObservableType.DOMAIN, ObservableType.URL, ObservableType.FILE}
+    )
+    quotas = api.QUOTAS
 
     def lookup(self, observable: Observable) -> Reputation:
         """
@@ -29,6 +32,11 @@ class AlienVaultOTXHook(ApiKeyHook):
         if not api.is_unknown(response):
             response = self.accept(request, response)
         return api.parse_general(observable, response, known_at=datetime.now(UTC))
+
+    def unaskable(self, observable: Observable) -> NoAnswer | None:
+        if api.knows(observable):
+            return None
+        return NoAnswer(Answer.NOT_APPLICABLE, f"no {observable.hash_algorithm} here")
 
     def ping(self) -> str:
         return f"the key works; it is {api.parse_user(self.send(api.user_request()))}'s"

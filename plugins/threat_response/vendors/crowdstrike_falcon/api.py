@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import AwareDatetime, Field, field_validator
 
-from include.soar.model import Indicator, Observable, ObservableType, Outcome
+from include.soar.model import Action, Indicator, Observable, ObservableType, Outcome
 from include.soar.vendor.errors import Unauthorized, Unexpected, one_line
 from include.soar.vendor.wire import Response, VendorShape, decode, error_text, failure, load_json
 
@@ -26,13 +26,12 @@ OUR_SOURCE = "threat-response"
 #: ``prevent`` is for hashes only: an address or a domain can be detected, not blocked (tenants with Firewall
 #: Management may differ; four independent clients say the same).
 ADDRESS_ACTION = "detect"
-HASH_ACTIONS = ("prevent", "detect")
 #: From nothing to everything: an update never goes down.
 STRENGTH = {"no_action": 0, "detect": 1, "prevent_no_ui": 2, "prevent": 2}
 
-SEVERITIES = ("informational", "low", "medium", "high", "critical")
-PLATFORMS = ("windows", "mac", "linux", "ios", "android")
 DESCRIPTION_LENGTH = 200
+#: How a description of ours begins.
+OUR_WORDS = "Threat response: "
 DOMAIN_LENGTH = 200
 SEARCH_LIMIT = 500  # results on one page
 
@@ -42,8 +41,8 @@ ROWS_PER_WRITE = 200
 #: Values in one filter: they travel in the URL. FQL's list form ``value:['a','b']`` is documented for Falcon's
 #: other APIs.
 VALUES_PER_SEARCH = 50
-#: How the vendor says that an indicator exists, in ``resources`` (not in ``errors``).
-DUPLICATE = "duplicate type"
+#: Ids in one delete: they travel in the URL. A third party sends 1,000.
+IDS_PER_DELETE = 100
 
 _DOMAIN = re.compile(r"[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?")
 _HASH = {32: "md5", 64: "sha256"}
@@ -223,7 +222,7 @@ def creation(
         "expiration": expiration(indicator),
         "source": OUR_SOURCE,
         "tags": [OUR_SOURCE],
-        "description": one_line(f"Threat response: {about}; confidence {indicator.confidence}", DESCRIPTION_LENGTH),
+        "description": one_line(f"{OUR_WORDS}{about}; confidence {indicator.confidence}", DESCRIPTION_LENGTH),
         "applied_globally": not host_groups,
     }
     if host_groups:
@@ -266,6 +265,30 @@ def chunks(rows: Sequence[dict[str, Any]]) -> list[list[dict[str, Any]]]:
     return [list(rows[start : start + ROWS_PER_WRITE]) for start in range(0, len(rows), ROWS_PER_WRITE)]
 
 
+def id_chunks(ids: Sequence[str]) -> list[list[str]]:
+    return [list(ids[start : start + IDS_PER_DELETE]) for start in range(0, len(ids), IDS_PER_DELETE)]
+
+
+def kept_because(ioc: IOC, action: Action) -> str | None:
+    """Why an indicator stays although the action is to be lifted; None: it is ours, and as we left it."""
+    if not ioc.ours:
+        return f"not our indicator (source {one_line(ioc.source or 'none', 40)!r}), left alone"
+    changed = [
+        name
+        for name, differs in (
+            ("tags", set(ioc.tags) != {OUR_SOURCE}),
+            ("description", not (ioc.description or "").startswith(OUR_WORDS)),
+            ("expiration", action.expires_at is not None and ioc.expiration != action.expires_at),
+            # One that has expired is set to no_action by the vendor itself.
+            ("action", not ioc.expired and ioc.action != action.proof.get("action", ioc.action)),
+        )
+        if differs
+    ]
+    if changed:
+        return f"the indicator's {' and '.join(changed)} changed since we wrote it, so it was left alone"
+    return None
+
+
 def refused_because(body: bytes) -> str:
     """The reason in a refused write: it stands in ``resources``, and ``errors`` only says that there is one."""
     document = load_json(VENDOR, "write", body)
@@ -275,10 +298,6 @@ def refused_because(body: bytes) -> str:
         if row.message:
             return one_line(row.message)
     return error_text(body)
-
-
-def is_duplicate(reason: str) -> bool:
-    return DUPLICATE in reason.lower()
 
 
 # --- what is true now ---------------------------------------------------------------------------------------

@@ -3,32 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from include.soar.model import Action, Indicator, ObservableType, Outcome, Verb
 from include.soar.vendor.errors import VendorError
-from threat_response.stages.control import ControlOperator, Result
+from threat_response.stages.control import Control, Incidents, Ours, Result
 from threat_response.vendors.crowdstrike_falcon import api
-from threat_response.vendors.crowdstrike_falcon.hook import CrowdStrikeFalconHook
+
+if TYPE_CHECKING:
+    from threat_response.vendors.crowdstrike_falcon.hook import CrowdStrikeFalconHook
 
 
-class CrowdStrikeFalconBlockOperator(ControlOperator):
+class CrowdStrikeFalconBlockOperator(Control):
     """
-    Make custom indicators of compromise. See :class:`ControlOperator`.
+    Make custom indicators of compromise. See :class:`Control`.
 
     Hashes are prevented (``blocked``); addresses and domains can only be detected (``detect_only``). The outcome is
     what the indicator reads back as. An indicator of somebody else is left as it is.
     """
 
-    control = api.VENDOR
+    vendor = api.VENDOR
     verb = Verb.CONTAIN
     types = frozenset({ObservableType.IPV4, ObservableType.IPV6, ObservableType.DOMAIN, ObservableType.FILE})
-    hook_class = CrowdStrikeFalconHook
 
     def preview(
-        self, hook: CrowdStrikeFalconHook, indicators: Sequence[Indicator], incidents: dict[str, list[str]]
+        self, hook: CrowdStrikeFalconHook, indicators: Sequence[Indicator], incidents: Incidents, ours: Ours
     ) -> Result:
-        usable, actions = self._sort(indicators)
+        usable, actions = self._usable(indicators)
         found = hook.search([i.observable for i in usable])
         rows = hook.rows
         for indicator in usable:
@@ -36,7 +37,7 @@ class CrowdStrikeFalconBlockOperator(ControlOperator):
             action = api.wanted_action(indicator.observable, rows["hash_action"])
             if ioc is None:
                 would = f"would be created with the action {action}"
-            elif ioc.ours and self._update(ioc, indicator, rows):
+            elif ioc.ours and _update(ioc, indicator, rows):
                 would = "exists and would be updated"
             else:
                 would = f"exists already: {api.outcome_of(ioc)[1]}"
@@ -44,22 +45,13 @@ class CrowdStrikeFalconBlockOperator(ControlOperator):
         return Result(actions)
 
     def ensure(
-        self, hook: CrowdStrikeFalconHook, indicators: Sequence[Indicator], incidents: dict[str, list[str]]
+        self, hook: CrowdStrikeFalconHook, indicators: Sequence[Indicator], incidents: Incidents, ours: Ours
     ) -> Result:
-        usable, actions = self._sort(indicators)
+        usable, actions = self._usable(indicators)
         observables = [i.observable for i in usable]
         rows = hook.rows
         found = hook.search(observables)
-        create = [
-            api.creation(i, incidents.get(i.observable.key, []), **rows)
-            for i in usable
-            if api.key_of(i.observable) not in found
-        ]
-        update = [
-            row
-            for i in usable
-            if (ioc := found.get(api.key_of(i.observable))) and ioc.ours and (row := self._update(ioc, i, rows))
-        ]
+        create, update = _rows(usable, incidents, found, rows)
         refused: dict[str, str] = {}
         stopped: VendorError | None = None
         if create or update:
@@ -72,7 +64,7 @@ class CrowdStrikeFalconBlockOperator(ControlOperator):
                 reason = refused.get(indicator.observable.value)
                 why = f"refused: {reason}" if reason else str(stopped or "created, but not found when read back")
                 actions.append(self.action(indicator, Outcome.FAILED, why, expires_at=None))
-            elif ioc.ours and self._update(ioc, indicator, rows):
+            elif ioc.ours and _update(ioc, indicator, rows):
                 why = refused.get(ioc.id) or str(stopped or "updated, but reads back as before")
                 actions.append(self._read_back(indicator, ioc, Outcome.FAILED, f"not updated: {why}"))
             else:
@@ -80,7 +72,31 @@ class CrowdStrikeFalconBlockOperator(ControlOperator):
                 actions.append(self._read_back(indicator, ioc, *api.outcome_of(ioc), changed=changed))
         return Result(actions, stopped)
 
-    def _sort(self, indicators: Sequence[Indicator]) -> tuple[list[Indicator], list[Action]]:
+    def lift(self, hook: CrowdStrikeFalconHook, actions: Sequence[Action]) -> Result:
+        found = hook.search([action.observable for action in actions if _is_usable(action)])
+        done = Result()
+        doomed: dict[str, Action] = {}
+        for action in actions:
+            ioc = found.get(api.key_of(action.observable)) if _is_usable(action) else None
+            if ioc is None:
+                done.actions.append(self.lifted(action, Outcome.GONE, "there is no such indicator"))
+            elif why := api.kept_because(ioc, action):
+                done.actions.append(self.lifted(action, Outcome.NOT_OURS, why))
+            else:
+                doomed[ioc.id] = action
+        if not doomed:
+            return done
+        refused, done.error = hook.delete(list(doomed), "Threat response: lifted")
+        found = hook.search([action.observable for action in doomed.values()])
+        for ioc_id, action in doomed.items():
+            if api.key_of(action.observable) in found:
+                why = refused.get(ioc_id) or str(done.error or "deleted, but found when read back")
+                done.actions.append(self.lifted(action, Outcome.FAILED, f"not deleted: {why}"))
+            else:
+                done.actions.append(self.lifted(action, Outcome.LIFTED, "the indicator was deleted", changed=True))
+        return done
+
+    def _usable(self, indicators: Sequence[Indicator]) -> tuple[list[Indicator], list[Action]]:
         """Those that Falcon takes, and an action for each that it does not."""
         usable, actions = [], []
         for indicator in indicators:
@@ -91,10 +107,6 @@ class CrowdStrikeFalconBlockOperator(ControlOperator):
             else:
                 usable.append(indicator)
         return usable, actions
-
-    @staticmethod
-    def _update(ioc: api.IOC, indicator: Indicator, rows: dict[str, Any]) -> dict[str, Any] | None:
-        return api.update_for(ioc, indicator, hash_action=rows["hash_action"], severity=rows["severity"])
 
     def _read_back(
         self, indicator: Indicator, ioc: api.IOC, outcome: Outcome, detail: str, *, changed: bool = False
@@ -112,3 +124,36 @@ class CrowdStrikeFalconBlockOperator(ControlOperator):
                 "expiration": ends.strftime("%Y-%m-%dT%H:%M:%SZ") if ends else None,
             },
         )
+
+
+def _rows(
+    indicators: Sequence[Indicator],
+    incidents: Incidents,
+    found: dict[tuple[str, str], api.IOC],
+    rows: dict[str, Any],
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """What to create, and what to update."""
+    create, update = [], []
+    for indicator in indicators:
+        ioc = found.get(api.key_of(indicator.observable))
+        if ioc is None:
+            create.append(api.creation(indicator, incidents.get(indicator.observable.key, []), **rows))
+        elif ioc.ours and (row := _update(ioc, indicator, rows)):
+            update.append(row)
+    return create, update
+
+
+def _update(ioc: api.IOC, indicator: Indicator, rows: dict[str, Any]) -> dict[str, Any] | None:
+    return api.update_for(ioc, indicator, hash_action=rows["hash_action"], severity=rows["severity"])
+
+
+def _is_usable(action: Action) -> bool:
+    try:
+        api.type_of(action.observable)
+    except ValueError:
+        return False
+    return True
+
+
+#: What the registry takes.
+BLOCK = CrowdStrikeFalconBlockOperator

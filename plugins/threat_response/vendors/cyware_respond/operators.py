@@ -850,3 +850,9 @@ def wanted_labels(current: Sequence[str], actions: Sequence[Action], tenant: Ten
     if Outcome.PENDING not in outcomes:
         labels = [label for label in labels if label != tenant.label_pending]
     return labels
+
+
+#: What the registry takes.
+OPEN = CywareOpenIncidentsOperator
+RELATE = CywareRelateOperator
+UPDATE = CywareUpdateIncidentsOperator

@@ -7,7 +7,7 @@ import gzip
 import hashlib
 import json
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
@@ -15,16 +15,26 @@ from typing import Any
 from airflow.sdk import Connection, ObjectStoragePath
 from requests.auth import AuthBase, HTTPBasicAuth
 
-from include.soar.model import digest
-from include.soar.vendor.errors import RateLimited, Unauthorized, Unavailable, Unexpected, VendorError, one_line
+from include.soar.model import Observable, ObservableType, Reputation, digest
+from include.soar.vendor.errors import (
+    RateLimited,
+    Unauthorized,
+    Unavailable,
+    Unexpected,
+    VendorError,
+    WrongConnection,
+    one_line,
+)
 from threat_response.runtime import settings
+from threat_response.stages.asking import Meter, Provider
 from threat_response.transport.hook import VendorHook
 from threat_response.transport.objects import read_object
 from threat_response.vendors.list_feed import api
-from threat_response.vendors.list_feed.api import Source
+from threat_response.vendors.list_feed.api import Copy, ListIndex, Source
+from threat_response.vendors.list_feed.vendor import VENDOR
 
 
-class ListFeedHook(VendorHook):
+class ListFeedHook(Provider, VendorHook):
     """
     Read block lists over HTTP or from object storage, and keep the last good copy in the archive.
 
@@ -32,10 +42,19 @@ class ListFeedHook(VendorHook):
     ``login`` and ``password`` (Basic), or ``password`` alone with extra ``key_header`` naming its header.
     """
 
-    vendor = api.VENDOR
-    conn_type = "list_feed"
-    default_conn_name = "list_feed_default"
-    hook_name = "Block list feed"
+    declared = VENDOR
+    types = frozenset(
+        {
+            ObservableType.IPV4,
+            ObservableType.IPV6,
+            ObservableType.DOMAIN,
+            ObservableType.URL,
+            ObservableType.FILE,
+            ObservableType.ASN,
+        }
+    )
+    #: Spamhaus asks for no more than one pull an hour.
+    refresh_every = timedelta(hours=1)
 
     def auth(self, connection: Connection) -> AuthBase | None:
         if connection.login:
@@ -43,24 +62,24 @@ class ListFeedHook(VendorHook):
         return None
 
     def headers(self, connection: Connection) -> dict[str, str]:
-        name = self.extra("key_header")
-        return {name: self.required("password")} if name else {}
+        name = self.settings.key_header
+        return {name: self.credential("password")} if name else {}
 
     def sources(self) -> list[Source]:
         """
         The lists that the connection names.
 
-        :raises Unauthorized: the connection's ``lists`` is wrong; names the line
+        :raises WrongConnection: the connection's ``lists`` is wrong; names the line
         """
         try:
-            return api.parse_sources(self.required("lists"))
+            return api.parse_sources(self.settings.lists)
         except ValueError as error:
-            raise Unauthorized(self.vendor, "connection", str(error)) from None
+            raise WrongConnection(self.vendor, "connection", f"wrong field lists: {error}") from None
 
     @property
     def stale_after(self) -> timedelta:
         """A list that nobody could read for so long says nothing about what it does not name."""
-        return timedelta(hours=self.number("stale_after_hours", 48, 1, 24 * 365))
+        return timedelta(hours=self.settings.stale_after_hours)
 
     def refresh(self, source: Source, *, now: datetime, not_before: timedelta) -> dict[str, Any]:
         """
@@ -101,6 +120,52 @@ class ListFeedHook(VendorHook):
             problem = f"the copy cannot be read: {type(error).__name__}"
             raise Unexpected(self.vendor, f"list {reference['name']}", problem) from None
 
+    def refresh_all(
+        self, *, now: datetime, not_before: timedelta, meter: Callable[[str], Meter]
+    ) -> list[dict[str, Any]]:
+        """
+        A list that cannot be read now is replaced by its last good copy, with a warning. One without a copy costs
+        itself only: its reference has no ``uri``, and what no other list names was then not checked.
+
+        :raises VendorError: no list can be read; or a person must act, since all lists are of this connection
+        """
+        references, failures = [], []
+        for source in self.sources():
+            try:
+                reference = self.refresh(source, now=now, not_before=not_before)
+            except Unauthorized:
+                raise
+            except VendorError as error:
+                self.log.error("List %s is left out: %s", source.name, error)
+                failures.append(error)
+                reference = {**asdict(source), "uri": None, "problem": error.reason}
+            else:
+                self.log.info("List %(name)s: %(entries)d entries, fetched at %(fetched_at)s", reference)
+            references.append(reference)
+        if len(failures) == len(references):
+            raise failures[0]
+        return references
+
+    def answers(
+        self, observables: Sequence[Observable], copies: Sequence[Mapping[str, Any]], *, now: datetime
+    ) -> list[Reputation]:
+        lists, states = [], {}
+        for reference in map(dict, copies):
+            name, doubt = reference["name"], api.doubt(reference, now=now, stale_after=self.stale_after)
+            entries: list[str] = []
+            if reference["uri"] is not None:
+                try:
+                    entries = self.load(reference)
+                except VendorError as error:
+                    doubt = f"could not be read: {error.reason}"
+            if doubt:
+                self.log.error("List %s %s", name, doubt)
+            read_at = datetime.fromisoformat(reference["fetched_at"]) if entries else now
+            states[name] = Copy(read_at, reference.get("body_digest", ""), doubt)
+            lists.append((Source(name, reference["format"], reference["location"], reference["score"]), entries))
+        index = ListIndex(lists, states)
+        return [index.reputation(observable, known_at=now) for observable in observables]
+
     def ping(self) -> str:
         found = []
         for source in self.sources():
@@ -129,7 +194,7 @@ class ListFeedHook(VendorHook):
 
     def _download(self, source: Source, current: dict[str, Any] | None) -> tuple[bytes | None, str | None, str | None]:
         """Content (None: unchanged), ETag, Last-Modified."""
-        largest = self.number("largest_megabytes", 32, 1, 1024) * 2**20
+        largest = self.settings.largest_megabytes * 2**20
         if not source.is_http:
             operation = f"list {source.name}"
             return read_object(self.vendor, operation, source.location, largest_bytes=largest), None, None
@@ -154,7 +219,7 @@ class ListFeedHook(VendorHook):
         now: datetime,
     ) -> dict[str, Any]:
         entries, broken = api.parse_list(source, content)
-        largest_loss = self.number("largest_loss", 50, 0, 100)
+        largest_loss = self.settings.largest_loss
         if before and 100 * len(entries) < before["entries"] * (100 - largest_loss):
             problem = (
                 f"shrank from {before['entries']} to {len(entries)} entries: more likely cut than cleaned "

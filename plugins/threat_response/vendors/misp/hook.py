@@ -7,30 +7,31 @@ from datetime import UTC, datetime
 
 from airflow.sdk import Connection
 
-from include.soar.model import Observable, ObservableType, Reputation
+from include.soar.model import Answer, Observable, ObservableType, Reputation
 from include.soar.vendor.errors import Rejected, Unauthorized, Unexpected
 from include.soar.vendor.wire import Request, Response
+from threat_response.stages.asking import NoAnswer, Provider, Question
 from threat_response.transport.hook import VendorHook
 from threat_response.vendors.misp import api
+from threat_response.vendors.misp.vendor import VENDOR
 
 #: Asked about by *Test connection*: a value of the documentation ranges, which no event should name.
 NOBODY = Observable(type=ObservableType.IPV4, value="192.0.2.1")
 
 
-class MispHook(VendorHook):
+class MispHook(Provider, VendorHook):
     """
     Ask a MISP instance. Connection: ``host`` (with the path, where MISP lies in one), the user's authentication key
     as ``password``, and what counts in the extra: ``published_only``, ``warning_lists``, ``last``.
     """
 
-    vendor = api.VENDOR
-    conn_type = "misp"
-    default_conn_name = "misp_default"
-    hook_name = "MISP"
+    declared = VENDOR
+    # No quotas: the instance is one's own. One whose role has a limit answers 429, which ends the round.
+    types = frozenset(api.TYPES)
 
     def headers(self, connection: Connection) -> dict[str, str]:
         # Without Accept MISP answers as to a browser: with a redirect to its login.
-        return {"Authorization": self.required("password"), "Accept": "application/json"}
+        return {"Authorization": self.credential("password"), "Accept": "application/json"}
 
     def accept(self, request: Request, response: Response) -> Response:
         if api.is_unknown_key(response):
@@ -49,7 +50,7 @@ class MispHook(VendorHook):
         :raises Rejected: MISP refuses the list; one of its values may be the reason
         :raises Unexpected: also when the pages do not end
         """
-        page_size = self.number("page_size", api.PAGE_SIZE, 1, 10_000)
+        page_size = self.settings.page_size
         pages: list[Response] = []
         found: dict[str, api.Attribute] = {}
         while True:
@@ -71,7 +72,15 @@ class MispHook(VendorHook):
 
     @property
     def values_a_call(self) -> int:
-        return self.number("values_a_call", api.VALUES_A_CALL, 1, 1000)
+        return self.settings.values_a_call
+
+    def unaskable(self, observable: Observable) -> NoAnswer | None:
+        if api.is_askable(observable):
+            return None
+        return NoAnswer(Answer.ERROR, "not asked: MISP would read the value as a pattern")
+
+    def questions(self, observables: Sequence[Observable]) -> list[Question]:
+        return [Question(tuple(observables), MispHook.search, at_once=self.values_a_call)]
 
     def ping(self) -> str:
         api.parse_page(self._page([NOBODY], page=1, page_size=1))
@@ -83,9 +92,9 @@ class MispHook(VendorHook):
             observables,
             page=page,
             page_size=page_size,
-            published_only=bool(self.extra("published_only", True)),
-            warning_lists=bool(self.extra("warning_lists", True)),
-            last=self.extra("last"),
+            published_only=self.settings.published_only,
+            warning_lists=self.settings.warning_lists,
+            last=self.settings.last,
         )
         try:
             return self.send(request)

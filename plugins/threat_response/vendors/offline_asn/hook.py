@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
 
+from include.soar.model import Observable, ObservableType, Reputation
+from threat_response.stages.asking import Provider
 from threat_response.transport.hook import VendorHook
 from threat_response.transport.objects import read_object
 from threat_response.vendors.offline_asn import api
+from threat_response.vendors.offline_asn.vendor import VENDOR
 
 
-class OfflineAsnHook(VendorHook):
+class OfflineAsnHook(Provider, VendorHook):
     """Read the table. Connection: extra ``table``, a path or an object-storage URL. Nobody is asked anything."""
 
-    vendor = api.VENDOR
-    conn_type = "offline_asn"
-    default_conn_name = "offline_asn_default"
-    hook_name = "Offline AS table"
+    declared = VENDOR
+    types = frozenset({ObservableType.IPV4, ObservableType.IPV6})
 
     def load(self) -> tuple[api.OriginTable, str]:
         """
@@ -24,11 +28,17 @@ class OfflineAsnHook(VendorHook):
         :raises Unavailable, Unauthorized: the file cannot be read
         :raises Unexpected: it is no such table
         """
-        location = self.required("table")
+        location = self.settings.table
         if location.startswith("/"):
             location = f"file://{location}"
         content = read_object(self.vendor, "table", location, largest_bytes=api.LARGEST_FILE)
         return api.parse_table(content), hashlib.sha256(content).hexdigest()
+
+    def answers(
+        self, observables: Sequence[Observable], copies: Sequence[Mapping[str, Any]], *, now: datetime
+    ) -> list[Reputation]:
+        table, digest = self.load()
+        return [api.context(o, table, body_digest=digest, known_at=now) for o in observables]
 
     def ping(self) -> str:
         table, _ = self.load()

@@ -14,8 +14,8 @@ from urllib.parse import quote
 
 from pydantic import TypeAdapter, ValidationError
 
-from include.soar.model import Indicator
-from include.soar.vendor.errors import Unexpected
+from include.soar.model import Action, Indicator
+from include.soar.vendor.errors import Unexpected, one_line
 from include.soar.vendor.wire import Request, Response, VendorShape, decode, first_problem, load_json
 
 VENDOR = "splunk"
@@ -25,10 +25,13 @@ OUR_SOURCE = "threat-response"
 
 #: ``batch_save`` takes 1,000 documents by default (limits.conf, ``max_documents_per_batch_save``).
 DOCUMENTS_PER_WRITE = 500
+#: The members of a document as we write it.
+OUR_MEMBERS = frozenset(
+    {"_key", "value", "type", "confidence", "reasons", "first_seen_at", "last_seen_at", "expires_at", "expires_at_iso"}
+    | {"incidents", "source"}
+)
 #: The operation that needs no authorization, since it gets one.
 LOGIN = "login"
-#: The connection's extras that say where the watchlist is, and their defaults.
-PLACE = {"owner": "nobody", "app": "search", "collection": "threat_watchlist"}
 # INFERRED:
 #: A query travels in the URL: keys of one look together are at most about this long.
 QUERY_BYTES = 4_000
@@ -80,6 +83,10 @@ class Place:
 
     def save_request(self, documents: Sequence[Document]) -> Request:
         return Request("POST", f"{self._data}/batch_save", operation="batch_save", json=list(documents), writes=True)
+
+    def delete_request(self, key: str) -> Request:
+        path = f"{self._data}/{quote(key, safe='')}"
+        return Request("DELETE", path, operation="delete", writes=True)
 
 
 _DOCUMENTS = TypeAdapter(list[dict[str, Any]])
@@ -160,6 +167,17 @@ def merge(old: Document, new: Document) -> Document:
         }
     except (KeyError, TypeError) as error:
         raise Unexpected(VENDOR, "query", f"a document of ours is not as we write it: {type(error).__name__}") from None
+
+
+def kept_because(document: Document, action: Action) -> str | None:
+    """Why a document stays although the action is to be lifted; None: it is ours, and as we left it."""
+    if not ours(document):
+        return "somebody else's document, which was left alone"
+    if added := sorted(document.keys() - OUR_MEMBERS):
+        return f"a person added {one_line(', '.join(added), 100)} to the document, so it was left alone"
+    if action.expires_at is not None and document.get("expires_at") != int(action.expires_at.timestamp()):
+        return "the document's end changed since we wrote it, so it was left alone"
+    return None
 
 
 def ends_at(document: Document) -> datetime:

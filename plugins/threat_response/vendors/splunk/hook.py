@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import cached_property
+from operator import itemgetter
 from urllib.parse import urlsplit
 
-from include.soar.vendor.errors import Rejected, Unauthorized, VendorError
+from include.soar.vendor.errors import Rejected, VendorError
 from include.soar.vendor.wire import Request, Response
+from threat_response.transport.batches import write_in_halves
 from threat_response.transport.hook import VendorHook
 from threat_response.transport.http import hide
 from threat_response.vendors.splunk import api
+from threat_response.vendors.splunk.vendor import VENDOR
 
 #: For connecting, and for every wait for bytes.
 TIMEOUT_SECONDS = 60.0
-_NAME = re.compile(r"[A-Za-z0-9_-]+")
 
 
 class SplunkHook(VendorHook):
@@ -28,19 +29,16 @@ class SplunkHook(VendorHook):
     ``collection`` (threat_watchlist).
     """
 
-    vendor = api.VENDOR
-    conn_type = "splunk"
-    default_conn_name = "splunk_default"
-    hook_name = "Splunk KV store"
+    declared = VENDOR
 
     @cached_property
     def authorization(self) -> str:
         """A token as it is, or a session key for login and password."""
         if self.connection.login:
-            key = api.parse_login(self.send(api.login_request(self.required("login"), self.required("password"))))
+            key = api.parse_login(self.send(api.login_request(self.credential("login"), self.credential("password"))))
             hide(key)
             return f"Splunk {key}"
-        return f"Bearer {self.required('password')}"
+        return f"Bearer {self.credential('password')}"
 
     def exchange(self, request: Request) -> Response:
         request = replace(request, timeout_seconds=TIMEOUT_SECONDS)
@@ -50,12 +48,7 @@ class SplunkHook(VendorHook):
 
     @cached_property
     def place(self) -> api.Place:
-        names = {name: str(self.extra(name, default)) for name, default in api.PLACE.items()}
-        for name, value in names.items():
-            if not _NAME.fullmatch(value):
-                problem = f"{name} of connection {self.conn_id!r} is not letters, digits, - and _"
-                raise Unauthorized(self.vendor, "connection", problem)
-        return api.Place(**names)
+        return api.Place(owner=self.settings.owner, app=self.settings.app, collection=self.settings.collection)
 
     def has_collection(self) -> bool:
         try:
@@ -84,16 +77,29 @@ class SplunkHook(VendorHook):
 
     def save(self, documents: Sequence[api.Document]) -> tuple[dict[str, str], VendorError | None]:
         """
-        Insert or replace, in chunks. The vendor stops at the first bad document, so a refused chunk is halved until
-        the bad document stands alone; those saved twice on the way are the same.
+        Insert or replace, in chunks. The vendor stops at the first bad document: see ``write_in_halves``. Those that
+        are saved twice on the way are the same.
 
         :return: why each refused key was refused, and what stopped the writing, if anything. What was written
             before stays written: read to know.
         """
+        return write_in_halves(api.write_chunks(documents), self._save, name=itemgetter("_key"))
+
+    def delete(self, keys: Sequence[str]) -> tuple[dict[str, str], VendorError | None]:
+        """
+        Delete documents, one call each: the vendor deletes many by a query only, and that could match more.
+
+        :return: why each refused key was refused, and what stopped the deleting, if anything. One that is not there any
+            more counts as deleted.
+        """
         refused: dict[str, str] = {}
         try:
-            for chunk in api.write_chunks(documents):
-                self._save(chunk, refused)
+            for key in keys:
+                try:
+                    self.send(self.place.delete_request(key))
+                except Rejected as error:
+                    if error.status != 404:
+                        refused[key] = error.reason
         except VendorError as error:
             return refused, error
         return refused, None
@@ -104,13 +110,5 @@ class SplunkHook(VendorHook):
             return f"the collection {self.place.collection} is in {where}. Writing was not tried"
         return f"{where} answers; the collection {self.place.collection} is not there yet and will be created"
 
-    def _save(self, chunk: list[api.Document], refused: dict[str, str]) -> None:
-        try:
-            api.check_saved(self.send(self.place.save_request(chunk)))
-        except Rejected as error:
-            if len(chunk) == 1:
-                refused[chunk[0]["_key"]] = error.reason
-                return
-            half = len(chunk) // 2
-            self._save(chunk[:half], refused)
-            self._save(chunk[half:], refused)
+    def _save(self, chunk: Sequence[api.Document]) -> None:
+        api.check_saved(self.send(self.place.save_request(list(chunk))))

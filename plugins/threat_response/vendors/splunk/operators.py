@@ -3,94 +3,108 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from include.soar.model import Action, Indicator, ObservableType, Outcome, Verb
 from include.soar.vendor.errors import Unexpected, VendorError
-from threat_response.stages.control import ControlOperator, Result
+from threat_response.stages.control import Control, Incidents, Ours, Result
 from threat_response.vendors.splunk import api
-from threat_response.vendors.splunk.hook import SplunkHook
+
+if TYPE_CHECKING:
+    from threat_response.vendors.splunk.hook import SplunkHook
 
 
-class SplunkWatchOperator(ControlOperator):
+@dataclass
+class _Changes:
     """
-    Put indicators of every type on a watchlist in the KV store. See :class:`ControlOperator`.
+    What the watchlist lacks.
+
+    :param wanted: the documents to write, by key
+    :param problems: why one that should be written cannot be
+    :param stopped: what ended the writing early
+    """
+
+    wanted: dict[str, api.Document] = field(default_factory=dict)
+    problems: dict[str, str] = field(default_factory=dict)
+    stopped: VendorError | None = None
+
+
+class SplunkWatchOperator(Control):
+    """
+    Put indicators of every type on a watchlist in the KV store. See :class:`Control`.
 
     A document that is there already is merged with: it gains incidents and time, and never loses any.
     """
 
-    control = api.VENDOR
+    vendor = api.VENDOR
     verb = Verb.WATCH
     types = frozenset(ObservableType)
-    hook_class = SplunkHook
     gated = False  # being watched harms nobody
 
-    def preview(self, hook: SplunkHook, indicators: Sequence[Indicator], incidents: dict[str, list[str]]) -> Result:
+    def preview(self, hook: SplunkHook, indicators: Sequence[Indicator], incidents: Incidents, ours: Ours) -> Result:
         where = hook.place.collection
         if not hook.has_collection():
             return Result([self.action(i, Outcome.PLANNED, f"{where} would be created and filled") for i in indicators])
         held = hook.read(i.observable.key for i in indicators)
-        wanted, _ = self._compare(held, indicators, incidents)
+        changes = _compare(held, indicators, incidents)
         actions = []
         for indicator in indicators:
             key = indicator.observable.key
             if key not in held:
                 would = f"would be added to {where}"
             else:
-                would = f"is in {where} and would be updated" if key in wanted else f"is in {where} already"
+                would = f"is in {where} and would be updated" if key in changes.wanted else f"is in {where} already"
             actions.append(self.action(indicator, Outcome.PLANNED, would))
         return Result(actions)
 
-    def ensure(self, hook: SplunkHook, indicators: Sequence[Indicator], incidents: dict[str, list[str]]) -> Result:
+    def ensure(self, hook: SplunkHook, indicators: Sequence[Indicator], incidents: Incidents, ours: Ours) -> Result:
         keys = [i.observable.key for i in indicators]
         if not hook.has_collection():
             hook.create_collection()
         held = hook.read(keys)
-        wanted, problems = self._compare(held, indicators, incidents)
-        stopped: VendorError | None = None
-        if wanted:
-            refused, stopped = hook.save(list(wanted.values()))
-            problems |= {key: f"refused: {reason}" for key, reason in refused.items()}
+        changes = _compare(held, indicators, incidents)
+        if changes.wanted:
+            refused, changes.stopped = hook.save(list(changes.wanted.values()))
+            changes.problems |= {key: f"refused: {reason}" for key, reason in refused.items()}
             held = hook.read(keys)
-        return Result([self._said(hook, i, held, wanted, problems, stopped) for i in indicators], stopped)
+        return Result([self._read_back(hook, i, held, changes) for i in indicators], changes.stopped)
 
-    @staticmethod
-    def _compare(
-        held: dict[str, api.Document], indicators: Sequence[Indicator], incidents: dict[str, list[str]]
-    ) -> tuple[dict[str, api.Document], dict[str, str]]:
-        """The documents to write, and why one that should be cannot be."""
-        wanted: dict[str, api.Document] = {}
-        problems: dict[str, str] = {}
-        for indicator in indicators:
-            key = indicator.observable.key
-            document = api.document_for(indicator, incidents.get(key, []))
-            old = held.get(key)
-            if old is not None and not api.ours(old):
-                continue
-            try:
-                merged = document if old is None else api.merge(old, document)
-            except Unexpected as error:
-                problems[key] = str(error)
-                continue
-            if merged != old:
-                wanted[key] = merged
-        return wanted, problems
+    def lift(self, hook: SplunkHook, actions: Sequence[Action]) -> Result:
+        held = hook.read(action.observable.key for action in actions) if hook.has_collection() else {}
+        done = Result()
+        doomed: list[Action] = []
+        for action in actions:
+            document = held.get(action.observable.key)
+            if document is None:
+                done.actions.append(self.lifted(action, Outcome.GONE, f"not in {hook.place.collection}"))
+            elif why := api.kept_because(document, action):
+                done.actions.append(self.lifted(action, Outcome.NOT_OURS, why))
+            else:
+                doomed.append(action)
+        if not doomed:
+            return done
+        keys = [action.observable.key for action in doomed]
+        refused, done.error = hook.delete(keys)
+        held = hook.read(keys)
+        for key, action in zip(keys, doomed, strict=True):
+            if key in held:
+                why = refused.get(key) or str(done.error or "deleted, but found when read back")
+                done.actions.append(self.lifted(action, Outcome.FAILED, f"not deleted: {why}"))
+            else:
+                detail = f"deleted from {hook.place.collection}"
+                done.actions.append(self.lifted(action, Outcome.LIFTED, detail, changed=True))
+        return done
 
-    def _said(
-        self,
-        hook: SplunkHook,
-        indicator: Indicator,
-        held: dict[str, api.Document],
-        wanted: dict[str, api.Document],
-        problems: dict[str, str],
-        stopped: VendorError | None,
+    def _read_back(
+        self, hook: SplunkHook, indicator: Indicator, held: dict[str, api.Document], changes: _Changes
     ) -> Action:
-        """What the document reads back as."""
         key = indicator.observable.key
         document = held.get(key)
         proof: dict[str, str | int | None] = {"collection": hook.place.collection, "key": key}
-        problem = problems.get(key)
-        if problem is None and key in wanted and document != wanted[key]:
-            problem = str(stopped or "written, but reads back as something else")
+        problem = changes.problems.get(key)
+        if problem is None and key in changes.wanted and document != changes.wanted[key]:
+            problem = str(changes.stopped or "written, but reads back as something else")
         if problem is not None:
             return self.action(indicator, Outcome.FAILED, problem, expires_at=None, proof=proof)
         if document is not None and not api.ours(document):
@@ -100,7 +114,29 @@ class SplunkWatchOperator(ControlOperator):
             indicator,
             Outcome.WATCHED,
             f"in {hook.place.collection}",
-            changed=key in wanted,
+            changed=key in changes.wanted,
             expires_at=api.ends_at(held[key]),
             proof=proof,
         )
+
+
+def _compare(held: dict[str, api.Document], indicators: Sequence[Indicator], incidents: Incidents) -> _Changes:
+    changes = _Changes()
+    for indicator in indicators:
+        key = indicator.observable.key
+        document = api.document_for(indicator, incidents.get(key, []))
+        old = held.get(key)
+        if old is not None and not api.ours(old):
+            continue
+        try:
+            merged = document if old is None else api.merge(old, document)
+        except Unexpected as error:
+            changes.problems[key] = str(error)
+            continue
+        if merged != old:
+            changes.wanted[key] = merged
+    return changes
+
+
+#: What the registry takes.
+WATCH = SplunkWatchOperator

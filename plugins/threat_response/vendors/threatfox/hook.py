@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from include.soar.model import Observable, ObservableType, Reputation
+from include.soar.model import Answer, Observable, ObservableType, Reputation
+from threat_response.stages.asking import NoAnswer, Provider
 from threat_response.transport.apikey import ApiKeyHook
 from threat_response.vendors.threatfox import api
+from threat_response.vendors.threatfox.vendor import VENDOR
 
 
-class ThreatFoxHook(ApiKeyHook):
+class ThreatFoxHook(Provider, ApiKeyHook):
     """Ask ThreatFox. Connection: ``host`` (https://threatfox-api.abuse.ch), and the Auth-Key as ``password``."""
 
-    vendor = api.VENDOR
-    conn_type = "threatfox"
-    default_conn_name = "threatfox_default"
-    hook_name = "ThreatFox (abuse.ch)"
+    declared = VENDOR
     key_header = "Auth-Key"
+    # An address is listed as ip:port, which the vendor knows for IPv4 only.
+    types = frozenset({ObservableType.IPV4, ObservableType.DOMAIN, ObservableType.URL, ObservableType.FILE})
+    quotas = api.QUOTAS
 
     def lookup(self, observable: Observable) -> Reputation:
         """
@@ -26,6 +28,11 @@ class ThreatFoxHook(ApiKeyHook):
         """
         response = self.send(api.search_request(observable))
         return api.parse_search(observable, response, known_at=datetime.now(UTC))
+
+    def unaskable(self, observable: Observable) -> NoAnswer | None:
+        if api.knows(observable):
+            return None
+        return NoAnswer(Answer.NOT_APPLICABLE, f"no {observable.hash_algorithm} here")
 
     def ping(self) -> str:
         # There is no call about the key itself; a resolver that everybody knows tells as much.

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from include.soar.model import Observable, ObservableType, Reputation
+from include.soar.model import Answer, Observable, ObservableType, Reputation
+from threat_response.stages.asking import NoAnswer, Provider
 from threat_response.transport.apikey import ApiKeyHook
 from threat_response.vendors.urlhaus import api
+from threat_response.vendors.urlhaus.vendor import VENDOR
 
 
-class URLhausHook(ApiKeyHook):
+class URLhausHook(Provider, ApiKeyHook):
     """Ask URLhaus. Connection: ``host`` (https://urlhaus-api.abuse.ch), and the Auth-Key as ``password``."""
 
-    vendor = api.VENDOR
-    conn_type = "urlhaus"
-    default_conn_name = "urlhaus_default"
-    hook_name = "URLhaus (abuse.ch)"
+    declared = VENDOR
     key_header = "Auth-Key"
+    # The vendor documents hosts as IPv4 addresses and names.
+    types = frozenset({ObservableType.IPV4, ObservableType.DOMAIN, ObservableType.URL, ObservableType.FILE})
+    quotas = api.QUOTAS
 
     def lookup(self, observable: Observable) -> Reputation:
         """
@@ -26,6 +28,11 @@ class URLhausHook(ApiKeyHook):
         """
         response = self.send(api.lookup_request(observable))
         return api.parse_lookup(observable, response, known_at=datetime.now(UTC))
+
+    def unaskable(self, observable: Observable) -> NoAnswer | None:
+        if api.knows(observable):
+            return None
+        return NoAnswer(Answer.NOT_APPLICABLE, f"no {observable.hash_algorithm} here")
 
     def ping(self) -> str:
         # There is no call about the key itself; a resolver that everybody knows tells as much.

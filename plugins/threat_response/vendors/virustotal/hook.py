@@ -7,39 +7,36 @@ from datetime import UTC, datetime, timedelta
 from airflow.sdk import Connection
 
 from include.soar.enrich.quota import Quota
-from include.soar.model import Observable, ObservableType, Reputation
-from include.soar.vendor.errors import Unauthorized
+from include.soar.model import Answer, Observable, ObservableType, Reputation
+from threat_response.stages.asking import NoAnswer, Provider
 from threat_response.transport.hook import VendorHook
 from threat_response.vendors.virustotal import api
+from threat_response.vendors.virustotal.vendor import VENDOR
 
 #: A resolver that everybody knows, for *Test connection*.
 _KNOWN = Observable(type=ObservableType.IPV4, value="8.8.8.8")
 
 
-class VirusTotalHook(VendorHook):
+class VirusTotalHook(Provider, VendorHook):
     """Ask VirusTotal. Connection: ``host`` (https://www.virustotal.com), and the API key as ``password``."""
 
-    vendor = api.VENDOR
-    conn_type = "virustotal"
-    default_conn_name = "virustotal_default"
-    hook_name = "VirusTotal"
+    declared = VENDOR
     unavailable_statuses = api.UNAVAILABLE_STATUSES
+    types = api.TYPES
 
     def headers(self, connection: Connection) -> dict[str, str]:
-        return {"x-apikey": self.required("password"), "Accept": "application/json"}
+        return {"x-apikey": self.credential("password"), "Accept": "application/json"}
 
     @property
     def quotas(self) -> tuple[Quota, ...]:
         """What the key may do: a public key's limits, or those that the connection names for a premium one."""
-        plan = str(self.extra("plan", api.PUBLIC))
-        if plan == api.PUBLIC:
+        if self.settings.plan == api.PUBLIC:
             return api.PUBLIC_QUOTAS
-        if plan != api.PREMIUM:
-            raise Unauthorized(self.vendor, "connection", f"plan {plan!r} is neither public nor premium")
-        named = (("calls_per_minute", timedelta(minutes=1)), ("calls_per_day", timedelta(days=1)))
-        return tuple(
-            Quota("lookup", calls, period) for name, period in named if (calls := self.number(name, 0, 0, 10**9))
+        named = (
+            (self.settings.calls_per_minute, timedelta(minutes=1)),
+            (self.settings.calls_per_day, timedelta(days=1)),
         )
+        return tuple(Quota("lookup", calls, period) for calls, period in named if calls)
 
     def lookup(self, observable: Observable) -> Reputation:
         """
@@ -53,6 +50,11 @@ class VirusTotalHook(VendorHook):
         if response.status == 404:
             return api.parse_not_found(observable, response, known_at=datetime.now(UTC))
         return api.parse_lookup(observable, self.accept(request, response), known_at=datetime.now(UTC))
+
+    def unaskable(self, observable: Observable) -> NoAnswer | None:
+        if api.is_known_type(observable):
+            return None
+        return NoAnswer(Answer.NOT_APPLICABLE, "files are known by MD5, SHA-1 and SHA-256 only")
 
     def ping(self) -> str:
         # There is no free call that proves the key without carrying it in the path, where logs would keep it.
