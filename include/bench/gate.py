@@ -37,7 +37,7 @@ started = time.perf_counter()
 from datetime import UTC, datetime
 from pathlib import Path
 from include.soar.gate import warninglists
-from include.soar.policy.rules import load_policy
+from include.soar.policy.file import load_policy
 if {fresh}:
     warninglists.cache_folder = lambda: None
 gate = load_policy([Path("include/config/policy.yaml")]).gate_at(datetime(2026, 3, 4, tzinfo=UTC))
