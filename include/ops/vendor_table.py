@@ -57,21 +57,16 @@ def vendor_table(root: Path) -> str:
 def _stages(registry: Path) -> Iterator[tuple[str, str]]:
     """Vendor and stage, read and not imported: the registry needs Airflow."""
     module = ast.parse(registry.read_text("utf-8"))
-    homes: dict[str, str] = {}
     values: dict[str, ast.expr | None] = {}
     for node in module.body:
-        if isinstance(node, ast.ImportFrom):
-            homes |= {
-                alias.name: (node.module or "").removeprefix("threat_response.vendors.").split(".")[0]
-                for alias in node.names
-            }
-        elif isinstance(node, (ast.Assign, ast.AnnAssign)):
+        if isinstance(node, (ast.Assign, ast.AnnAssign)):
             target = node.target if isinstance(node, ast.AnnAssign) else node.targets[0]
             values[target.id if isinstance(target, ast.Name) else ""] = node.value
     for variable, stage in STAGES.items():
         value = values.get(variable)
-        if isinstance(value, ast.Call) and isinstance(value.args[0], ast.Name):
-            yield homes[value.args[0].id], stage
+        if isinstance(value, ast.Tuple):
+            for element in value.elts:
+                yield str(ast.literal_eval(element)), stage
         elif not isinstance(value, ast.Dict):
             raise TableError(f"the registry has no dictionary {variable}")
         elif variable == "BLOCK":

@@ -7,7 +7,6 @@ names a vendor. A vendor whose connection is absent is skipped, so a line here o
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
 
 from airflow.sdk import BaseOperator
 
@@ -23,11 +22,6 @@ from threat_response.vendors.akamai_client_lists.operators import (
 from threat_response.vendors.akamai_sia.operators import AkamaiSiaFetchOperator
 from threat_response.vendors.alienvault_otx.operators import AlienVaultOTXEnrichOperator
 from threat_response.vendors.crowdstrike_falcon.operators import CrowdStrikeFalconBlockOperator
-from threat_response.vendors.cyware_respond.operators import (
-    CywareOpenIncidentsOperator,
-    CywareRelateOperator,
-    CywareUpdateIncidentsOperator,
-)
 from threat_response.vendors.greynoise.operators import GreyNoiseEnrichOperator
 from threat_response.vendors.list_feed.operators import ListFeedEnrichOperator, ListFeedRefreshOperator
 from threat_response.vendors.misp.operators import MispEnrichOperator
@@ -37,15 +31,6 @@ from threat_response.vendors.taxii.operators import TaxiiEnrichOperator, TaxiiRe
 from threat_response.vendors.threatfox.operators import ThreatFoxEnrichOperator
 from threat_response.vendors.urlhaus.operators import URLhausEnrichOperator
 from threat_response.vendors.virustotal.operators import VirusTotalEnrichOperator
-
-
-class IncidentOperators(NamedTuple):
-    """The case-management product's three stages."""
-
-    open: type[BaseOperator]
-    relate: type[BaseOperator]
-    update: type[BaseOperator]
-
 
 #: Stage 1.
 FETCH: dict[str, type[FetchOperator]] = {
@@ -71,8 +56,8 @@ REFRESH: dict[str, type[BaseOperator]] = {
     "list_feed": ListFeedRefreshOperator,
     "taxii": TaxiiRefreshOperator,
 }
-#: Stages 4, 5 and 9.
-INCIDENTS = IncidentOperators(CywareOpenIncidentsOperator, CywareRelateOperator, CywareUpdateIncidentsOperator)
+#: Stages 4, 5 and 9: the case-management product, one.
+INCIDENTS: tuple[str] = ("cyware_respond",)
 #: Stages 6 and 7, by place.
 BLOCK: dict[str, dict[str, type[ControlOperator]]] = {
     "waf": {"akamai_client_lists": AkamaiClientListsBlockOperator},

@@ -25,15 +25,14 @@ OPERATORS: list[type[BaseOperator]] = [
     *FETCH.values(),
     *ENRICH.values(),
     *REFRESH.values(),
-    *INCIDENTS,
     *CONTROLS.values(),
     *CONFIRM.values(),
     *WATCH.values(),
 ]
 #: Folder names of every vendor that the registry names.
-VENDORS = sorted({operator.__module__.split(".")[2] for operator in OPERATORS})
+VENDORS = sorted({operator.__module__.split(".")[2] for operator in OPERATORS} | {*INCIDENTS})
 #: Those that change something outside.
-WRITERS = sorted({o.__module__.split(".")[2] for o in (*INCIDENTS, *CONTROLS.values(), *WATCH.values())})
+WRITERS = sorted({o.__module__.split(".")[2] for o in (*CONTROLS.values(), *WATCH.values())} | {*INCIDENTS})
 TYPES: dict[str, dict[str, Any]] = {t["connection-type"]: t for t in get_provider_info()["connection-types"]}
 HEADINGS = ("## Connection (`{vendor}`)", "## Permissions and quota", "## What happens when")
 SECRET = re.compile(r"(secret|token|password)(?!_path)|api_key", re.I)
@@ -56,8 +55,9 @@ def talks(vendor: str) -> bool:
 
 def missing(vendor: str) -> list[str]:
     tests = ROOT / "tests/vendors" / vendor
-    wanted = [folder(vendor) / n for n in ("__init__.py", "api.py", "hook.py", "operators.py", "README.md")]
-    wanted += [tests / n for n in ("__init__.py", "test_api.py", "test_hook.py", "test_operators.py")]
+    part = "cases" if vendor in INCIDENTS else "operators"
+    wanted = [folder(vendor) / n for n in ("__init__.py", "api.py", "hook.py", f"{part}.py", "README.md")]
+    wanted += [tests / n for n in ("__init__.py", "test_api.py", "test_hook.py", f"test_{part}.py")]
     if talks(vendor):
         wanted += [ROOT / f"include/simulators/{vendor}/__init__.py", tests / "test_simulator.py"]
     lacking = [path.relative_to(ROOT).as_posix() for path in wanted if not path.is_file()]

@@ -8,6 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from threat_response.stages.base import worst
+from threat_response.stages.open_incidents import OpenIncidents
+from threat_response.stages.relate import Relate
+from threat_response.stages.update_incidents import UpdateIncidents
 
 from include.soar.incident import clean, marks
 from include.soar.model import (
@@ -44,12 +48,6 @@ from tests.vendors.cyware_respond.support import (
     writes,
 )
 from threat_response.runtime import settings as house_module
-from threat_response.vendors.cyware_respond.operators import (
-    CywareOpenIncidentsOperator,
-    CywareRelateOperator,
-    CywareUpdateIncidentsOperator,
-    worst,
-)
 
 Json = dict[str, Any]
 
@@ -58,13 +56,13 @@ pytestmark = pytest.mark.usefixtures("connected")
 
 def open_incidents(batch: CaseBatch, decided: Decision | None = None, ctx: Json | None = None) -> Json:
     decided = decided or decision(batch)
-    operator = CywareOpenIncidentsOperator(task_id="open_incidents", case=batch.to_json(), decision=decided.to_json())
+    operator = OpenIncidents(vendor=PRODUCT, task_id="open_incidents", case=batch.to_json(), decision=decided.to_json())
     return dict(operator.execute(ctx or context()))
 
 
 def relate(batch: CaseBatch, opened: Json | None, decided: Decision | None = None, ctx: Json | None = None) -> Json:
     decided = decided or decision(batch)
-    operator = CywareRelateOperator(
+    operator = Relate(vendor=PRODUCT, 
         task_id="relate", case=batch.to_json(), decision=decided.to_json(), incidents=opened
     )
     return dict(operator.execute(ctx or context()))
@@ -74,7 +72,7 @@ def update(
     batch: CaseBatch, opened: Json | None, decided: Decision | None = None, ctx: Json | None = None, **more: Any
 ) -> Json:
     decided = decided or decision(batch)
-    operator = CywareUpdateIncidentsOperator(
+    operator = UpdateIncidents(vendor=PRODUCT, 
         task_id="update_incidents", case=batch.to_json(), decision=decided.to_json(), incidents=opened, **more
     )
     return dict(operator.execute(ctx or context()))
