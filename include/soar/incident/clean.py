@@ -1,4 +1,8 @@
-"""TODO: what clean is."""
+"""How foreign text is shown: on one visible line, cut, and so that nothing becomes clickable.
+
+Foreign is whatever an event, a source or a product said. Nothing here escapes: the templates' environment does
+(``render.py``).
+"""
 
 from __future__ import annotations
 
@@ -7,15 +11,11 @@ from datetime import datetime
 from html.parser import HTMLParser
 from urllib.parse import urlsplit
 
-from include.soar.model import (
-    Observable,
-    ObservableType,
-)
+from include.soar.model import Observable, ObservableType
 
-#: Longest cell, longest running text, and rows of one table: a comment must stay readable, and a vendor's limit on
-#: its length is not known.
-CELL = 300
-TEXT = 2000
+#: Longest cell and longest running text in characters, and rows of one table: a comment must stay readable, and a
+#: vendor's limit on its length is not known.
+CELL, TEXT, ROWS = 300, 2000, 100
 #: C0 and C1 controls, surrogates, and the characters that turn or hide text (bidirectional overrides, zero width).
 _INVISIBLE = re.compile(
     r"[\x00-\x1f\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff]+"
@@ -27,15 +27,23 @@ _SCHEMES = {"http": "hxxp", "https": "hxxps", "ftp": "fxp"}
 
 def clean(text: object, limit: int = CELL) -> str:
     """Foreign text on one visible line of at most ``limit`` characters. Not escaped yet."""
-    line = " ".join(_INVISIBLE.sub(" ", str(text)).split())
+    line = " ".join(without_invisible(str(text)).split())
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
-def _has_host(url: str) -> bool:
+def web_address(url: str | None) -> str | None:
+    """``url`` if it is plain http or https with a host, else None: a ``javascript:`` must never be clickable."""
+    if not url or not _LINKABLE.fullmatch(url):
+        return None
     try:
-        return bool(urlsplit(url).hostname)
+        return url if urlsplit(url).hostname else None
     except ValueError:
-        return False
+        return None
+
+
+def without_invisible(text: str) -> str:
+    """The text with a space for each run of controls and of characters that turn or hide text."""
+    return _INVISIBLE.sub(" ", text)
 
 
 def defang(observable: Observable) -> str:
@@ -50,6 +58,7 @@ def defang(observable: Observable) -> str:
 
 
 def when(instant: datetime | None) -> str:
+    """``2026-01-18 07:38:50 UTC``; ``-`` for None."""
     return f"{instant:%Y-%m-%d %H:%M:%S} UTC" if instant else "-"
 
 
@@ -80,7 +89,7 @@ class _Text(HTMLParser):
             self.lines[-1] += f" <{clean(self._href, TEXT)}>"
 
     def handle_data(self, data: str) -> None:
-        self.lines[-1] += _INVISIBLE.sub(" ", data)
+        self.lines[-1] += without_invisible(data)
 
 
 def render_text(markup: str) -> str:
@@ -89,6 +98,3 @@ def render_text(markup: str) -> str:
     parser.feed(markup)
     parser.close()
     return "\n".join(line for line in (" ".join(line.split()) for line in parser.lines) if line)
-
-
-ROWS = 100

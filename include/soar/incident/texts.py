@@ -1,20 +1,24 @@
-"""What an incident says: its description, its comments, and the same as plain text. Pure: data in, HTML out.
+"""What an incident says: its description and its comments. Pure: data in, HTML out.
 
-Everything foreign (a path, a user agent, a provider's summary) was written by an attacker or may have been, and is
-rendered to analysts. So HTML is only ever built by :func:`tag`: a plain ``str`` child is escaped there, and only an
-:class:`Html`, which nothing but this file makes, goes through as it is. Observables are shown defanged.
+Each text is gathered here as one view of plain data (``views.py``) and written by a template (``templates/``), which a
+SOC can replace by its own. Everything foreign (a path, a user agent, a source's summary) was written by an attacker or
+may have been, and is shown to analysts: every value that a template writes is cleaned and escaped (``render.py``), and
+observables get there defanged only.
 """
 
 from __future__ import annotations
 
-import html
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from include.soar.incident.clean import _LINKABLE, CELL, ROWS, TEXT, _has_host, clean, defang, when
+from include.soar.incident import views
+from include.soar.incident.clean import CELL, ROWS, clean, defang, when
 from include.soar.incident.question import APPROVAL_TASK
+from include.soar.incident.views import SHIPPED, Link, Rows, Templates
 from include.soar.model import (
     Action,
     ActionBatch,
@@ -23,6 +27,7 @@ from include.soar.model import (
     CaseBatch,
     Decision,
     Finding,
+    Indicator,
     Observable,
     Observed,
     Outcome,
@@ -34,57 +39,31 @@ from include.soar.model import (
     digest,
 )
 
-#: Tags of one source that are shown, and kinds of silence of one source.
-MOST_TAGS, MOST_SILENCES = 8, 3
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+#: Tags of one source that are shown, reasons of one source for not answering, and values shared with one incident.
+MOST_TAGS, MOST_REASONS, MOST_SHARED = 8, 3, 20
+
+Judged = Sequence[tuple[Observed, Verdict | None]]
+Item = TypeVar("Item")
+Row = TypeVar("Row")
 
 
-class Html(str):
-    """Markup that this file wrote."""
+def environment(folders: Sequence[Path] = ()) -> Environment:
+    """The Jinja2 environment of the texts: the shipped templates, and those of ``folders`` laid over them by name."""
+    from include.soar.incident import render  # jinja2: when a text is made, not when a DAG is read
 
-    __slots__ = ()
-
-
-def tag(name: str, *children: str, href: str | None = None) -> Html:
-    """An element. Children that are not :class:`Html` are foreign: cleaned and escaped, quotes too."""
-    inside = "".join(child if isinstance(child, Html) else html.escape(clean(child, TEXT)) for child in children)
-    attribute = f' href="{html.escape(href)}"' if href else ""
-    return Html(f"<{name}{attribute}>{inside}</{name}>")
+    return render.environment(folders)
 
 
-def link(text: str, url: str | None) -> Html:
-    """A link where ``url`` is plain http or https, else the text alone: a ``javascript:`` must never be clickable."""
-    if url and _LINKABLE.fullmatch(url) and _has_host(url):
-        return tag("a", text, href=url)
-    return tag("span", text)
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Html:
-    rows = list(rows)
-    lines = [tag("tr", *(tag("th", name) for name in head))]
-    for row in rows[:ROWS]:
-        cells = (cell if isinstance(cell, Html) else clean(cell) for cell in row)
-        lines.append(tag("tr", *(tag("td", cell) for cell in cells)))
-    more = tag("p", f"and {len(rows) - ROWS} more") if len(rows) > ROWS else Html("")
-    return Html(tag("table", *lines) + more)
-
-
-def facts(pairs: Iterable[tuple[str, str]]) -> Html:
-    """A table of two columns, without the rows that have nothing to say."""
-    return tag("table", *(tag("tr", tag("th", name), tag("td", value)) for name, value in pairs if value))
-
-
-def _document(*parts: Html | None) -> str:
-    return "".join(part for part in parts if part)
-
-
-# --- references ---------------------------------------------------------------------------------------------
-# Short tokens in titles and texts, by which a repeated run finds what an earlier one wrote.
+# --- titles -------------------------------------------------------------------------------------------------
 
 
 def title(finding: Finding, source: str, mark: str, *, limit: int = 200) -> str:
     """
     ``source: what happened [TR-…]``. Plain text; angle and square brackets of foreign text are exchanged, so that
-    it neither becomes markup in a careless view nor forges a mark.
+    it neither becomes markup in a careless view nor forges a mark. No template: the mark must be found again.
     """
     foreign = clean(f"{source}: {finding.title}", limit).translate(str.maketrans("<>[]", "‹›()"))
     suffix = f" [{mark}]"
@@ -107,7 +86,7 @@ def observed_in(case: CaseBatch, finding: Finding) -> list[Observed]:
 _WORST_FIRST = (Standing.MALICIOUS, Standing.SUSPICIOUS, Standing.UNKNOWN, Standing.BENIGN)
 
 
-def _judged(case: CaseBatch, decision: Decision, finding: Finding) -> list[tuple[Observed, Verdict | None]]:
+def _judged(case: CaseBatch, decision: Decision, finding: Finding) -> Judged:
     """Every observable of the finding with its verdict, worst first."""
     verdicts = {v.observable: v for v in decision.verdicts}
 
@@ -118,240 +97,10 @@ def _judged(case: CaseBatch, decision: Decision, finding: Finding) -> list[tuple
     return sorted(((i, verdicts.get(i.observable)) for i in observed_in(case, finding)), key=place)
 
 
-def _why(verdict: Verdict | None) -> Html:
-    """The reasons by which a verdict can be worked out again. What speaks neither way stands with the sources only."""
-    if verdict is None:
-        return Html("")
-    said = {r.provider: r for r in verdict.reputations}
-    lines = []
-    for reason in verdict.reasons:
-        source = said.get(reason.partition(": ")[0])
-        if source is None or source.answer is Answer.LISTED:
-            lines.append(tag("li", clean(reason)))
-    return tag("ul", *lines) if lines else Html("")
-
-
-def _context(verdict: Verdict | None) -> tuple[str, ...]:
-    """What sources know that say nothing good or bad: whose network it is, say."""
-    without_opinion = (r for r in verdict.reputations if r.answer is Answer.NOT_APPLICABLE) if verdict else ()
-    return tuple(dict.fromkeys(word for r in without_opinion for word in r.tags))[:MOST_TAGS]
-
-
-def _findings_table(judged: Sequence[tuple[Observed, Verdict | None]]) -> Html:
-    """Every observable of the finding, worst first."""
-    rows = []
-    for item, verdict in judged:
-        seen = ", ".join(sorted({f"{s.role.value} ({s.field})" for s in item.sightings}))
-        known = "".join(f"; {word}" for word in _context(verdict))
-        judgement = f"{verdict.standing.value} {verdict.confidence}" if verdict else "not judged"
-        rows.append((defang(item.observable), f"{item.observable.type.value}; {seen}{known}", judgement, _why(verdict)))
-    if not rows:
-        return tag("p", "No observable was found in this event.")
-    return table(("observable", "what", "verdict", "why"), rows)
-
-
-# --- what the sources say -----------------------------------------------------------------------------------
-
-_GRADE = re.compile(r"; grade ([A-F]) \(")
-
-
-def _sources(judged: Sequence[tuple[Observed, Verdict | None]]) -> Html | None:
-    """
-    One row for each source that has something to tell about a value; those that do not list it share one. Each links to
-    the source's own page about the value.
-    """
-    rows: list[tuple[str, ...]] = []
-    for item, verdict in judged:
-        answered = [r for r in verdict.reputations if r.score is not None] if verdict else []
-        telling = [r for r in answered if r.answer is Answer.LISTED or r.tags or r.techniques]
-        for said in sorted(telling, key=lambda r: (-(r.score or 0), r.provider)):
-            rows.append(
-                (
-                    defang(item.observable),
-                    Html(_page(said) + html.escape(_grade(verdict, said.provider))),
-                    f"{said.answer.value.replace('_', ' ')} {said.score}",
-                    ", ".join((*said.techniques[:MOST_TAGS], *said.tags[:MOST_TAGS])),
-                    _days(said),
-                )
-            )
-        if others := [r for r in answered if r not in telling]:
-            names = Html(", ".join(map(_page, others[:MOST_TAGS])))
-            rows.append((defang(item.observable), names, "not listed", "", ""))
-    if not rows:
-        return None
-    head = ("value", "source (grade)", "says", "techniques, tags", "reported")
-    return Html(_heading("What the sources say") + table(head, rows))
-
-
-def _page(said: Reputation) -> Html:
-    """The source's name, as a link to its page about the value: a long one is left out, since there may be hundreds."""
-    return link(said.provider, said.reference if len(said.reference or "") <= CELL else None)
-
-
-def _grade(verdict: Verdict | None, provider: str) -> str:
-    """As its reason gives it: where it is weighed."""
-    for reason in verdict.reasons if verdict else ():
-        if reason.startswith(f"{provider}: ") and (found := _GRADE.search(reason)):
-            return f" ({found[1]})"
-    return ""
-
-
-def _days(said: Reputation) -> str:
-    first, last = said.first_reported_at, said.last_reported_at
-    if first and last and first.date() != last.date():
-        return f"{first:%Y-%m-%d} to {last:%Y-%m-%d}"
-    return f"{last or first:%Y-%m-%d}" if last or first else ""
-
-
-def _silent(decision: Decision, judged: Sequence[tuple[Observed, Verdict | None]]) -> Html | None:
-    """Who gave no answer about a value of this incident, why, and when they can be asked again."""
-    said = [r for _, verdict in judged if verdict for r in verdict.reputations]
-    silences: dict[str, dict[str, list[Reputation]]] = {
-        name: {} for name in decision.silent_providers if not any(r.provider == name for r in said)
-    }
-    for one in said:
-        if one.answer in (Answer.NOT_CHECKED, Answer.ERROR):
-            silences.setdefault(one.provider, {}).setdefault(one.summary, []).append(one)
-    if not silences:
-        return None
-    lines = []
-    for provider, by_reason in sorted(silences.items()):
-        # The name is ours, but a name of any length would do here as well.
-        words = [f"{clean(provider, 60)}: {_number_of(by_reason)}"]
-        for reason, ones in list(by_reason.items())[:MOST_SILENCES]:
-            retry_at = min((r.retry_at for r in ones if r.retry_at), default=None)
-            again = f" (asked again from {when(retry_at)} on)" if retry_at and "asked again from" not in reason else ""
-            words.append(f"{clean(reason, CELL)}{again}")
-        if len(by_reason) > MOST_SILENCES:
-            words.append(f"and {len(by_reason) - MOST_SILENCES} more reasons")
-        lines.append(tag("li", "; ".join(words)))
-    return Html(tag("p", "Gave no answer, which says nothing good or bad:") + tag("ul", *lines))
-
-
-def _number_of(by_reason: Mapping[str, Sequence[Reputation]]) -> str:
-    number = sum(map(len, by_reason.values()))
-    return f"{number} value{'s' if number > 1 else ''} not answered" if number else "no answer at all"
-
-
-def _refusals(refusals: Sequence[Refusal]) -> Html | None:
-    """Each value that something spoke against and that is not blocked: which rule, which list, which entry, why."""
-    if not refusals:
-        return None
-    rows = ((defang(r.observable), r.layer, r.list_name, r.entry, r.reason) for r in refusals)
-    return Html(_heading("Not blocked, and why") + table(("observable", "layer", "list", "entry", "reason"), rows))
-
-
-def _held(decision: Decision, finding: Finding) -> Html | None:
-    """That the run stopped before blocking, for a finding that this concerns."""
-    held = [i for i in decision.held if finding.uid in i.finding_uids]
-    if held:
-        parts = [
-            _heading(f"Held: {len(decision.held)} blocks of this run wait for a person, {len(held)} of this event"),
-            tag(
-                "p",
-                f"Nothing is blocked before. Answer in Airflow: Browse, Required Actions, task {APPROVAL_TASK}."
-                " A run that only plans its blocks does not ask.",
-            ),
-            table(("observable", "until"), ((defang(i.observable), when(i.expires_at)) for i in held)),
-        ]
-    elif decision.approval and _concerns(decision, finding):
-        parts = [_heading(f"Held before blocking, then {answer_words(decision.approval)}")]
-    else:
-        return None
-    return Html("".join([*parts, facts(("because", clean(reason)) for reason in decision.hold_reasons)]))
-
-
-def _concerns(decision: Decision, finding: Finding) -> bool:
-    refused = (r.finding_uids for r in decision.refusals if r.layer == "approval")
-    return any(finding.uid in uids for uids in (*(i.finding_uids for i in decision.indicators), *refused))
-
-
-def answer_words(approval: Approval) -> str:
-    who = f" by {approval.by}" if approval.by else ""
-    return f"{approval.answer.value}{who} at {when(approval.at)}"
-
-
 def refusals_of(decision: Decision, finding: Finding) -> list[Refusal]:
     chosen = [r for r in decision.refusals if finding.uid in r.finding_uids]
     return sorted(chosen, key=lambda r: (r.observable.key, r.layer, r.entry))
 
-
-def _heading(text: str) -> Html:
-    return tag("p", tag("b", text))
-
-
-# --- the incident's description -------------------------------------------------------------------------------
-
-
-def description(case: CaseBatch, decision: Decision, finding: Finding, *, source: str, mark: str) -> str:
-    """What happened, what was seen, what is thought of it. HTML, written once when the incident is opened."""
-    priority = next((p.reason for p in decision.priorities if p.finding_uid == finding.uid), "")
-    severity = finding.severity.value + (f", confidence {finding.confidence}" if finding.confidence is not None else "")
-    refusals = refusals_of(decision, finding)
-    acting = [i for i in decision.indicators if finding.uid in i.finding_uids]
-    judged = _judged(case, decision, finding)
-    return _document(
-        facts(
-            (
-                ("source", source),
-                ("event", link(clean(finding.vendor_id), finding.url)),
-                ("detected", when(finding.detected_at)),
-                ("severity", severity),
-                ("why an incident", priority),
-                ("category", clean(finding.category)),
-                ("target", clean(finding.target)),
-                ("tags", clean(", ".join(finding.tags))),
-                ("reference", mark),
-            )
-        ),
-        tag("p", finding.title),
-        tag("p", finding.description) if finding.description else None,
-        _heading("Observables"),
-        _findings_table(judged),
-        _sources(judged),
-        _heading("To be acted on") if acting else None,
-        table(("observable", "until"), ((defang(i.observable), when(i.expires_at)) for i in acting))
-        if acting
-        else None,
-        _held(decision, finding),
-        _refusals(refusals),
-        _silent(decision, judged),
-    )
-
-
-# --- the comment on an older, related incident ----------------------------------------------------------------
-
-
-def related_comment(
-    case: CaseBatch,
-    decision: Decision,
-    finding: Finding,
-    *,
-    incident: Html,
-    shared: Sequence[Observable],
-    reference: str,
-) -> str:
-    """
-    The new findings, for an older incident that shares indicators with them.
-
-    :param incident: a link to the new incident
-    """
-    return _document(
-        tag("p", Html("Related: "), incident, Html(" shares "), ", ".join(defang(o) for o in shared[:20])),
-        facts(
-            (
-                ("what", finding.title),
-                ("detected", when(finding.detected_at)),
-                ("severity", finding.severity.value),
-                ("target", clean(finding.target)),
-            )
-        ),
-        _findings_table(_judged(case, decision, finding)),
-        tag("p", f"ref {reference}"),
-    )
-
-
-# --- the state report -----------------------------------------------------------------------------------------
 
 #: How bad an outcome is for the reader: what needs a person comes first.
 _OUTCOME_ORDER = {
@@ -377,6 +126,236 @@ def actions_of(case: CaseBatch, finding: Finding, batches: Iterable[ActionBatch]
     keys = {item.observable.key for item in observed_in(case, finding)}
     chosen = [a for batch in batches for a in batch.actions if a.observable.key in keys]
     return sorted(chosen, key=lambda a: (_OUTCOME_ORDER[a.outcome], a.control, a.verb.value, a.observable.key))
+
+
+# --- parts of the views -------------------------------------------------------------------------------------
+
+
+def _rows(items: Sequence[Item], row: Callable[[Item], Row]) -> Rows[Row]:
+    return Rows(tuple(map(row, items[:ROWS])), more=max(0, len(items) - ROWS))
+
+
+def _shared(observables: Sequence[Observable]) -> str:
+    return ", ".join(defang(o) for o in observables[:MOST_SHARED])
+
+
+def _observable_row(one: tuple[Observed, Verdict | None]) -> views.ObservableRow:
+    item, verdict = one
+    seen = ", ".join(sorted({f"{s.role.value} ({s.field})" for s in item.sightings}))
+    known = "".join(f"; {word}" for word in _context(verdict))
+    return views.ObservableRow(
+        value=clean(defang(item.observable)),
+        what=clean(f"{item.observable.type.value}; {seen}{known}"),
+        verdict=f"{verdict.standing.value} {verdict.confidence}" if verdict else "",
+        reasons=_why(verdict),
+    )
+
+
+def _why(verdict: Verdict | None) -> tuple[str, ...]:
+    """The reasons by which a verdict can be worked out again. What speaks neither way is told with the sources only."""
+    said = {r.provider: r for r in verdict.reputations} if verdict else {}
+    reasons = []
+    for reason in verdict.reasons if verdict else ():
+        source = said.get(reason.partition(": ")[0])
+        if source is None or source.answer is Answer.LISTED:
+            reasons.append(clean(reason))
+    return tuple(reasons)
+
+
+def _context(verdict: Verdict | None) -> tuple[str, ...]:
+    """What sources know that says nothing good or bad: whose network it is, say."""
+    without_opinion = (r for r in verdict.reputations if r.answer is Answer.NOT_APPLICABLE) if verdict else ()
+    return tuple(dict.fromkeys(word for r in without_opinion for word in r.tags))[:MOST_TAGS]
+
+
+_GRADE = re.compile(r"; grade ([A-F]) \(")
+
+
+def _sources(judged: Judged) -> Rows[views.SourceRow]:
+    """One row for each source that has something to tell about a value; those that do not list it share one."""
+    rows: list[views.SourceRow] = []
+    for item, verdict in judged:
+        value = clean(defang(item.observable))
+        answered = [r for r in verdict.reputations if r.score is not None] if verdict else []
+        telling = [r for r in answered if r.answer is Answer.LISTED or r.tags or r.techniques]
+        for said in sorted(telling, key=lambda r: (-(r.score or 0), r.provider)):
+            rows.append(
+                views.SourceRow(
+                    value=value,
+                    sources=(_page(said),),
+                    grade=_grade(verdict, said.provider),
+                    says=f"{said.answer.value.replace('_', ' ')} {said.score}",
+                    labels=clean(", ".join((*said.techniques[:MOST_TAGS], *said.tags[:MOST_TAGS]))),
+                    reported=_days(said),
+                )
+            )
+        if others := [r for r in answered if r not in telling]:
+            rows.append(views.SourceRow(value=value, sources=tuple(map(_page, others[:MOST_TAGS]))))
+    return _rows(rows, lambda row: row)
+
+
+def _page(said: Reputation) -> Link:
+    """The source's name, as a link to its page about the value: a long one is left out, since there may be hundreds."""
+    return Link(said.provider, said.reference if len(said.reference or "") <= CELL else None)
+
+
+def _grade(verdict: Verdict | None, provider: str) -> str:
+    """As its reason gives it: where it is weighed."""
+    for reason in verdict.reasons if verdict else ():
+        if reason.startswith(f"{provider}: ") and (found := _GRADE.search(reason)):
+            return found[1]
+    return ""
+
+
+def _days(said: Reputation) -> str:
+    first, last = said.first_reported_at, said.last_reported_at
+    if first and last and first.date() != last.date():
+        return f"{first:%Y-%m-%d} to {last:%Y-%m-%d}"
+    return f"{last or first:%Y-%m-%d}" if last or first else ""
+
+
+def _unanswered(decision: Decision, judged: Judged) -> tuple[views.UnansweredSource, ...]:
+    """Who gave no answer about a value of this incident, why, and when they can be asked again."""
+    said = [r for _, verdict in judged if verdict for r in verdict.reputations]
+    reasons: dict[str, dict[str, list[Reputation]]] = {
+        name: {} for name in decision.silent_providers if not any(r.provider == name for r in said)
+    }
+    for one in said:
+        if one.answer in (Answer.NOT_CHECKED, Answer.ERROR):
+            reasons.setdefault(one.provider, {}).setdefault(one.summary, []).append(one)
+    return tuple(
+        views.UnansweredSource(
+            provider=clean(provider, 60),
+            values=sum(map(len, by_reason.values())),
+            reasons=tuple(_no_answer(reason, ones) for reason, ones in list(by_reason.items())[:MOST_REASONS]),
+            more=max(0, len(by_reason) - MOST_REASONS),
+        )
+        for provider, by_reason in sorted(reasons.items())
+    )
+
+
+def _no_answer(reason: str, ones: Sequence[Reputation]) -> str:
+    retry_at = min((r.retry_at for r in ones if r.retry_at), default=None)
+    again = f" (asked again from {when(retry_at)} on)" if retry_at and "asked again from" not in reason else ""
+    return f"{clean(reason, CELL)}{again}"
+
+
+def _refusals(decision: Decision, finding: Finding) -> Rows[views.RefusalRow]:
+    def row(r: Refusal) -> views.RefusalRow:
+        return views.RefusalRow(*map(clean, (defang(r.observable), r.layer, r.list_name, r.entry, r.reason)))
+
+    return _rows(refusals_of(decision, finding), row)
+
+
+def _until(indicator: Indicator) -> views.UntilRow:
+    return views.UntilRow(clean(defang(indicator.observable)), when(indicator.expires_at))
+
+
+def _held(decision: Decision, finding: Finding) -> views.Held | None:
+    """That the run stopped before blocking, for a finding that this concerns."""
+    held = [i for i in decision.held if finding.uid in i.finding_uids]
+    answered = decision.approval if not held and _concerns(decision, finding) else None
+    if not held and not answered:
+        return None
+    return views.Held(
+        of_run=len(decision.held),
+        of_event=len(held),
+        task=APPROVAL_TASK,
+        waiting=_rows(held, _until),
+        answer=answer_words(answered) if answered else "",
+        because=tuple(map(clean, decision.hold_reasons)),
+    )
+
+
+def _concerns(decision: Decision, finding: Finding) -> bool:
+    refused = (r.finding_uids for r in decision.refusals if r.layer == "approval")
+    return any(finding.uid in uids for uids in (*(i.finding_uids for i in decision.indicators), *refused))
+
+
+def answer_words(approval: Approval) -> str:
+    who = f" by {approval.by}" if approval.by else ""
+    return f"{approval.answer.value}{who} at {when(approval.at)}"
+
+
+# --- the incident's description -----------------------------------------------------------------------------
+
+
+def description(
+    case: CaseBatch,
+    decision: Decision,
+    finding: Finding,
+    *,
+    source: str,
+    mark: str,
+    templates: Templates = SHIPPED,
+) -> str:
+    """What happened, what was seen, what is thought of it. HTML, written once when the incident is opened."""
+    judged = _judged(case, decision, finding)
+    severity = finding.severity.value + (f", confidence {finding.confidence}" if finding.confidence is not None else "")
+    view = views.Description(
+        source=source,
+        event=Link(clean(finding.vendor_id), finding.url),
+        detected=when(finding.detected_at),
+        severity=severity,
+        priority=next((p.reason for p in decision.priorities if p.finding_uid == finding.uid), ""),
+        category=clean(finding.category),
+        target=clean(finding.target),
+        tags=clean(", ".join(finding.tags)),
+        reference=mark,
+        title=finding.title,
+        description=finding.description,
+        observables=_rows(judged, _observable_row),
+        sources=_sources(judged),
+        acting=_rows([i for i in decision.indicators if finding.uid in i.finding_uids], _until),
+        held=_held(decision, finding),
+        refusals=_refusals(decision, finding),
+        unanswered=_unanswered(decision, judged),
+    )
+    return templates.text(view)
+
+
+# --- the comment on an older, related incident --------------------------------------------------------------
+
+
+def related_comment(
+    case: CaseBatch,
+    decision: Decision,
+    finding: Finding,
+    *,
+    incident: Link,
+    shared: Sequence[Observable],
+    reference: str,
+    templates: Templates = SHIPPED,
+) -> str:
+    """
+    The new findings, for an older incident that shares indicators with them.
+
+    :param incident: the new incident
+    :param reference: by which a repeated run finds the comment
+    """
+    view = views.RelatedComment(
+        incident=incident,
+        shares=_shared(shared),
+        title=finding.title,
+        detected=when(finding.detected_at),
+        severity=finding.severity.value,
+        target=clean(finding.target),
+        observables=_rows(_judged(case, decision, finding), _observable_row),
+        reference=reference,
+    )
+    return templates.text(view, must_show=reference)
+
+
+def duplicate_note(name: str, *, templates: Templates = SHIPPED) -> str:
+    """
+    Why a second incident of one event is closed.
+
+    :param name: the incident that is kept
+    """
+    return templates.text(views.DuplicateNote(name))
+
+
+# --- the state report ---------------------------------------------------------------------------------------
 
 
 def state_reference(case: CaseBatch, decision: Decision, finding: Finding, actions: Sequence[Action]) -> str:
@@ -407,77 +386,65 @@ def state_reference(case: CaseBatch, decision: Decision, finding: Finding, actio
     return "TR-S-" + digest(state)[:16]
 
 
-def state_report(
-    case: CaseBatch,
-    decision: Decision,
-    finding: Finding,
-    *,
-    actions: Sequence[Action],
-    relations: Sequence[Relation],
-    skipped: Sequence[str],
-    run: str,
-    run_url: str | None,
-    at: datetime,
-    reference: str,
-) -> str:
+@dataclass(frozen=True)
+class State:
     """
-    What was found, what was done where with what proof and until when, what failed, what is pending, what was
-    refused and why, who was silent.
+    What the controls did about one finding, and who says so.
 
+    :param actions: those of the finding (:func:`actions_of`)
     :param skipped: names of stages that did not take part
-    :param run: name of the Airflow run, for the link
+    :param run: the Airflow run, with its page
+    :param at: when this was so
+    :param reference: :func:`state_reference`
     """
-    refusals = refusals_of(decision, finding)
-    counts: Mapping[Outcome, int] = {o: sum(a.outcome is o for a in actions) for o in _OUTCOME_ORDER}
-    summary = ", ".join(f"{n} {o.value}" for o, n in counts.items() if n) or "nothing was acted on"
-    judged = _judged(case, decision, finding)
-    return _document(
-        tag("p", tag("b", f"Response: {summary}")),
-        tag("p", Html("As of "), when(at), Html(", by run "), link(clean(run), run_url)),
-        table(
-            ("control", "did", "observable", "outcome", "until", "proof", "detail"),
-            (
-                (
-                    a.control,
-                    a.verb.value,
-                    defang(a.observable),
-                    tag("b", a.outcome.value),
-                    when(a.expires_at),
-                    ", ".join(f"{name} {value}" for name, value in a.proof.items() if value is not None),
-                    a.detail,
-                )
-                for a in actions
-            ),
-        )
-        if actions
-        else None,
-        _held(decision, finding),
-        _refusals(refusals),
-        _heading("Related incidents") if relations else None,
-        table(
-            ("incident", "shares", "outcome", "detail"),
-            (
-                (
-                    r.related_readable_id or r.related_id,
-                    ", ".join(defang(o) for o in r.shared[:20]),
-                    r.outcome,
-                    r.detail,
-                )
-                for r in relations
-            ),
-        )
-        if relations
-        else None,
-        _heading("Found"),
-        _findings_table(judged),
-        _sources(judged),
-        _silent(decision, judged),
-        tag("p", "Stages that did not take part: " + ", ".join(skipped)) if skipped else None,
-        tag("p", f"ref {reference}"),
+
+    actions: Sequence[Action]
+    relations: Sequence[Relation]
+    skipped: Sequence[str]
+    run: Link
+    at: datetime
+    reference: str
+
+
+def _action_row(action: Action) -> views.ActionRow:
+    proof = ", ".join(f"{name} {value}" for name, value in action.proof.items() if value is not None)
+    return views.ActionRow(
+        control=clean(action.control),
+        did=action.verb.value,
+        value=clean(defang(action.observable)),
+        outcome=action.outcome.value,
+        until=when(action.expires_at),
+        proof=clean(proof),
+        detail=clean(action.detail),
     )
 
 
-# --- the question whether to block ----------------------------------------------------------------------------
+def _relation_row(relation: Relation) -> views.RelationRow:
+    name = relation.related_readable_id or relation.related_id
+    return views.RelationRow(*map(clean, (name, _shared(relation.shared), relation.outcome, relation.detail)))
 
 
-# --- plain text -----------------------------------------------------------------------------------------------
+def state_report(
+    case: CaseBatch, decision: Decision, finding: Finding, state: State, *, templates: Templates = SHIPPED
+) -> str:
+    """
+    What was found, what was done where with what proof and until when, what failed, what is pending, what was
+    refused and why, who gave no answer.
+    """
+    judged = _judged(case, decision, finding)
+    counts = {o: sum(a.outcome is o for a in state.actions) for o in _OUTCOME_ORDER}
+    view = views.StateReport(
+        counts=tuple(f"{number} {outcome.value}" for outcome, number in counts.items() if number),
+        at=when(state.at),
+        run=Link(clean(state.run.text), state.run.url),
+        actions=_rows(state.actions, _action_row),
+        held=_held(decision, finding),
+        refusals=_refusals(decision, finding),
+        relations=_rows(state.relations, _relation_row),
+        observables=_rows(judged, _observable_row),
+        sources=_sources(judged),
+        unanswered=_unanswered(decision, judged),
+        skipped=tuple(state.skipped),
+        reference=state.reference,
+    )
+    return templates.text(view, must_show=state.reference)

@@ -1,11 +1,14 @@
 """The settings of this installation: clock, policy, ledger, archive.
 
-Read when a task runs, never while a DAG file is parsed; what is heavy is imported then, too. Three environment variables, all optional:
+Read when a task runs, never while a DAG file is parsed; what is heavy is imported then, too. Four environment
+variables, all optional:
 
 ``THREAT_RESPONSE_HOME``     folder for the SQLite ledger and the archive (default ``$AIRFLOW_HOME/threat-response``)
 ``THREAT_RESPONSE_POLICY``   policy files, ``:``-separated, later ones laid over earlier ones
                              (default ``include/config/policy.yaml``)
 ``THREAT_RESPONSE_ARCHIVE``  object-storage URL of the archive (default the folder ``archive`` in the home)
+``THREAT_RESPONSE_TEMPLATES`` folders of a SOC's own incident texts, ``:``-separated, later ones laid over earlier ones
+                             (default none: the shipped texts; ``docs/incident-texts.md``)
 """
 
 from __future__ import annotations
@@ -21,7 +24,10 @@ from urllib.parse import quote
 from airflow.sdk import BaseHook, ObjectStoragePath
 from airflow.sdk.exceptions import AirflowNotFoundException, AirflowSkipException
 
+from include.soar.vendor.errors import one_line
+
 if TYPE_CHECKING:
+    from include.soar.incident.views import Templates
     from include.soar.ledger import Ledger
     from include.soar.policy.rules import Policy
 
@@ -52,6 +58,22 @@ def _policy(files: tuple[tuple[Path, int], ...]) -> Policy:
     from include.soar.policy.file import load_policy
 
     return load_policy([path for path, _ in files])
+
+
+def templates() -> tuple[Path, ...]:
+    """The folders of a SOC's own incident texts."""
+    return tuple(Path(folder) for folder in os.environ.get("THREAT_RESPONSE_TEMPLATES", "").split(":") if folder)
+
+
+def incident_templates() -> Templates:
+    """The templates of the incident's texts. Where a SOC's own fail, that is logged and the shipped ones are used."""
+    from include.soar.incident.views import Templates
+
+    folders = templates()
+    for folder in folders:
+        if not folder.is_dir():
+            log.warning("incident texts: there is no folder %s", one_line(str(folder)))
+    return Templates(folders, on_problem=lambda problem: log.warning("incident texts: %s", one_line(problem, 1000)))
 
 
 def connection_exists(conn_id: str) -> bool:

@@ -65,7 +65,9 @@ class ApproveBlocksOperator(HITLOperator):
             return decision.to_json()
         context["ti"].xcom_push(key="return_value", value=decision.to_json())
         self.response_timeout = timedelta(hours=settings.policy().block.approval.wait_hours)
-        self.subject, self.body = question.question(decision, wait=self.response_timeout)
+        self.subject, self.body = question.question(
+            decision, wait=self.response_timeout, templates=settings.incident_templates()
+        )
         try:
             super().execute(context)
         except TaskAwaitingInput as waiting:

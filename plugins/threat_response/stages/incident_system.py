@@ -36,6 +36,7 @@ from threat_response.stages.base import Failures, StageOperator
 
 if TYPE_CHECKING:
     from include.soar.gate.gate import Gate
+    from include.soar.incident.views import Templates
     from include.soar.ledger import Ledger
 
 #: How long a run may take to look at an incident's comments and add one. Then another run may do it.
@@ -172,8 +173,13 @@ class IncidentSystem(Protocol):
         :raises Rejected: this draft is wrong for the product
         """
 
-    def close_as_duplicate(self, case: Case, of: Case) -> None:
-        """Close ``case`` with a note that names ``of``."""
+    def close_as_duplicate(self, case: Case, of: Case, note: str) -> None:
+        """
+        Close ``case``.
+
+        :param of: the case that is kept
+        :param note: HTML, names ``of``: the closing note, or a comment where the product has no such note
+        """
 
     def comments(self, id: str) -> list[Comment]:
         """
@@ -245,6 +251,10 @@ class IncidentWork:
     @cached_property
     def gate(self) -> Gate:
         return settings.policy().gate_at(settings.now())
+
+    @cached_property
+    def templates(self) -> Templates:
+        return settings.incident_templates()
 
     def attachable(self, finding: Finding) -> list[Observable]:
         """

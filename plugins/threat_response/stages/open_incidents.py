@@ -220,8 +220,11 @@ class _Opening:
         """What became of a duplicate."""
         if not self.system.writes_allowed:
             return f"duplicate {duplicate.name} would be closed"
+        from include.soar.incident import texts
+
+        note = texts.duplicate_note(kept.name, templates=self.work.templates)
         try:
-            self.system.close_as_duplicate(duplicate, kept)
+            self.system.close_as_duplicate(duplicate, kept, note)
         except VendorError as error:
             self.failures.add(error)
             return f"duplicate {duplicate.name} could not be closed: {error}"
@@ -257,16 +260,24 @@ class _Opening:
     def _draft(self, finding: Finding) -> Draft:
         from include.soar.incident import texts
 
-        case, decision, mark = self.work.case, self.work.decision, marks.marker(finding.uid)
+        work = self.work
+        description = texts.description(
+            work.case,
+            work.decision,
+            finding,
+            source=self._source(finding),
+            mark=marks.marker(finding.uid),
+            templates=work.templates,
+        )
         attackers = {
             item.observable.value
-            for item in texts.observed_in(case, finding)
+            for item in texts.observed_in(work.case, finding)
             if item.observable.is_address and Role.ATTACKER in item.roles
         }
         return Draft(
             finding=finding,
             title=self._title(finding),
-            description=texts.description(case, decision, finding, source=self._source(finding), mark=mark),
+            description=description,
             attackers=tuple(sorted(attackers)),
         )
 

@@ -115,15 +115,17 @@ class _Relating:
     ) -> VendorError | None:
         """On a closed incident too: the analyst who closed it should know."""
         from include.soar.incident import texts
+        from include.soar.incident.views import Link
 
         reference = marks.relation_reference(older.id, str(ref.unique_id))
         markup = texts.related_comment(
             self.work.case,
             self.work.decision,
             finding,
-            incident=texts.link(ref.readable_id or ref.marker, ref.url),
+            incident=Link(ref.readable_id or ref.marker, ref.url),
             shared=shared,
             reference=reference,
+            templates=self.work.templates,
         )
         try:
             self.work.comment_once(older.id, markup, lambda found: any(reference in c.text for c in found))

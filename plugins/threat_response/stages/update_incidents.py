@@ -91,20 +91,19 @@ class _Updating:
 
     def _report(self, finding: Finding, id: str, actions: Sequence[Action], reference: str) -> str:
         from include.soar.incident import clean, texts
+        from include.soar.incident.views import Link
 
-        markup = texts.state_report(
-            self.work.case,
-            self.work.decision,
-            finding,
+        work = self.work
+        state = texts.State(
             actions=actions,
             relations=[r for r in self.related if r.incident_id == id],
             skipped=self.absent,
-            run=self.run.name,
-            run_url=self.run.url,
+            run=Link(self.run.name, self.run.url),
             at=settings.now(),
             reference=reference,
         )
-        if not self.work.system.writes_allowed:
+        markup = texts.state_report(work.case, work.decision, finding, state, templates=work.templates)
+        if not work.system.writes_allowed:
             settings.log.info("would be added as a comment:\n%s", clean.render_text(markup))
         return markup
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from include.soar.incident import clean, question, texts
 from include.soar.incident import marks as marks_
+from include.soar.incident.views import Link
 from include.soar.judge import caps
 from include.soar.model import (
     Action,
@@ -158,6 +159,11 @@ def held(decision: Decision, reason: str) -> Decision:
     return decision.model_copy(update={"held": indicators, "hold_reasons": (reason,)})
 
 
+def state_of(**changes: Any) -> texts.State:
+    given = {"actions": [], "relations": [], "skipped": [], "run": Link("r"), "at": NOW, "reference": "TR-S-x"}
+    return texts.State(**{**given, **changes})
+
+
 def documents(text: str, value: str, url: str | None) -> list[str]:
     batch, decision, finding = world(text, value, url)
     waiting = held(decision, text)
@@ -176,32 +182,13 @@ def documents(text: str, value: str, url: str | None) -> list[str]:
     return [
         texts.description(batch, decision, finding, source=text, mark="TR-x"),
         texts.description(batch, waiting, finding, source=text, mark="TR-x"),
-        texts.state_report(
-            batch,
-            settled,
-            finding,
-            actions=[],
-            relations=[],
-            skipped=[],
-            run=text,
-            run_url=url,
-            at=NOW,
-            reference="TR-S-x",
-        ),
-        texts.related_comment(
-            batch, decision, finding, incident=texts.link(text, url), shared=[ADDRESS], reference="TR-R-x"
-        ),
+        texts.state_report(batch, settled, finding, state_of(run=Link(text, url))),
+        texts.related_comment(batch, decision, finding, incident=Link(text, url), shared=[ADDRESS], reference="TR-R-x"),
         texts.state_report(
             batch,
             decision,
             finding,
-            actions=[action],
-            relations=[relation],
-            skipped=[text],
-            run=text,
-            run_url=url,
-            at=NOW,
-            reference="TR-S-x",
+            state_of(actions=[action], relations=[relation], skipped=[text], run=Link(text, url)),
         ),
     ]
 
@@ -456,8 +443,7 @@ def told(decision: Decision, *, in_the_description: bool = False) -> list[str]:
     batch, _, finding = world("x", "https://evil.example/a", None)
     if in_the_description:
         return clean.render_text(texts.description(batch, decision, finding, source="s", mark="TR-x")).splitlines()
-    options: dict[str, Any] = {"actions": [], "relations": [], "skipped": [], "run": "r", "run_url": None, "at": NOW}
-    return clean.render_text(texts.state_report(batch, decision, finding, reference="TR-S-x", **options)).splitlines()
+    return clean.render_text(texts.state_report(batch, decision, finding, state_of())).splitlines()
 
 
 @pytest.mark.parametrize("in_the_description", [True, False])

@@ -8,10 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from threat_response.stages.base import worst
-from threat_response.stages.open_incidents import OpenIncidents
-from threat_response.stages.relate import Relate
-from threat_response.stages.update_incidents import UpdateIncidents
 
 from include.soar.incident import clean, marks
 from include.soar.model import (
@@ -48,6 +44,10 @@ from tests.vendors.cyware_respond.support import (
     writes,
 )
 from threat_response.runtime import settings as house_module
+from threat_response.stages.base import worst
+from threat_response.stages.open_incidents import OpenIncidents
+from threat_response.stages.relate import Relate
+from threat_response.stages.update_incidents import UpdateIncidents
 
 Json = dict[str, Any]
 
@@ -62,8 +62,8 @@ def open_incidents(batch: CaseBatch, decided: Decision | None = None, ctx: Json 
 
 def relate(batch: CaseBatch, opened: Json | None, decided: Decision | None = None, ctx: Json | None = None) -> Json:
     decided = decided or decision(batch)
-    operator = Relate(vendor=PRODUCT, 
-        task_id="relate", case=batch.to_json(), decision=decided.to_json(), incidents=opened
+    operator = Relate(
+        vendor=PRODUCT, task_id="relate", case=batch.to_json(), decision=decided.to_json(), incidents=opened
     )
     return dict(operator.execute(ctx or context()))
 
@@ -72,8 +72,13 @@ def update(
     batch: CaseBatch, opened: Json | None, decided: Decision | None = None, ctx: Json | None = None, **more: Any
 ) -> Json:
     decided = decided or decision(batch)
-    operator = UpdateIncidents(vendor=PRODUCT, 
-        task_id="update_incidents", case=batch.to_json(), decision=decided.to_json(), incidents=opened, **more
+    operator = UpdateIncidents(
+        vendor=PRODUCT,
+        task_id="update_incidents",
+        case=batch.to_json(),
+        decision=decided.to_json(),
+        incidents=opened,
+        **more,
     )
     return dict(operator.execute(ctx or context()))
 

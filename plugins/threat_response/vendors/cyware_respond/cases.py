@@ -7,7 +7,6 @@ from datetime import datetime
 from functools import cached_property
 from typing import Any
 
-from include.soar.incident import texts
 from include.soar.model import Observable
 from include.soar.vendor.errors import Rejected
 from threat_response.stages.incident_system import Case, CaseId, Comment, Draft, IncidentSystem, State, Words
@@ -94,8 +93,8 @@ class RespondCases:
             fields["source_ip"] = draft.attackers[0]  # the field holds one; the description has them all
         return {**fields, **tenant.extra_fields}
 
-    def close_as_duplicate(self, case: Case, of: Case) -> None:
-        self.hook.close_incident(case.id, texts.tag("p", f"duplicate of {of.name}"))
+    def close_as_duplicate(self, case: Case, of: Case, note: str) -> None:
+        self.hook.close_incident(case.id, note)
 
     def comments(self, id: str) -> list[Comment]:
         return [Comment(text=c.text, created_at=c.created) for c in self.hook.comments(id)]

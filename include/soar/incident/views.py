@@ -1,0 +1,274 @@
+"""What the templates get: one view for each text, made of plain data. No markup, no observable that is not defanged.
+
+The fields of a view are the names in its template (``docs/incident-texts.md``). All strings may be foreign; they are
+cut to a readable length here or when they are shown, never escaped here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import ClassVar, Generic, TypeVar
+
+from include.soar.incident.clean import web_address
+
+Row = TypeVar("Row")
+
+
+@dataclass(frozen=True)
+class Link:
+    """A name, and the address behind it: None unless it is plain http or https."""
+
+    text: str
+    url: str | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "url", web_address(self.url))
+
+
+@dataclass(frozen=True)
+class Rows(Generic[Row]):
+    """The first rows of a table, and how many more there are."""
+
+    rows: tuple[Row, ...] = ()
+    more: int = 0
+
+
+@dataclass(frozen=True)
+class ObservableRow:
+    """
+    An observable of the event.
+
+    :param what: its type, the roles and fields in which it was seen, and context such as its network
+    :param verdict: standing and confidence; empty where it was not judged
+    :param reasons: by which the verdict can be worked out again
+    """
+
+    value: str
+    what: str
+    verdict: str
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class SourceRow:
+    """
+    What a source says about a value, or the sources that do not list it.
+
+    :param sources: each with its own page about the value
+    :param grade: of a source that was weighed: ``A`` to ``F``
+    :param says: its answer and score; empty for those that do not list the value
+    :param labels: techniques and tags
+    :param reported: the day or days of its first and last report
+    """
+
+    value: str
+    sources: tuple[Link, ...]
+    grade: str = ""
+    says: str = ""
+    labels: str = ""
+    reported: str = ""
+
+
+@dataclass(frozen=True)
+class UnansweredSource:
+    """
+    A source that gave no answer about some of the event's values.
+
+    :param values: how many; 0 for one that gave no answer at all
+    :param reasons: different ones, each with the time when asking again may help
+    :param more: further reasons
+    """
+
+    provider: str
+    values: int
+    reasons: tuple[str, ...]
+    more: int
+
+
+@dataclass(frozen=True)
+class UntilRow:
+    """A value and the end of what is done about it."""
+
+    value: str
+    until: str
+
+
+@dataclass(frozen=True)
+class RefusalRow:
+    """A value that is not blocked, and what spoke against it."""
+
+    value: str
+    layer: str
+    list_name: str
+    entry: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Held:
+    """
+    That the run stopped before blocking.
+
+    :param of_run: how many blocks wait in the whole run
+    :param of_event: how many of them are of this event; 0 once there is an answer
+    :param task: the task that asks
+    :param answer: who answered what, when; empty while nothing is answered
+    """
+
+    of_run: int
+    of_event: int
+    task: str
+    waiting: Rows[UntilRow]
+    answer: str
+    because: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ActionRow:
+    """What a control did about a value, and the proof that can be looked up there."""
+
+    control: str
+    did: str
+    value: str
+    outcome: str
+    until: str
+    proof: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class RelationRow:
+    """An older incident, and the values that it shares."""
+
+    incident: str
+    shares: str
+    outcome: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class QuestionRow:
+    """A value that waits for the answer."""
+
+    value: str
+    roles: str
+    confidence: int
+    until: str
+    events: int
+
+
+@dataclass(frozen=True)
+class Description:
+    """The incident's description, written once when it is opened."""
+
+    template: ClassVar[str] = "description.html.j2"
+
+    source: str
+    event: Link
+    detected: str
+    severity: str
+    priority: str
+    category: str
+    target: str
+    tags: str
+    reference: str
+    title: str
+    description: str
+    observables: Rows[ObservableRow]
+    sources: Rows[SourceRow]
+    acting: Rows[UntilRow]
+    held: Held | None
+    refusals: Rows[RefusalRow]
+    unanswered: tuple[UnansweredSource, ...]
+
+
+@dataclass(frozen=True)
+class RelatedComment:
+    """The comment on an older incident that shares indicators with a new one."""
+
+    template: ClassVar[str] = "related_comment.html.j2"
+
+    incident: Link
+    shares: str
+    title: str
+    detected: str
+    severity: str
+    target: str
+    observables: Rows[ObservableRow]
+    reference: str
+
+
+@dataclass(frozen=True)
+class StateReport:
+    """
+    The comment that tells what was done.
+
+    :param counts: ``2 blocked``, ``1 failed``…: what needs a person first
+    :param skipped: names of the stages that did not take part
+    """
+
+    template: ClassVar[str] = "state_report.html.j2"
+
+    counts: tuple[str, ...]
+    at: str
+    run: Link
+    actions: Rows[ActionRow]
+    held: Held | None
+    refusals: Rows[RefusalRow]
+    relations: Rows[RelationRow]
+    observables: Rows[ObservableRow]
+    sources: Rows[SourceRow]
+    unanswered: tuple[UnansweredSource, ...]
+    skipped: tuple[str, ...]
+    reference: str
+
+
+@dataclass(frozen=True)
+class DuplicateNote:
+    """The note with which a second incident of one event is closed."""
+
+    template: ClassVar[str] = "duplicate_note.html.j2"
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a person is asked when a run has stopped before blocking. Markdown."""
+
+    template: ClassVar[str] = "question.md.j2"
+
+    number: int
+    hours: str
+    because: tuple[str, ...]
+    held: Rows[QuestionRow]
+
+
+View = Description | RelatedComment | StateReport | DuplicateNote | Question
+VIEWS: tuple[type[View], ...] = (Description, RelatedComment, StateReport, DuplicateNote, Question)
+
+
+@dataclass(frozen=True)
+class Templates:
+    """
+    The templates that write the texts: the shipped ones, and a SOC's own over them.
+
+    :param folders: templates laid over the shipped ones by file name, later folders over earlier ones
+    :param on_problem: gets one line when a SOC's template fails, and the text is made with the shipped ones; without
+        it the error is raised
+    """
+
+    folders: tuple[Path, ...] = ()
+    on_problem: Callable[[str], None] | None = None
+
+    def text(self, view: View, *, must_show: str = "") -> str:
+        """:param must_show: what the text must show, or a repeated run would not find it"""
+        from include.soar.incident.render import render  # jinja2: when a text is made, not when a DAG is read
+
+        values = {field.name: getattr(view, field.name) for field in fields(view)}
+        return render(view.template, values, folders=self.folders, must_show=must_show, on_problem=self.on_problem)
+
+
+SHIPPED = Templates()
