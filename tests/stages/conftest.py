@@ -6,6 +6,7 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.stages.incident_products import PRODUCTS, Product, product_named
+from tests.stages.incident_runs import Runs
 
 
 @pytest.fixture(params=PRODUCTS)
@@ -15,3 +16,9 @@ def product(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp
     monkeypatch.setenv("THREAT_RESPONSE_POLICY", ":".join(map(str, files)))
     monkeypatch.setenv("THREAT_RESPONSE_HOME", str(tmp_path))
     return product_named(request.param, monkeypatch, request)
+
+
+@pytest.fixture
+def runs(product: Product) -> Runs:
+    """The three stages over that product."""
+    return Runs(product.vendor)

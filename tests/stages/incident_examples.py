@@ -37,6 +37,8 @@ ATTACKER, SECOND, OWN, EVIL = "203.0.113.10", "203.0.113.11", "192.0.2.5", "evil
 def observable(value: str) -> Observable:
     if "://" in value:
         return Observable(type=ObservableType.URL, value=value)
+    if value.startswith("AS"):
+        return Observable(type=ObservableType.ASN, value=value)
     if ":" in value:
         return Observable(type=ObservableType.IPV6, value=value)
     kind = ObservableType.IPV4 if value.replace(".", "").isdigit() else ObservableType.DOMAIN

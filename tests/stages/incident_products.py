@@ -89,14 +89,16 @@ class Product:
         """All cases are gone."""
         raise NotImplementedError
 
-    def fault(self, verb: str, kind: str, *, times: int = 1, about: str = "") -> None:
+    def fault(self, verb: str, kind: str, *, times: int = 1, about: str = "", skip: int = 0) -> None:
         """
-        What happens to the next calls of a verb: ``lost`` (done, but the answer does not arrive), ``down``, ``refused``,
-        ``denied``, ``limited``.
+        What happens to the next calls of a verb: ``lost`` (done, but the answer does not arrive), ``down``,
+        ``refused``, ``denied``, ``limited``.
 
-        :param verb: ``list``, ``get``, ``create``, ``comments``, ``comment``, ``label``, ``attach``, ``attached``, ``link``
+        :param verb: ``list``, ``get``, ``create``, ``close``, ``comments``, ``comment``, ``label``, ``attach``,
+            ``attached``, ``link``
         :param times: -1 for ever
         :param about: only where the call's title (``create``) or case id contains it
+        :param skip: how many of these calls pass first
         """
         raise NotImplementedError
 
@@ -167,8 +169,8 @@ class MemoryProduct(Product):
     def clear(self) -> None:
         self.store.records.clear()
 
-    def fault(self, verb: str, kind: str, *, times: int = 1, about: str = "") -> None:
-        self.store.faults.append(memory_cases.Fault(verb, kind, times, about))
+    def fault(self, verb: str, kind: str, *, times: int = 1, about: str = "", skip: int = 0) -> None:
+        self.store.faults.append(memory_cases.Fault(verb, kind, times, about, skip))
 
     def hide_once(self) -> None:
         for record in self.store.records.values():
@@ -205,6 +207,7 @@ class RespondProduct(Product):
         "create": ("POST", "/v1/incident/$"),
         "comments": ("GET", "/v1/comments/incident/"),
         "comment": ("POST", "/v1/comments/incident/"),
+        "close": ("PUT", "/v1/incident/"),
         "label": ("PUT", "/v1/incident/"),
         "attach": ("POST", "/connect-the-dots/link-components/"),
         "attached": ("GET", "/v1/incident/[^/]+/connect-the-dots/$"),
@@ -274,12 +277,12 @@ class RespondProduct(Product):
     def clear(self) -> None:
         self.simulator.clear()
 
-    def fault(self, verb: str, kind: str, *, times: int = 1, about: str = "") -> None:
+    def fault(self, verb: str, kind: str, *, times: int = 1, about: str = "", skip: int = 0) -> None:
         method, path = self.CALLS[verb]
         more: dict[str, Any] = {"body": about} if verb == "create" and about else {}
         if about and not more:
             path = path.replace("[^/]+", about) if "[^/]+" in path else path + about
-        self.sim.fault(self.vendor, method=method, path=path, times=times, **self.KINDS[kind], **more)
+        self.sim.fault(self.vendor, method=method, path=path, times=times, skip=skip, **self.KINDS[kind], **more)
 
     def hide_once(self) -> None:
         empty = {"results": [], "count": 0}

@@ -52,6 +52,7 @@ class Fault:
     kind: str
     times: int
     about: str
+    skip: int = 0
 
 
 class Memory:
@@ -80,6 +81,9 @@ class Memory:
         """One request: a fault hits it before anything happens, or when all has happened."""
         self.calls.append(verb)
         fault = next((f for f in self.faults if f.verb == verb and f.times and f.about in about), None)
+        if fault and fault.skip:
+            fault.skip -= 1
+            fault = None
         if fault:
             fault.times -= 1
             if fault.kind != "lost":

@@ -10,7 +10,6 @@ from datetime import timedelta
 import pytest
 
 from include.soar.incident import marks
-from include.soar.model import Observable
 from include.soar.vendor.errors import RateLimited, Rejected, Unauthorized, Unavailable, VendorError
 from tests.stages.incident_examples import ATTACKER, EVIL, NOW, SECOND, finding, observable
 from tests.stages.incident_products import Product
@@ -57,8 +56,7 @@ def test_a_create_is_not_idempotent_and_need_not_be(product: Product) -> None:
 def test_a_listing_has_cases_of_any_state_oldest_first_from_its_time_on(product: Product) -> None:
     states = ["open", "closed", "merged" if product.merges else "open"]
     made = [
-        product.seed(f"{state} [{MARK}]", days=days, state=state)
-        for state, days in zip(states, (2, 4, 3), strict=True)
+        product.seed(f"{state} [{MARK}]", days=days, state=state) for state, days in zip(states, (2, 4, 3), strict=True)
     ]
     product.seed("too old", days=6)
     listed = product.system().created_since(NOW - timedelta(days=5))
@@ -126,20 +124,12 @@ def test_a_page_is_a_web_address_or_nothing(product: Product) -> None:
 # --- threat intel and links ---------------------------------------------------------------------------------
 
 
-def not_attachable(product: Product) -> Observable:
-    if product.not_attachable.startswith("AS"):
-        from include.soar.model import ObservableType
-
-        return Observable(type=ObservableType.ASN, value=product.not_attachable)
-    return observable(product.not_attachable)
-
-
 def test_what_can_be_attached_is_told_by_its_type(product: Product) -> None:
     system = product.system()
     product.forget_calls()
     assert system.can_attach(observable(ATTACKER))
     assert system.can_attach(observable(EVIL))
-    assert not system.can_attach(not_attachable(product))
+    assert not system.can_attach(observable(product.not_attachable))
     assert product.calls() == 0
 
 
@@ -178,6 +168,9 @@ def test_cases_that_share_a_value_are_found_in_any_state(product: Product) -> No
     system.attach(mine, [one, two])
     assert system.sharing(mine, [one, two, three]) == {both: (one, two), closed: (one,)}
     assert system.sharing(mine, [two]) == {both: (two,)}
+    later = system.create(draft()).id
+    system.attach(later, [two])
+    assert system.sharing(mine, [two]) == {both: (two,), later: (two,)}
 
 
 def test_a_link_is_seen_from_both_ends(product: Product) -> None:

@@ -13,8 +13,9 @@ import pytest
 import requests
 
 from include.soar.vendor.errors import RateLimited, Rejected, Unauthorized, Unavailable, Unexpected, VendorError
+from tests.stages.incident_examples import NOW, observable
 from tests.support import SimServer
-from tests.vendors.cyware_respond.support import CONN_ID, NOW, PRODUCT, incidents, links, observable, writes
+from tests.vendors.cyware_respond.support import CONN_ID, PRODUCT, incidents, links, writes
 from threat_response.transport.http import WriteInPlanMode
 from threat_response.vendors.cyware_respond import hook as hook_module
 from threat_response.vendors.cyware_respond import tenant as contract_module

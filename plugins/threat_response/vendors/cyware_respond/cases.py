@@ -30,9 +30,10 @@ class RespondCases:
     def __init__(self, hook: CywareRespondHook) -> None:
         self.hook = hook
         self.writes_allowed = hook.writes_allowed
-        #: Ids of threat intel records by observable key, and incidents by record: an address may be in many incidents.
+        #: Ids of threat intel records by observable key.
         self._records: dict[str, str] = {}
-        self._incidents: dict[str, set[str]] = {}
+        #: What each component and id is connected with, until we change it: an address may be in many incidents.
+        self._ends: dict[tuple[str, str], list[api.Connected]] = {}
 
     @property
     def tenant(self) -> Tenant:
@@ -119,7 +120,7 @@ class RespondCases:
     def _attached(self, id: str, observables: Sequence[Observable]) -> dict[str, str]:
         """Ids of the threat intel records that an incident is connected with, by observable key."""
         keys = {*self.tenant.ioc_keys.values(), *self.tenant.hash_keys.values()}
-        ends = [c for c in self.hook.connected(self.tenant.incident_component, id) if c.component in keys]
+        ends = [c for c in self._connected(self.tenant.incident_component, id) if c.component in keys]
         found = api.match_values(((c.value, c.unique_id) for c in ends if c.value), observables)
         if any(c.value is None for c in ends):  # this tenant's connections do not tell the values
             here = {c.unique_id for c in ends}
@@ -140,6 +141,7 @@ class RespondCases:
             if record := records.get(observable.key):
                 groups.setdefault(api.ioc_key(observable, self.tenant) or "", []).append(record)
         if groups:
+            self._ends.clear()
             self.hook.link_components({self.tenant.incident_component: [id], **groups})
         return refused
 
@@ -148,21 +150,24 @@ class RespondCases:
         found: dict[str, list[Observable]] = {}
         for observable in observables:
             if record := records.get(observable.key):
-                for other in self._incidents_of(record) - {id}:
+                for other in self._linked(self.tenant.ioc_component, record) - {id}:
                     found.setdefault(other, []).append(observable)
         return {other: tuple(shared) for other, shared in sorted(found.items())}
-
-    def _incidents_of(self, record: str) -> set[str]:
-        if record not in self._incidents:
-            self._incidents[record] = self._linked(self.tenant.ioc_component, record)
-        return self._incidents[record]
 
     def linked(self, id: str) -> set[str]:
         return self._linked(self.tenant.incident_component, id)
 
     def _linked(self, component: str, id: str) -> set[str]:
-        ends = self.hook.connected(component, id)
+        ends = self._connected(component, id)
         return {c.unique_id for c in ends if c.component == self.tenant.incident_component}
 
     def link(self, id: str, other: str) -> None:
+        # Before the write, since its answer may be lost.
+        for incident in (id, other):
+            self._ends.pop((self.tenant.incident_component, incident), None)
         self.hook.relate(id, other)
+
+    def _connected(self, component: str, id: str) -> list[api.Connected]:
+        if (component, id) not in self._ends:
+            self._ends[component, id] = self.hook.connected(component, id)
+        return self._ends[component, id]
