@@ -33,7 +33,7 @@ import pendulum
 from airflow.sdk import CronDataIntervalTimetable, Param, TaskGroup, TriggerRule, dag, get_current_context, task
 
 from include.soar.incident import question
-from threat_response.registry import BLOCK, CONFIRM, ENRICH, FETCH, INCIDENTS, REFRESH, WATCH, enrichers
+from threat_response.registry import BLOCK, CONFIRM, ENRICH, FETCH, REFRESH, SERVES, WATCH, enrichers
 from threat_response.runtime import settings
 from threat_response.runtime.run import Run
 from threat_response.stages import decide as decide_
@@ -176,7 +176,7 @@ def api_threat_response() -> None:
 
         decision = decide(case, answers)
 
-    [system] = INCIDENTS
+    [system] = SERVES["incidents"]
     incidents = OpenIncidents(task_id="open_incidents", vendor=system, case=case, decision=decision).output
     # From here on ALL_DONE: one incident that Respond refuses turns `open_incidents` red, but it has published the
     # others, and one bad item must not keep every block of the night from being made.

@@ -258,7 +258,7 @@ class _Day:
             items=lambda decision: len(decision["verdicts"]),
             takes=[case, answers],
         )
-        base = {"vendor": registry.INCIDENTS[0], "case": case, "decision": decision}
+        base = {"vendor": registry.SERVES["incidents"][0], "case": case, "decision": decision}
         incidents = self.do(
             "4 open_incidents",
             OpenIncidents(task_id="open", **base),

@@ -19,6 +19,7 @@ TEMPLATES = Path(__file__).parent / "templates"
 #: Place in the project -> template, which is that of the provider ``acme_intel``; ``""`` is an empty file.
 FILES = {
     "plugins/threat_response/vendors/acme_intel/__init__.py": "",
+    "plugins/threat_response/vendors/acme_intel/vendor.py": "vendor.py",
     "plugins/threat_response/vendors/acme_intel/api.py": "api.py",
     "plugins/threat_response/vendors/acme_intel/hook.py": "hook.py",
     "plugins/threat_response/vendors/acme_intel/operators.py": "operators.py",
@@ -32,22 +33,11 @@ FILES = {
     "tests/vendors/acme_intel/test_simulator.py": "test_simulator.py",
 }
 REGISTRY, SIMULATORS = "plugins/threat_response/registry.py", "include/simulators/app.py"
-FORMS, POLICY = "plugins/threat_response/provider_info.py", "include/config/policy.yaml"
-SHARED = (REGISTRY, SIMULATORS, FORMS, POLICY)
+POLICY = "include/config/policy.yaml"
+SHARED = (REGISTRY, SIMULATORS, POLICY)
 
-REGISTRY_LINE = '    "acme_intel": AcmeIntelEnrichOperator,\n'
+REGISTRY_LINE = '        "acme_intel",\n'
 SIMULATORS_LINE = '    "acme_intel": "AcmeIntelSimulator",\n'
-FORM = """\
-            _connection(
-                "acme_intel",
-                "AcmeIntelHook",
-                "Acme Intel",
-                host="https://api.acme-intel.example",
-                labels={"password": "API key"},
-                hidden=("login",),
-                fields={"verify": _VERIFY},
-            ),
-"""
 GRADE = """\
   acme_intel:
     reliability: F            # CHANGE: F has no weight
@@ -83,9 +73,8 @@ def scaffold(name: str, root: Path = ROOT) -> list[Path]:
     if taken:
         raise NewVendorError(f"{name} exists already: {taken[0]}")
     edits: dict[str, Callable[[str], str]] = {
-        REGISTRY: lambda text: _with_entry(_with_import(text, name), "ENRICH", _named(REGISTRY_LINE, name)),
+        REGISTRY: lambda text: _with_name(text, "enrich", _named(REGISTRY_LINE, name)),
         SIMULATORS: lambda text: _with_entry(text, "SIMULATORS", _named(SIMULATORS_LINE, name)),
-        FORMS: lambda text: _with_form(text, _named(FORM, name)),
         POLICY: lambda text: _with_grade(text, _named(GRADE, name)),
     }
     for path, edit in edits.items():
@@ -155,36 +144,27 @@ def _inserted(text: str, line: int, addition: str) -> str:
     return text
 
 
-def _with_import(text: str, name: str) -> str:
-    addition = _named("from threat_response.vendors.acme_intel.operators import AcmeIntelEnrichOperator\n", name)
-    ours = [
-        node
-        for node in ast.parse(text).body
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("threat_response.vendors.")
-    ]
-    if not ours:
-        raise _NotFound("nothing is imported from threat_response.vendors")
-    later = [node.lineno for node in ours if _by_number(f"from {node.module}") > _by_number(addition)]
-    return _inserted(text, min(later, default=(ours[-1].end_lineno or 0) + 1), addition)
-
-
-def _with_entry(text: str, variable: str, addition: str) -> str:
-    """``addition`` as the last entry of the dictionary ``variable``."""
+def _dictionary(text: str, variable: str) -> ast.Dict:
     for node in ast.parse(text).body:
         if isinstance(node, (ast.Assign, ast.AnnAssign)) and isinstance(node.value, ast.Dict):
             target = node.target if isinstance(node, ast.AnnAssign) else node.targets[0]
             if isinstance(target, ast.Name) and target.id == variable:
-                return _inserted(text, node.value.end_lineno or 0, addition)
+                return node.value
     raise _NotFound(f"no dictionary {variable}")
 
 
-def _with_form(text: str, addition: str) -> str:
-    for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.Dict):
-            for key, value in zip(node.keys, node.values, strict=True):
-                if isinstance(key, ast.Constant) and key.value == "connection-types" and isinstance(value, ast.List):
-                    return _inserted(text, value.end_lineno or 0, addition)
-    raise _NotFound("no list connection-types")
+def _with_entry(text: str, variable: str, addition: str) -> str:
+    """``addition`` as the last entry of the dictionary ``variable``."""
+    return _inserted(text, _dictionary(text, variable).end_lineno or 0, addition)
+
+
+def _with_name(text: str, stage: str, addition: str) -> str:
+    """``addition`` as the last vendor of a stage of the registry."""
+    serves = _dictionary(text, "SERVES")
+    for key, value in zip(serves.keys, serves.values, strict=True):
+        if isinstance(key, ast.Constant) and key.value == stage and isinstance(value, ast.Tuple):
+            return _inserted(text, value.end_lineno or 0, addition)
+    raise _NotFound(f"SERVES has no tuple {stage!r}")
 
 
 def _with_grade(text: str, addition: str) -> str:

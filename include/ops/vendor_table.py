@@ -1,17 +1,18 @@
-"""The README's table of connections, as the code has them: the registry's stages and the connections' forms."""
+"""The README's table of connections, as the code has them: the registry's stages and the vendors' declarations."""
 
 from __future__ import annotations
 
-import ast
 import runpy
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from threat_response.transport.form import Vendor
 
 BEGIN, END = "<!-- vendors:begin (python -m include.ops vendor-table --write) -->\n", "<!-- vendors:end -->\n"
 
-HEADER = ("Connection", "Stage", "Host", "Login", "Password", "Extra")
+HEADER = ("Connection", "Stage", "Host", "Login", "Password", "Extra, besides `verify`, `ca_bundle`, `proxy`")
 #: The ledger's connection is no vendor's.
 LEDGER = (
     "`threat_response_ledger`",
@@ -21,9 +22,18 @@ LEDGER = (
     "password",
     "optional; without it the ledger is SQLite",
 )
-#: What of the registry serves which stage; BLOCK is a dictionary of places.
-STAGES = {"FETCH": "1 fetch", "ENRICH": "3 enrich", "INCIDENTS": "4, 5, 9", "BLOCK": "", "WATCH": "8 SIEM"}
-PLACES = {"waf": "6 WAF", "edr": "7 EDR"}
+#: What the table calls a stage of the registry; any other by its own name.
+STAGES = {
+    "fetch": "1 fetch",
+    "enrich": "3 enrich",
+    "incidents": "4, 5, 9",
+    "block.waf": "6 WAF",
+    "block.edr": "7 EDR",
+    "watch": "8 SIEM",
+}
+#: The fields of every vendor that is talked to.
+EVERYWHERE = ("verify", "ca_bundle", "proxy")
+PROJECT = "plugins/threat_response"
 
 
 class TableError(ValueError):
@@ -34,65 +44,34 @@ def vendor_table(root: Path) -> str:
     """
     One row a vendor, by stage. Login and Password are called as in the connection's form.
 
-    :raises TableError: registry and forms do not speak of the same vendors
+    :raises TableError: the registry names a vendor that has no declaration
     """
-    # Run, not imported: another copy of the project may be the installed one. It imports nothing but typing.
-    info = runpy.run_path(str(root / "plugins/threat_response/provider_info.py"))["get_provider_info"]()
-    forms = {form["connection-type"]: form for form in info["connection-types"]}
-    stages = dict(sorted(_stages(root / "plugins/threat_response/registry.py"), key=lambda row: row[1]))
-    if different := set(forms) ^ set(stages):
-        raise TableError(f"not both in the registry and with a connection form: {', '.join(sorted(different))}")
+    # Run, not imported: another copy of the project may be the installed one.
+    serves: dict[str, tuple[str, ...]] = runpy.run_path(str(root / PROJECT / "registry.py"))["SERVES"]
     rows = [HEADER, ("---",) * len(HEADER)]
-    for vendor, stage in stages.items():
-        rows.append(
-            (
-                f"[`{vendor}_default`](plugins/threat_response/vendors/{vendor}/README.md)",
-                stage,
-                *_fields(forms[vendor]),
-            )
-        )
+    for stage, vendors in serves.items():
+        for vendor in vendors:
+            link = f"[`{vendor}_default`]({PROJECT}/vendors/{vendor}/README.md)"
+            rows.append((link, STAGES.get(stage, stage), *_fields(_declaration(root, vendor))))
     return "".join(f"| {' | '.join(row)} |\n".replace("  ", " ") for row in (*rows, LEDGER))
 
 
-def _stages(registry: Path) -> Iterator[tuple[str, str]]:
-    """Vendor and stage, read and not imported: the registry needs Airflow."""
-    module = ast.parse(registry.read_text("utf-8"))
-    values: dict[str, ast.expr | None] = {}
-    for node in module.body:
-        if isinstance(node, (ast.Assign, ast.AnnAssign)):
-            target = node.target if isinstance(node, ast.AnnAssign) else node.targets[0]
-            values[target.id if isinstance(target, ast.Name) else ""] = node.value
-    for variable, stage in STAGES.items():
-        value = values.get(variable)
-        if isinstance(value, ast.Tuple):
-            for element in value.elts:
-                yield str(ast.literal_eval(element)), stage
-        elif not isinstance(value, ast.Dict):
-            raise TableError(f"the registry has no dictionary {variable}")
-        elif variable == "BLOCK":
-            for place, controls in zip(_keys(value), value.values, strict=True):
-                for vendor in _keys(controls):
-                    yield vendor, PLACES[place]
-        else:
-            for vendor in _keys(value):
-                yield vendor, stage
+def _declaration(root: Path, vendor: str) -> Vendor:
+    path = root / PROJECT / "vendors" / vendor / "vendor.py"
+    if not path.is_file():
+        raise TableError(f"the registry names {vendor}, which has no {path.relative_to(root)}")
+    found: Any = runpy.run_path(str(path))["VENDOR"]
+    if found.name != vendor:
+        raise TableError(f"{path.relative_to(root)} declares {found.name!r}")
+    declared: Vendor = found
+    return declared
 
 
-def _keys(node: ast.expr) -> list[str]:
-    keys = node.keys if isinstance(node, ast.Dict) else []
-    return [str(key.value) for key in keys if isinstance(key, ast.Constant)]
-
-
-def _fields(form: dict[str, Any]) -> tuple[str, str, str, str]:
+def _fields(vendor: Vendor) -> tuple[str, str, str, str]:
     """Host, Login, Password, Extra."""
-    behaviour = form["ui-field-behaviour"]
-    host = urlsplit(behaviour["placeholders"]["host"])
-
-    def label(name: str) -> str:
-        return "" if name in behaviour["hidden-fields"] else str(behaviour["relabeling"].get(name, name))
-
-    extra = ", ".join(f"`{name}`" for name in form["conn-fields"] if name != "verify")
-    return f"`{host.netloc}{host.path}`", label("login"), label("password"), extra
+    host = urlsplit(vendor.host)
+    extra = ", ".join(f"`{field.name}`" for field in vendor.fields if field.shown and field.name not in EVERYWHERE)
+    return f"`{host.netloc}{host.path}`", vendor.login or "", vendor.password or "", extra
 
 
 def with_table(readme: str, table: str) -> str:

@@ -1,83 +1,84 @@
-"""Which vendor serves which stage: one line each. The DAG, the docs and the completeness test follow from here.
+"""Which vendor serves which stage: one name each. The DAG, the docs and the completeness test follow from here.
 
-Task id -> operator. Every operator of a stage takes and gives the same things (``contracts.py``), so the DAG never
-names a vendor. A vendor whose connection is absent is skipped, so a line here obliges nobody.
+Reading this file imports nothing of any vendor: what a vendor is stands in its ``vendor.py``, and what serves a stage
+is taken from its ``operators.py`` when somebody asks for it. A vendor whose connection is absent is skipped, so a name
+here obliges nobody.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from importlib import import_module
+from typing import Any
 
-from airflow.sdk import BaseOperator
-
-from threat_response.stages.control import ConfirmSensor, ControlOperator
-from threat_response.stages.enrich import EnrichOperator
-from threat_response.stages.fetch import FetchOperator
-from threat_response.vendors.abuseipdb.operators import AbuseIPDBEnrichOperator, AbuseIPDBRefreshOperator
-from threat_response.vendors.akamai_api_security.operators import AkamaiApiSecurityFetchOperator
-from threat_response.vendors.akamai_client_lists.operators import (
-    AkamaiClientListsActiveSensor,
-    AkamaiClientListsBlockOperator,
-)
-from threat_response.vendors.akamai_sia.operators import AkamaiSiaFetchOperator
-from threat_response.vendors.alienvault_otx.operators import AlienVaultOTXEnrichOperator
-from threat_response.vendors.crowdstrike_falcon.operators import CrowdStrikeFalconBlockOperator
-from threat_response.vendors.greynoise.operators import GreyNoiseEnrichOperator
-from threat_response.vendors.list_feed.operators import ListFeedEnrichOperator, ListFeedRefreshOperator
-from threat_response.vendors.misp.operators import MispEnrichOperator
-from threat_response.vendors.offline_asn.operators import OfflineAsnEnrichOperator
-from threat_response.vendors.splunk.operators import SplunkWatchOperator
-from threat_response.vendors.taxii.operators import TaxiiEnrichOperator, TaxiiRefreshOperator
-from threat_response.vendors.threatfox.operators import ThreatFoxEnrichOperator
-from threat_response.vendors.urlhaus.operators import URLhausEnrichOperator
-from threat_response.vendors.virustotal.operators import VirusTotalEnrichOperator
-
-#: Stage 1.
-FETCH: dict[str, type[FetchOperator]] = {
-    "akamai_api_security": AkamaiApiSecurityFetchOperator,
-    "akamai_sia": AkamaiSiaFetchOperator,
+#: Stage -> vendors, each the name of its folder, its connection type and its task. A block is made at a place.
+SERVES: dict[str, tuple[str, ...]] = {
+    "fetch": (
+        "akamai_api_security",
+        "akamai_sia",
+    ),
+    "enrich": (
+        "abuseipdb",
+        "virustotal",
+        "greynoise",
+        "list_feed",
+        "taxii",
+        "misp",
+        "alienvault_otx",
+        "urlhaus",
+        "threatfox",
+        "offline_asn",
+    ),
+    "incidents": ("cyware_respond",),  # one: its cases.py, see docs/add-an-incident-system.md
+    "block.waf": ("akamai_client_lists",),
+    "block.edr": ("crowdstrike_falcon",),
+    "watch": ("splunk",),
 }
-#: Stage 3.
-ENRICH: dict[str, type[EnrichOperator]] = {
-    "abuseipdb": AbuseIPDBEnrichOperator,
-    "virustotal": VirusTotalEnrichOperator,
-    "greynoise": GreyNoiseEnrichOperator,
-    "list_feed": ListFeedEnrichOperator,
-    "taxii": TaxiiEnrichOperator,
-    "misp": MispEnrichOperator,
-    "alienvault_otx": AlienVaultOTXEnrichOperator,
-    "urlhaus": URLhausEnrichOperator,
-    "threatfox": ThreatFoxEnrichOperator,
-    "offline_asn": OfflineAsnEnrichOperator,
-}
-#: Stage 3: what an enricher needs refreshed first.
-REFRESH: dict[str, type[BaseOperator]] = {
-    "abuseipdb": AbuseIPDBRefreshOperator,
-    "list_feed": ListFeedRefreshOperator,
-    "taxii": TaxiiRefreshOperator,
-}
-#: Stages 4, 5 and 9: the case-management product, one.
-INCIDENTS: tuple[str] = ("cyware_respond",)
-#: Stages 6 and 7, by place.
-BLOCK: dict[str, dict[str, type[ControlOperator]]] = {
-    "waf": {"akamai_client_lists": AkamaiClientListsBlockOperator},
-    "edr": {"crowdstrike_falcon": CrowdStrikeFalconBlockOperator},
-}
-#: A control whose write takes time to be in force: who waits for it.
-CONFIRM: dict[str, type[ConfirmSensor]] = {"akamai_client_lists": AkamaiClientListsActiveSensor}
-#: Stage 8.
-WATCH: dict[str, type[ControlOperator]] = {"splunk": SplunkWatchOperator}
 
 
-def enrichers(providers: Iterable[str]) -> dict[str, type[EnrichOperator]]:
+def vendors() -> list[str]:
+    """Every vendor, in the order of the stages."""
+    return list(dict.fromkeys(name for names in SERVES.values() for name in names))
+
+
+def operator(stage: str, vendor: str) -> Any:
     """
-    Those of ``ENRICH`` that the policy names, local lists first: what they say orders the questions to the others.
+    What of a vendor serves a stage: the attribute of its ``operators.py`` that is called as the stage.
+
+    :param stage: ``fetch``, ``enrich``, ``refresh``, ``block`` (or ``block.waf``), ``confirm``, ``watch``
+    """
+    attribute = stage.partition(".")[0].upper()
+    return getattr(import_module(f"threat_response.vendors.{vendor}.operators"), attribute)
+
+
+def enrichers(providers: Iterable[str]) -> dict[str, Any]:
+    """
+    The enrichers that the policy names, local lists first: what they say orders the questions to the others.
 
     :raises ValueError: naming one that there is not
     """
     chosen = {}
     for name in providers:
-        if name not in ENRICH:
-            raise ValueError(f"policy, enrichment.providers: {name!r} is none of {', '.join(ENRICH)}")
-        chosen[name] = ENRICH[name]
+        if name not in SERVES["enrich"]:
+            raise ValueError(f"policy, enrichment.providers: {name!r} is none of {', '.join(SERVES['enrich'])}")
+        chosen[name] = operator("enrich", name)
     return dict(sorted(chosen.items(), key=lambda one: one[1].is_remote))
+
+
+def __getattr__(name: str) -> Any:
+    """``FETCH``, ``ENRICH``, ``REFRESH``, ``BLOCK``, ``CONFIRM``, ``WATCH``: operators by vendor."""
+    if not name.isupper():
+        raise AttributeError(name)
+    from threat_response.transport.form import vendor_of
+
+    if name in ("FETCH", "ENRICH", "WATCH"):
+        return {vendor: operator(name, vendor) for vendor in SERVES[name.lower()]}
+    if name == "REFRESH":
+        return {vendor: operator(name, vendor) for vendor in SERVES["enrich"] if vendor_of(vendor).refreshes}
+    blocks = {stage.partition(".")[2]: vendors for stage, vendors in SERVES.items() if stage.startswith("block.")}
+    if name == "BLOCK":
+        return {place: {vendor: operator("block", vendor) for vendor in vendors} for place, vendors in blocks.items()}
+    if name == "CONFIRM":
+        controls = [vendor for vendors in blocks.values() for vendor in vendors if vendor_of(vendor).confirms]
+        return {vendor: operator("confirm", vendor) for vendor in controls}
+    raise AttributeError(name)

@@ -1,9 +1,12 @@
-"""A vendor is one folder, one registry line, one connection type, one simulator and one folder of tests: all of it."""
+"""A vendor is one folder, one name in the registry, one simulator and one folder of tests: is all of it there?"""
 
 from __future__ import annotations
 
 import importlib
 import re
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -13,27 +16,28 @@ from airflow.sdk import BaseOperator
 
 from include.simulators.app import SIMULATORS
 from tests.conftest import ROOT
+from tests.stages.incident_products import PRODUCTS
+from threat_response import registry
 from threat_response.provider_info import get_provider_info
-from threat_response.registry import BLOCK, CONFIRM, ENRICH, FETCH, INCIDENTS, REFRESH, WATCH
+from threat_response.registry import SERVES, vendors
 from threat_response.stages.control import ConfirmSensor, ControlOperator
 from threat_response.stages.enrich import EnrichOperator
 from threat_response.stages.fetch import FetchOperator
-from threat_response.transport.hook import VendorHook
+from threat_response.transport.form import Secret, vendor_of
+from threat_response.transport.hook import VendorHook, hook_class
 
-CONTROLS = {name: operator for place in BLOCK.values() for name, operator in place.items()}
-OPERATORS: list[type[BaseOperator]] = [
-    *FETCH.values(),
-    *ENRICH.values(),
-    *REFRESH.values(),
-    *CONTROLS.values(),
-    *CONFIRM.values(),
-    *WATCH.values(),
-]
-#: Folder names of every vendor that the registry names.
-VENDORS = sorted({operator.__module__.split(".")[2] for operator in OPERATORS} | {*INCIDENTS})
+VENDORS = vendors()
 #: Those that change something outside.
-WRITERS = sorted({o.__module__.split(".")[2] for o in (*CONTROLS.values(), *WATCH.values())} | {*INCIDENTS})
-TYPES: dict[str, dict[str, Any]] = {t["connection-type"]: t for t in get_provider_info()["connection-types"]}
+WRITERS = sorted(name for stage, names in SERVES.items() if stage not in ("fetch", "enrich") for name in names)
+CONTROLS = [name for stage, names in SERVES.items() if stage.startswith("block.") for name in names]
+#: What a vendor's ``operators.py`` gives the registry for a stage, and of which kind it is.
+GIVES: dict[str, tuple[str, type[BaseOperator]]] = {
+    "fetch": ("FETCH", FetchOperator),
+    "enrich": ("ENRICH", EnrichOperator),
+    "block.waf": ("BLOCK", ControlOperator),
+    "block.edr": ("BLOCK", ControlOperator),
+    "watch": ("WATCH", ControlOperator),
+}
 HEADINGS = ("## Connection (`{vendor}`)", "## Permissions and quota", "## What happens when")
 SECRET = re.compile(r"(secret|token|password)(?!_path)|api_key", re.I)
 
@@ -42,31 +46,23 @@ def folder(vendor: str) -> Path:
     return ROOT / "plugins/threat_response/vendors" / vendor
 
 
-def hook_of(vendor: str) -> type[VendorHook]:
-    module, _, name = TYPES[vendor]["hook-class-name"].rpartition(".")
-    found: type[VendorHook] = getattr(importlib.import_module(module), name)
-    return found
-
-
-def talks(vendor: str) -> bool:
-    """Whether there is somebody to talk to, and so somebody to simulate. A file that lies here has no host."""
-    return "host" not in TYPES.get(vendor, {}).get("ui-field-behaviour", {}).get("hidden-fields", ())
-
-
 def missing(vendor: str) -> list[str]:
+    """What a vendor lacks, as paths of the project."""
     tests = ROOT / "tests/vendors" / vendor
-    part = "cases" if vendor in INCIDENTS else "operators"
-    wanted = [folder(vendor) / n for n in ("__init__.py", "api.py", "hook.py", f"{part}.py", "README.md")]
+    part = "cases" if vendor in SERVES["incidents"] else "operators"
+    files = ("__init__.py", "vendor.py", "api.py", "hook.py", f"{part}.py", "README.md")
+    wanted = [folder(vendor) / name for name in files]
+    talks = vendor not in VENDORS or vendor_of(vendor).has_host  # and so there is something to simulate
     wanted += [tests / n for n in ("__init__.py", "test_api.py", "test_hook.py", f"test_{part}.py")]
-    if talks(vendor):
+    if talks:
         wanted += [ROOT / f"include/simulators/{vendor}/__init__.py", tests / "test_simulator.py"]
     lacking = [path.relative_to(ROOT).as_posix() for path in wanted if not path.is_file()]
     if not list((tests / "samples").glob("*")):
         lacking.append(f"tests/vendors/{vendor}/samples/*")
-    if talks(vendor) and vendor not in SIMULATORS:
+    if talks and vendor not in SIMULATORS:
         lacking.append(f"a line for {vendor} in include/simulators/app.py")
-    if vendor not in TYPES:
-        lacking.append(f"a connection type {vendor} in plugins/threat_response/provider_info.py")
+    if vendor not in VENDORS:
+        lacking.append(f"a name for {vendor} in plugins/threat_response/registry.py")
     return lacking
 
 
@@ -77,71 +73,88 @@ def test_nothing_of_a_vendor_is_missing(vendor: str) -> None:
 
 def test_what_is_missing_is_named() -> None:
     assert "plugins/threat_response/vendors/newcomer/api.py" in missing("newcomer")
-    assert "a connection type newcomer in plugins/threat_response/provider_info.py" in missing("newcomer")
+    assert "plugins/threat_response/vendors/newcomer/vendor.py" in missing("newcomer")
+    assert "a name for newcomer in plugins/threat_response/registry.py" in missing("newcomer")
+    assert "a line for newcomer in include/simulators/app.py" in missing("newcomer")
 
 
-def test_every_folder_simulator_and_connection_type_belongs_to_a_vendor_of_the_registry() -> None:
-    folders = {path.parent.name for path in (ROOT / "plugins/threat_response/vendors").glob("*/api.py")}
-    assert folders == set(VENDORS)
-    assert set(TYPES) == set(VENDORS)
-    assert set(SIMULATORS) == {vendor for vendor in VENDORS if talks(vendor)}
+def test_every_folder_and_simulator_belongs_to_a_vendor_of_the_registry() -> None:
+    folders = {path.parent.name for path in (ROOT / "plugins/threat_response/vendors").glob("*/*.py")}
+    assert folders - {"vendors"} == set(VENDORS)
+    assert set(SIMULATORS) == {vendor for vendor in VENDORS if vendor_of(vendor).has_host}
 
 
-def test_the_names_in_the_registry_are_those_of_the_operators() -> None:
+@pytest.mark.parametrize(("stage", "vendor"), [(stage, name) for stage in GIVES for name in SERVES[stage]])
+def test_what_serves_a_stage_is_of_its_contract_and_has_the_vendors_name(stage: str, vendor: str) -> None:
     """The task id, the ledger's name and the policy's name of a vendor are one name."""
-    assert {name: operator.source for name, operator in FETCH.items()} == {name: name for name in FETCH}
-    assert {name: operator.provider for name, operator in ENRICH.items()} == {name: name for name in ENRICH}
-    for operators in (CONTROLS, WATCH, CONFIRM):
-        assert {name: operator.control for name, operator in operators.items()} == {name: name for name in operators}
-    assert set(CONFIRM) <= set(CONTROLS)
-    assert set(REFRESH) <= set(ENRICH)
-    assert len(CONTROLS) == sum(map(len, BLOCK.values()))
+    attribute, contract = GIVES[stage]
+    found: Any = registry.operator(stage, vendor)
+    assert found is getattr(importlib.import_module(f"threat_response.vendors.{vendor}.operators"), attribute)
+    assert issubclass(found, contract)
+    names = {FetchOperator: "source", EnrichOperator: "provider", ControlOperator: "control"}
+    assert getattr(found, names[contract]) == vendor
+    assert found.hook_class is hook_class(vendor)
+    if stage.startswith("block."):
+        assert found.gated, "a block without the never-block gate"
 
 
-def test_every_operator_is_of_its_stages_contract() -> None:
-    for operators, contract in (
-        (FETCH, FetchOperator),
-        (ENRICH, EnrichOperator),
-        (CONTROLS, ControlOperator),
-        (WATCH, ControlOperator),
-        (CONFIRM, ConfirmSensor),
-    ):
-        assert all(issubclass(operator, contract) for operator in operators.values())
-    assert all(operator.gated for operator in CONTROLS.values()), "a block without the never-block gate"
+def test_every_stage_of_the_registry_is_checked() -> None:
+    assert set(SERVES) == {*GIVES, "incidents"}
+
+
+def test_there_is_one_incident_system_and_the_contract_suite_runs_over_it() -> None:
+    [system] = SERVES["incidents"]
+    assert system in PRODUCTS
+    assert callable(importlib.import_module(f"threat_response.vendors.{system}.cases").cases)
+
+
+@pytest.mark.parametrize("vendor", [name for name in VENDORS if name not in SERVES["incidents"]])
+def test_what_a_vendor_declares_is_what_its_operators_do(vendor: str) -> None:
+    operators = importlib.import_module(f"threat_response.vendors.{vendor}.operators")
+    declared = vendor_of(vendor)
+    assert declared.refreshes is hasattr(operators, "REFRESH")
+    assert declared.confirms is hasattr(operators, "CONFIRM")
+    if declared.refreshes:
+        assert vendor in SERVES["enrich"]
+        assert issubclass(registry.operator("refresh", vendor), BaseOperator)
+    if declared.confirms:
+        assert vendor in CONTROLS
+        sensor = registry.operator("confirm", vendor)
+        assert issubclass(sensor, ConfirmSensor)
+        assert (sensor.control, sensor.hook_class) == (vendor, hook_class(vendor))
+    if vendor in SERVES["enrich"]:
+        asks = registry.operator("enrich", vendor)
+        assert (asks.is_remote, asks.has_opinion) == (declared.is_remote, declared.has_opinion)
 
 
 def test_the_policy_has_a_rule_for_every_provider_and_for_no_other() -> None:
     rules = yaml.safe_load((ROOT / "include/config/policy.yaml").read_text("utf-8"))["sources"]
-    assert set(rules) == {name for name, operator in ENRICH.items() if operator.has_opinion}
+    assert set(rules) == {name for name in SERVES["enrich"] if vendor_of(name).has_opinion}
 
 
 @pytest.mark.parametrize("vendor", VENDORS)
-def test_the_connection_type_is_that_of_the_hook(vendor: str) -> None:
-    hook = hook_of(vendor)
-    assert (hook.vendor, hook.conn_type, hook.default_conn_name) == (vendor, vendor, f"{vendor}_default")
-    assert hook.hook_name == TYPES[vendor]["hook-name"]
+def test_the_hook_is_of_the_declaration(vendor: str) -> None:
+    hook, declared = hook_class(vendor), vendor_of(vendor)
+    assert hook.declared is declared
+    assert (declared.name, declared.conn_id) == (vendor, f"{vendor}_default")
+    assert (hook.vendor, hook.conn_type, hook.default_conn_name) == (vendor, vendor, declared.conn_id)
+    assert hook.hook_name == declared.title
     assert hook.ping is not VendorHook.ping
-    for operator in OPERATORS:
-        if operator.__module__.split(".")[2] == vendor and hasattr(operator, "hook_class"):
-            assert operator.hook_class is hook
 
 
 @pytest.mark.parametrize("vendor", VENDORS)
-def test_the_form_of_the_connection(vendor: str) -> None:
-    form = TYPES[vendor]
-    code = "".join(path.read_text("utf-8") for path in folder(vendor).glob("*.py"))
-    code += (ROOT / "plugins/threat_response/transport/hook.py").read_text("utf-8")
+def test_the_fields_of_the_connection(vendor: str) -> None:
+    declared = vendor_of(vendor)
+    code = "".join(path.read_text("utf-8") for path in folder(vendor).glob("*.py") if path.name != "vendor.py")
+    code += "".join(path.read_text("utf-8") for path in (ROOT / "plugins/threat_response/transport").glob("*.py"))
     readme = (folder(vendor) / "README.md").read_text("utf-8")
-    for name, field in form["conn-fields"].items():
-        assert field["label"], name
-        assert re.search(rf"\b{name}\b", code), f"nothing reads the field {name}"
-        if SECRET.search(name) and not name.endswith("_path"):
-            assert field["schema"].get("format") == "password", f"{name} is shown in plain"
-        if name != "verify":
-            assert f"`{name}`" in readme, f"the README does not tell of {name}"
-    assert form["ui-field-behaviour"]["placeholders"]["host"].startswith("https://")
-    # Airflow 3.3.2's Test button fails for a stored connection without a port.
-    assert form["ui-field-behaviour"]["placeholders"]["port"].isdigit()
+    for field in declared.fields:
+        assert field.label, field.name
+        assert re.search(rf"\b{field.name}\b", code), f"nothing reads the field {field.name}"
+        if SECRET.search(field.name):
+            assert isinstance(field, Secret), f"{field.name} is shown in plain"
+        assert f"`{field.name}`" in readme, f"the README does not tell of {field.name}"
+    assert declared.host.startswith("https://")
 
 
 @pytest.mark.parametrize("vendor", VENDORS)
@@ -168,4 +181,18 @@ def test_airflow_knows_the_connection_types() -> None:
     from airflow.providers_manager import ProvidersManager
 
     shown = {t.connection_type: t.hook_name for t in ProvidersManager().iter_connection_type_hook_ui_metadata()}
-    assert {name: shown.get(name) for name in TYPES} == {name: form["hook-name"] for name, form in TYPES.items()}
+    assert {name: shown.get(name) for name in VENDORS} == {name: vendor_of(name).title for name in VENDORS}
+
+
+def test_listing_the_connection_types_imports_no_hook_and_nothing_heavy() -> None:
+    """Every Airflow process does it at its start, perhaps without the project on its path."""
+    code = (
+        "import sys; from threat_response.provider_info import get_provider_info as info;"
+        "print(len(info()['connection-types']), [m for m in sys.modules if m.split('.')[0] in"
+        " ('airflow', 'requests', 'pydantic', 'include') or m.endswith(('.hook', '.operators'))])"
+    )
+    environment = {"PYTHONPATH": str(ROOT / "plugins"), "PATH": ""}
+    ran = subprocess.run(
+        [sys.executable, "-c", code], env=environment, cwd=tempfile.gettempdir(), capture_output=True, text=True
+    )
+    assert (ran.stdout, ran.stderr) == (f"{len(VENDORS)} []\n", "")

@@ -23,6 +23,7 @@ from tests.stages import tiny
 from tests.stages.tiny import TinyServer
 from tests.vendors.support import connect
 from threat_response.stages.asking import Meter, NoAnswer, Round, metered
+from threat_response.transport.form import Vendor
 from threat_response.transport.hook import VendorHook
 
 MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)
@@ -32,10 +33,7 @@ VALUES = [address(f"203.0.113.{n}") for n in range(200)]
 
 
 class AskingHook(VendorHook):
-    vendor = "tiny"
-    conn_type = "tiny"
-    default_conn_name = "tiny_default"
-    hook_name = "Tiny"
+    declared = Vendor("tiny", "Tiny", "TinyHook", host="https://tiny.example")
     read: list[str] = []
 
     @classmethod

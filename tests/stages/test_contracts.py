@@ -50,6 +50,7 @@ from threat_response.runtime import settings
 from threat_response.stages.control import ConfirmSensor, ControlOperator, Result
 from threat_response.stages.enrich import EnrichOperator
 from threat_response.stages.fetch import FetchOperator, Page
+from threat_response.transport.form import Vendor
 from threat_response.transport.hook import VendorHook
 from threat_response.transport.http import WriteInPlanMode
 
@@ -57,13 +58,10 @@ EVIL, WORSE, CLEAN = "203.0.113.7", "203.0.113.8", "203.0.113.9"
 
 
 class TinyHook(VendorHook):
-    vendor = "tiny"
-    conn_type = "tiny"
-    default_conn_name = "tiny_default"
-    hook_name = "Tiny"
+    declared = Vendor("tiny", "Tiny", "TinyHook", host="https://tiny.example")
 
     def headers(self, connection: Connection) -> dict[str, str]:
-        return {"Key": self.required("password")}
+        return {"Key": self.credential("password")}
 
     def get(self, path: str, **params: str) -> Any:
         request = Request("GET", path, operation="get", params=tuple(params.items()), timeout_seconds=5)

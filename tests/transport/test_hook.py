@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import datetime as dt
-import ipaddress
 import json
-import ssl
 import traceback
 from collections.abc import Iterator
 from dataclasses import replace
@@ -17,18 +14,23 @@ import pytest
 import requests
 from airflow.sdk import Connection
 from airflow.sdk.definitions.retry_policy import RetryAction
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 from requests.auth import AuthBase
-from urllib3.exceptions import InsecureRequestWarning
 
-from include.soar.vendor.errors import RateLimited, Rejected, Unauthorized, Unavailable, Unexpected, VendorError
+from include.soar.vendor.errors import (
+    RateLimited,
+    Rejected,
+    Unauthorized,
+    Unavailable,
+    Unexpected,
+    VendorError,
+    WrongConnection,
+)
 from include.soar.vendor.wire import Request
 from tests.stages.controls import everything_logged
 from tests.stages.tiny import Answer, TinyServer
 from tests.support import free_port
 from tests.vendors.support import connect
+from threat_response.transport.form import Vendor
 from threat_response.transport.hook import VendorHook
 from threat_response.transport.http import WriteInPlanMode
 from threat_response.transport.retry import LONGEST_WAIT, VendorRetryPolicy
@@ -45,15 +47,12 @@ class Signed(AuthBase):
 
 
 class TinyHook(VendorHook):
-    vendor = "tiny"
-    conn_type = "tiny"
-    default_conn_name = "tiny_default"
-    hook_name = "Tiny"
+    declared = Vendor("tiny", "Tiny", "TinyHook", host="https://tiny.example")
     rejected_statuses = (402,)
     unavailable_statuses = (423,)
 
     def headers(self, connection: Connection) -> dict[str, str]:
-        return {"Key": self.required("password")}
+        return {"Key": self.credential("password")}
 
     def ping(self) -> str:
         self.send(Request("GET", "/ping", operation="ping", timeout_seconds=2))
@@ -201,12 +200,6 @@ def test_the_workers_environment_answers_for_nothing(
     assert "authorization" not in server.seen[0].headers
 
 
-def test_the_connections_own_proxy_is_used(server: TinyServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    hook = define(monkeypatch, host="http://vendor.example", extra={"proxy": server.url})
-    hook.send(READ)
-    assert server.seen[0].headers["host"] == "vendor.example"
-
-
 # --- the connection ----------------------------------------------------------------------------------------------
 
 
@@ -239,13 +232,21 @@ def test_a_connection_without_a_host_is_said_to_be_so(monkeypatch: pytest.Monkey
         define(monkeypatch, host=host).send(READ)
 
 
-def test_a_field_that_is_missing_or_empty_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    hook = define(monkeypatch, host="https://api.example", password="", login="", extra={"list_id": "", "zero": 0})
-    for name in ("password", "login", "list_id", "nowhere"):
-        with pytest.raises(Unauthorized, match=f"'tiny_default' has no {name}"):
-            hook.required(name)
-    assert hook.extra("list_id", "default") == "default"
-    assert hook.extra("zero", 5) == 0
+def test_a_credential_that_is_missing_or_empty_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    hook = define(monkeypatch, host="https://api.example", password="")
+    for name in ("password", "login"):
+        with pytest.raises(WrongConnection, match=f"'tiny_default' has no {name}"):
+            hook.credential(name)
+
+
+def test_no_request_leaves_with_a_wrong_field(server: TinyServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    for extra in ({"verfy": False}, {"verify": "perhaps"}, ["verify"]):
+        with pytest.raises(WrongConnection):
+            define(monkeypatch, host=server.url, extra=extra).send(READ)
+    monkeypatch.setenv("AIRFLOW_CONN_TINY_DEFAULT", json.dumps({"conn_type": "tiny", "host": server.url, "extra": "{"}))
+    with pytest.raises(WrongConnection, match="not a JSON object"):
+        TinyHook().send(READ)
+    assert server.seen == []
 
 
 def test_making_a_hook_reads_no_connection() -> None:
@@ -305,58 +306,6 @@ def test_a_connection_that_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_host_that_does_not_exist(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(Unavailable, match="name is not known"):
         define(monkeypatch, host="http://nowhere.invalid").send(READ)
-
-
-# --- TLS ---------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def certificate(tmp_path: Path) -> Path:
-    """A self-signed certificate for 127.0.0.1, with its key, in one file."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "vendor.example")])
-    now = dt.datetime.now(dt.UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(days=1))
-        .not_valid_after(now + dt.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    private = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    path = tmp_path / "server.pem"
-    path.write_bytes(private + made.public_bytes(serialization.Encoding.PEM))
-    return path
-
-
-def test_a_certificate_is_checked_unless_the_connection_says_otherwise(
-    monkeypatch: pytest.MonkeyPatch, certificate: Path, tmp_path: Path
-) -> None:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate)
-    server = TinyServer(context)
-    try:
-        with pytest.raises(Unauthorized, match="certificate is not trusted"):
-            define(monkeypatch, host=server.url).send(READ)
-        assert server.seen == []
-        passed, message = define(monkeypatch, host=server.url).test_connection()
-        assert not passed
-        assert "certificate that this machine does not trust" in message
-        define(monkeypatch, host=server.url, extra={"ca_bundle": str(certificate)}).send(READ)
-        with pytest.warns(InsecureRequestWarning):
-            define(monkeypatch, host=server.url, extra={"verify": False}).send(READ)
-        assert len(server.seen) == 2
-        with pytest.raises(Unauthorized, match="CA bundle cannot be read"):
-            define(monkeypatch, host=server.url, extra={"ca_bundle": str(tmp_path / "nowhere")}).send(READ)
-    finally:
-        server.stop()
 
 
 # --- secrets -----------------------------------------------------------------------------------------------------
@@ -458,9 +407,24 @@ def test_the_cause_is_named(hook: TinyHook, server: TinyServer, answer: Answer, 
 
 def test_an_incomplete_connection_is_named(monkeypatch: pytest.MonkeyPatch, server: TinyServer) -> None:
     passed, message = define(monkeypatch, host=server.url, password="").test_connection()
-    assert (passed, message.split(":")[0]) == (False, "Incomplete connection")
+    assert (passed, message.split(":")[0]) == (False, "Incomplete or wrong connection")
     passed, message = define(monkeypatch, host="").test_connection()
-    assert (passed, message.split(":")[0]) == (False, "Incomplete connection")
+    assert (passed, message.split(":")[0]) == (False, "Incomplete or wrong connection")
+
+
+def test_a_refused_key_is_a_wrong_key_whatever_else_the_vendor_says(hook: TinyHook, server: TinyServer) -> None:
+    server.always = Answer(401, b'{"message": "your certificate has no such grant"}')
+    assert hook.test_connection()[1].startswith("Wrong key: ")
+
+
+def test_a_wrong_field_is_named_by_test_connection_although_ping_does_not_use_it(
+    server: TinyServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passed, message = define(monkeypatch, host=server.url, extra={"verify": "perhaps"}).test_connection()
+    assert not passed
+    assert message.startswith("Incomplete or wrong connection: ")
+    assert "wrong field verify: 'perhaps' is neither true nor false" in message
+    assert server.seen == []
 
 
 def test_an_error_that_nobody_thought_of_shows_its_kind_only(hook: TinyHook, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,7 @@
 """The five errors, named by what happens next. ``wire.py`` makes them, ``VendorRetryPolicy`` turns them into retries.
 
+Three kinds of ``Unauthorized`` also say what the person must look at, for *Test connection*.
+
 ``str(error)`` is always safe to log: vendor, operation, status, request id and a short reason. No header, body,
 query string or URL ever gets in.
 """
@@ -83,9 +85,21 @@ class RateLimited(VendorError):
 
 
 class Unauthorized(VendorError):
-    """Wrong key, missing grant, skewed clock. A person must act; retrying would only lock the account."""
+    """Wrong key, missing grant, or one of the kinds below. A person must act; retrying would only lock the account."""
 
     next_step = "a person must check the connection"
+
+
+class WrongConnection(Unauthorized):
+    """A field of the Airflow connection is missing, unknown or wrong. Nothing was asked."""
+
+
+class UntrustedHost(Unauthorized):
+    """The host's TLS certificate is not trusted: the wrong host, or an authority that this machine does not know."""
+
+
+class ClockSkew(Unauthorized):
+    """The vendor refuses the time in a signature: this machine's clock is wrong, or the signature came too late."""
 
 
 class Rejected(VendorError):

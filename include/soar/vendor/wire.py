@@ -12,7 +12,15 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from include.soar.vendor.errors import RateLimited, Rejected, Unauthorized, Unavailable, Unexpected, VendorError
+from include.soar.vendor.errors import (
+    ClockSkew,
+    RateLimited,
+    Rejected,
+    Unauthorized,
+    Unavailable,
+    Unexpected,
+    VendorError,
+)
 
 
 class VendorShape(BaseModel):
@@ -121,6 +129,10 @@ def _words(document: Any) -> str:
     return ""
 
 
+#: How a vendor says that it is the request's time which it refuses.
+_TIME_REFUSED = re.compile(r"timestamp|clock|expired", re.I)
+
+
 def failure(
     vendor: str,
     operation: str,
@@ -155,7 +167,7 @@ def failure(
     elif status in unavailable or status == 408 or status >= 500:
         kind = Unavailable
     elif status in (401, 403, 407):
-        kind = Unauthorized
+        kind = ClockSkew if _TIME_REFUSED.search(reason) else Unauthorized
     elif 400 <= status < 500:
         kind = Rejected
     else:

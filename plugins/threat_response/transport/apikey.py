@@ -21,7 +21,7 @@ class ApiKeyHook(VendorHook):
     key_header: ClassVar[str]
 
     def headers(self, connection: Connection) -> dict[str, str]:
-        return {self.key_header: self.required("password"), "Accept": "application/json"}
+        return {self.key_header: self.credential("password"), "Accept": "application/json"}
 
     def accept(self, request: Request, response: Response) -> Response:
         try:

@@ -1,31 +1,37 @@
-"""TODO: what causes is."""
+"""*Test connection*'s words for an error: which of the usual causes it is, by the error's class and status."""
 
 from __future__ import annotations
 
 from include.soar.vendor.errors import (
+    ClockSkew,
     RateLimited,
     Unauthorized,
     Unavailable,
     Unexpected,
+    UntrustedHost,
     VendorError,
+    WrongConnection,
+)
+
+#: The first class that fits says the cause, so a kind of ``Unauthorized`` stands before it.
+_CAUSES: tuple[tuple[type[VendorError], str], ...] = (
+    (WrongConnection, "Incomplete or wrong connection"),
+    (ClockSkew, "Clock skew (this machine's time differs from the vendor's), or an expired signature"),
+    (UntrustedHost, "Wrong host, or a certificate that this machine does not trust"),
+    (Unauthorized, "Wrong key"),
+    (Unavailable, "Wrong host, or the vendor is down"),
+    (RateLimited, "The key works, but its quota is used up"),
+    (Unexpected, "Wrong host: what answers there is not this vendor's API"),
 )
 
 
-def _cause(error: VendorError) -> str:
-    """The usual cause behind an error, in the words a person looks for."""
-    reason = error.reason.lower()
-    if "timestamp" in reason or "clock" in reason or "expired" in reason:
-        return "Clock skew (this machine's time differs from the vendor's), or an expired signature"
-    if isinstance(error, Unauthorized):
-        if "certificate" in reason:
-            return "Wrong host, or a certificate that this machine does not trust"
-        if "has no" in reason:
-            return "Incomplete connection"
-        return "Missing grant: the key is known but may not do this" if error.status == 403 else "Wrong key"
-    if isinstance(error, Unavailable):
-        return "Wrong host, or the vendor is down"
-    if isinstance(error, RateLimited):
-        return "The key works, but its quota is used up"
-    if isinstance(error, Unexpected) or error.status == 404:
+def cause(error: VendorError) -> str:
+    """The usual cause of an error, in the words that a person looks for."""
+    if type(error) is Unauthorized and error.status == 403:
+        return "Missing grant: the key is known but may not do this"
+    for kind, words in _CAUSES:
+        if isinstance(error, kind):
+            return words
+    if error.status == 404:
         return "Wrong host: what answers there is not this vendor's API"
     return "The vendor refused"

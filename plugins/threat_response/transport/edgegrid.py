@@ -12,7 +12,6 @@ import requests
 from airflow.sdk import Connection
 from akamai.edgegrid import EdgeGridAuth
 
-from include.soar.vendor.errors import Unauthorized
 from threat_response.transport.hook import VendorHook
 from threat_response.transport.http import hide
 
@@ -33,20 +32,16 @@ class EdgeGridHook(VendorHook):
     """
 
     def secrets(self, connection: Connection) -> Iterable[str | None]:
-        return [connection.login, connection.password, connection.extra_dejson.get("access_token")]
+        extra = connection.extra_dejson
+        token = extra.get("access_token") if isinstance(extra, dict) else None
+        return [connection.login, connection.password, token]
 
     def auth(self, connection: Connection) -> EdgeGrid:
         # At DEBUG Akamai's signer writes the signing key and the whole Authorization header into the log.
         logging.getLogger("akamai.edgegrid").setLevel(logging.INFO)
         return EdgeGrid(
-            client_token=self.required("login"),
-            client_secret=self.required("password"),
-            access_token=self.required("access_token"),
-            max_body=self._max_body(),
+            client_token=self.credential("login"),
+            client_secret=self.credential("password"),
+            access_token=self.settings.access_token,
+            max_body=self.settings.max_body,
         )
-
-    def _max_body(self) -> int:
-        size = str(self.extra("max_body", 131_072)).strip()
-        if not size.isascii() or not size.isdigit() or int(size) < 1:
-            raise Unauthorized(self.vendor, "connection", "extra max_body is not a number of bytes")
-        return int(size)

@@ -1,12 +1,14 @@
-"""What every vendor's hook stands on: connection -> HTTP -> typed answer, and error -> retry decision."""
+"""What every vendor's hook stands on: an Airflow connection, read and checked, as a session that sends our requests."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import Any, ClassVar, Self
+from importlib import import_module
+from typing import ClassVar, Self
 from urllib.parse import urlsplit
 
 import requests
@@ -16,18 +18,12 @@ from requests.auth import AuthBase
 
 from include.soar.enrich.quota import Quota, QuotaSeen
 from include.soar.model import digest
-from include.soar.vendor.errors import (
-    Unauthorized,
-    Unavailable,
-    Unexpected,
-    VendorError,
-    one_line,
-)
+from include.soar.vendor.errors import VendorError, WrongConnection, one_line
 from include.soar.vendor.wire import Request, Response, failure
-from threat_response.transport.causes import _cause
-from threat_response.transport.http import _NOT_SENDABLE, WriteInPlanMode, connection_problem, hide
-
-_DEFAULT_PORTS = {"http": 80, "https": 443}
+from threat_response.transport import form, http
+from threat_response.transport.causes import cause
+from threat_response.transport.form import Settings, Vendor, vendor_of
+from threat_response.transport.http import hide
 
 
 class VendorHook(HttpHook):
@@ -35,14 +31,15 @@ class VendorHook(HttpHook):
     Talk to one vendor.
 
     The connection is read when it is first needed, never while a DAG file is parsed. A subclass names its
-    ``vendor`` and ``default_conn_name``, says how it proves who it is (``auth`` and ``headers``), which of the
-    connection's fields are secret (``secrets``), how *Test connection* asks (``ping``), and adds verbs built on
-    :meth:`send`.
+    declaration, says how it proves who it is (``auth`` and ``headers``), which of the connection's values are secret
+    (``secrets``), how *Test connection* asks (``ping``), and adds verbs built on :meth:`send`.
 
     :param conn_id: Airflow connection; its ``host`` is the vendor's base URL, e.g. ``https://api.example``
     :param writes_allowed: False in plan mode: any request that writes is then refused here, whoever asks
     """
 
+    #: The ``VENDOR`` of the vendor's ``vendor.py``; what follows is taken from it.
+    declared: ClassVar[Vendor]
     vendor: ClassVar[str]
     conn_name_attr = "conn_id"
     #: Statuses that at this vendor mean something else than in general; see ``wire.failure``.
@@ -50,6 +47,13 @@ class VendorHook(HttpHook):
     unavailable_statuses: ClassVar[tuple[int, ...]] = ()
     #: What the last answer told about the quota.
     seen_quota: QuotaSeen | None = None
+
+    def __init_subclass__(cls, **kwargs: object) -> None:
+        super().__init_subclass__(**kwargs)
+        if "declared" in cls.__dict__:
+            cls.vendor = cls.conn_type = cls.declared.name
+            cls.hook_name = cls.declared.title
+            cls.default_conn_name = cls.declared.conn_id
 
     def __init__(self, conn_id: str | None = None, *, writes_allowed: bool = True) -> None:
         self.conn_id = conn_id or self.default_conn_name
@@ -108,62 +112,47 @@ class VendorHook(HttpHook):
         parts = [self.connection.login, *self.secrets(self.connection)]
         return digest([part or "" for part in parts])[:12]
 
-    def extra(self, name: str, default: Any = None) -> Any:
-        """A field of the connection's extra; an empty text counts as absent, since the UI's form sends it."""
-        value = self.connection.extra_dejson.get(name)
-        return default if value in (None, "") else value
-
-    def number(self, name: str, default: int, low: int, high: int) -> int:
+    @cached_property
+    def settings(self) -> Settings:
         """
-        A whole number of the connection's extra.
+        The fields of the connection's extra, as ``declared`` describes them.
 
-        :raises Unauthorized: naming the field
+        :raises WrongConnection: naming every field that is unknown, missing or wrong
         """
-        text = str(self.extra(name, default))
-        if not (text.isascii() and text.isdigit() and low <= int(text) <= high):
-            problem = f"{name} {one_line(text, 40)!r} is not a whole number from {low} to {high}"
-            raise Unauthorized(self.vendor, "connection", problem)
-        return int(text)
+        settings = form.read(self.declared, self.connection)
+        with suppress(ValueError):  # no URL: said when the session is made
+            hide(urlsplit(getattr(settings, "proxy", None) or "").password)
+        return settings
 
-    def required(self, name: str) -> str:
+    def credential(self, name: str) -> str:
         """
-        A field of the connection that must be there: ``login``, ``password`` or an extra.
+        The connection's ``login`` or ``password``, where it must be there.
 
-        :raises Unauthorized: naming the field
+        :raises WrongConnection: naming it
         """
-        value = getattr(self.connection, name) if name in ("login", "password", "host") else self.extra(name)
-        if value in (None, ""):
-            raise Unauthorized(self.vendor, "connection", f"connection {self.conn_id!r} has no {name}")
+        if not (value := getattr(self.connection, name)):
+            raise self._wrong(f"has no {name}")
         return str(value)
+
+    def _wrong(self, problem: str) -> WrongConnection:
+        return WrongConnection(self.vendor, "connection", f"connection {self.conn_id!r} {problem}")
 
     @cached_property
     def url(self) -> str:
         """Scheme, host, port and the host's path, without a trailing slash. HTTPS unless the connection says http."""
-        host = (self.connection.host or "").strip()
-        if "://" not in host:
-            host = f"{self.connection.schema or 'https'}://{host}"
+        connection = self.connection
         try:
-            parts = urlsplit(host)
-            port = parts.port or self.connection.port
-        except ValueError:
-            raise Unauthorized(self.vendor, "connection", f"connection {self.conn_id!r} has no valid host") from None
-        if not parts.hostname or parts.scheme not in _DEFAULT_PORTS:
-            raise Unauthorized(self.vendor, "connection", f"connection {self.conn_id!r} has no host")
-        name = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-        # The default port is not part of a Host header; a signed one would differ from what the vendor sees.
-        place = name if port in (None, _DEFAULT_PORTS[parts.scheme]) else f"{name}:{port}"
-        return f"{parts.scheme}://{place}{parts.path.rstrip('/')}"
+            return http.base_url(connection.host, connection.port, scheme=connection.schema)
+        except ValueError as error:
+            raise self._wrong(f"has {error}") from None
 
     @cached_property
     def session(self) -> requests.Session:
-        session = requests.Session()
-        # No proxy credentials or .netrc of the worker's environment may answer for the connection.
-        session.trust_env = False
-        session.verify = self.extra("verify", True)
-        if ca := self.extra("ca_bundle"):
-            session.verify = ca
-        if proxy := self.extra("proxy"):
-            session.proxies = {"http": proxy, "https": proxy}
+        settings = self.settings
+        try:
+            session = http.new_session(verify=settings.verify, ca_bundle=settings.ca_bundle, proxy=settings.proxy)
+        except OSError:
+            raise self._wrong("has a ca_bundle, and this CA bundle cannot be read") from None
         session.auth = self.auth(self.connection)
         session.headers.update(self.headers(self.connection))
         self._set_base_url(self.connection)  # the next line reads its scheme
@@ -202,63 +191,19 @@ class VendorHook(HttpHook):
 
     def exchange(self, request: Request) -> Response:
         """As :meth:`send`, but gives the answer back whatever its status."""
-        if request.writes and not self.writes_allowed:
-            raise WriteInPlanMode(f"{self.vendor} {request.operation} writes, and this run only plans")
-        session, url = self.session, self.url + request.path
-        try:
-            answer = session.request(
-                request.method,
-                url,
-                params=list(request.params),
-                json=request.json,
-                data=request.form,
-                headers=dict(request.headers),
-                timeout=request.timeout_seconds,
-                # A redirect would carry our credentials to wherever the answer says.
-                allow_redirects=False,
-                stream=request.largest_bytes is not None,
-            )
-            body = self._read(request, answer)
-        # `from None`: the texts of these exceptions hold the whole URL, and with it a signature.
-        except (*_NOT_SENDABLE, UnicodeError):
-            problem = "host, key or another field has a character that HTTP cannot carry (a line end, say)"
-            raise Unauthorized(self.vendor, request.operation, problem) from None
-        except requests.exceptions.SSLError:
-            raise Unauthorized(self.vendor, request.operation, "TLS: the host's certificate is not trusted") from None
-        except requests.exceptions.Timeout:
-            raise Unavailable(
-                self.vendor, request.operation, f"no answer within {request.timeout_seconds:g} s"
-            ) from None
-        except requests.exceptions.ConnectionError as error:
-            raise Unavailable(self.vendor, request.operation, connection_problem(error)) from None
-        except requests.exceptions.RequestException as error:
-            raise Unavailable(self.vendor, request.operation, type(error).__name__) from None
-        except OSError:
-            raise Unauthorized(self.vendor, request.operation, "the connection's CA bundle cannot be read") from None
-        response = Response(answer.status_code, {k.lower(): v for k, v in answer.headers.items()}, body)
+        response = http.exchange(
+            self.session, request, vendor=self.vendor, url=self.url, writes_allowed=self.writes_allowed
+        )
         self.seen_quota = self.quota_seen(response) or self.seen_quota
         return response
-
-    def _read(self, request: Request, answer: requests.Response) -> bytes:
-        """The body; piece by piece where it is bounded, so that an endless one cannot fill the worker's memory."""
-        bound = request.largest_bytes
-        if bound is None:
-            return answer.content
-        body = bytearray()
-        with answer:
-            for piece in answer.iter_content(65_536):
-                body += piece
-                if len(body) > bound:
-                    problem = f"answer is longer than {bound:,} bytes"
-                    raise Unexpected(self.vendor, request.operation, problem, status=answer.status_code)
-        return bytes(body)
 
     def test_connection(self) -> tuple[bool, str]:
         """For Airflow's *Test connection*: whether it works, and if not, which of the usual causes it is."""
         try:
+            _ = self.settings  # every field is checked here, also those that ping does not use
             message = self.ping()
         except VendorError as error:
-            message = f"{_cause(error)}: {error}"
+            message = f"{cause(error)}: {error}"
             self.log.error("Test of connection %s failed. %s", self.conn_id, message)
             return False, message
         except Exception as error:
@@ -269,3 +214,9 @@ class VendorHook(HttpHook):
         message = one_line(f"{self.vendor}: {message}")
         self.log.info("Test of connection %s passed. %s", self.conn_id, message)
         return True, message
+
+
+def hook_class(name: str) -> type[VendorHook]:
+    """A vendor's hook by the vendor's name; imports it."""
+    found: type[VendorHook] = getattr(import_module(f"threat_response.vendors.{name}.hook"), vendor_of(name).hook)
+    return found

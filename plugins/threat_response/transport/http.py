@@ -1,11 +1,18 @@
-"""TODO: what http is."""
+"""One HTTP exchange: bounded, without redirects, refused in plan mode, and with every fault one of our errors."""
 
 from __future__ import annotations
 
-from urllib.parse import quote
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import quote, urlsplit
 
 import requests
 from airflow.sdk.log import mask_secret
+
+from include.soar.vendor.errors import Unavailable, Unexpected, UntrustedHost, WrongConnection
+from include.soar.vendor.wire import Request, Response
 
 #: What requests says about a connection that it cannot even send: asking again would not help.
 _NOT_SENDABLE = (
@@ -14,6 +21,16 @@ _NOT_SENDABLE = (
     requests.exceptions.InvalidSchema,
     requests.exceptions.InvalidURL,
     requests.exceptions.MissingSchema,
+)
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+_CONNECTION_PROBLEMS = (
+    ("NameResolutionError", "the host's name is not known"),
+    ("Name or service not known", "the host's name is not known"),
+    ("Connection refused", "the host refuses the connection"),
+    ("RemoteDisconnected", "the host closed the connection without an answer"),
+    ("Connection aborted", "the connection was cut"),
+    ("Read timed out", "the answer stopped in the middle"),
+    ("IncompleteRead", "the answer was cut"),
 )
 
 
@@ -30,17 +47,110 @@ def hide(*secrets: str | None) -> None:
                 mask_secret(encoded)
 
 
-def connection_problem(error: requests.exceptions.ConnectionError) -> str:
+def base_url(host: str | None, port: int | None, *, scheme: str | None = None) -> str:
+    """
+    Scheme, host, port and the host's path, without a trailing slash. HTTPS unless the host or ``scheme`` says http.
+
+    :raises ValueError: ``no host`` or ``no valid host``
+    """
+    host = (host or "").strip()
+    if "://" not in host:
+        host = f"{scheme or 'https'}://{host}"
+    try:
+        parts = urlsplit(host)
+        port = parts.port or port
+    except ValueError:
+        raise ValueError("no valid host") from None
+    if not parts.hostname or parts.scheme not in _DEFAULT_PORTS:
+        raise ValueError("no host")
+    name = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    # The default port is not part of a Host header; a signed one would differ from what the vendor sees.
+    place = name if port in (None, _DEFAULT_PORTS[parts.scheme]) else f"{name}:{port}"
+    return f"{parts.scheme}://{place}{parts.path.rstrip('/')}"
+
+
+def new_session(*, verify: bool, ca_bundle: str | None, proxy: str | None) -> requests.Session:
+    """:raises OSError: the CA bundle is not there, or holds no certificate"""
+    session = requests.Session()
+    # No proxy credentials or .netrc of the worker's environment may answer for the connection.
+    session.trust_env = False
+    session.verify = verify
+    if ca_bundle:
+        # Read once here: of a bundle that holds no certificate requests would say that the host is not trusted.
+        place = {"capath": ca_bundle} if Path(ca_bundle).is_dir() else {"cafile": ca_bundle}
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(**place)
+        session.verify = ca_bundle
+    if proxy:
+        session.proxies = {"http": proxy, "https": proxy}
+    return session
+
+
+def exchange(session: requests.Session, request: Request, *, vendor: str, url: str, writes_allowed: bool) -> Response:
+    """
+    Send one request and read its answer, whatever its status.
+
+    :param vendor: for the errors
+    :param url: the vendor's base URL, without a trailing slash
+    :raises WriteInPlanMode: the request writes and ``writes_allowed`` is False
+    :raises Unavailable: no answer, or not all of it
+    :raises Unexpected: the answer is longer than the request allows
+    :raises UntrustedHost, WrongConnection: TLS, or a field of the connection that HTTP cannot carry
+    """
+    if request.writes and not writes_allowed:
+        raise WriteInPlanMode(f"{vendor} {request.operation} writes, and this run only plans")
+    with _our_errors(vendor, request):
+        answer = session.request(
+            request.method,
+            url + request.path,
+            params=list(request.params),
+            json=request.json,
+            data=request.form,
+            headers=dict(request.headers),
+            timeout=request.timeout_seconds,
+            # A redirect would carry our credentials to wherever the answer says.
+            allow_redirects=False,
+            stream=request.largest_bytes is not None,
+        )
+        body = _read(vendor, request, answer)
+    return Response(answer.status_code, {k.lower(): v for k, v in answer.headers.items()}, body)
+
+
+@contextmanager
+def _our_errors(vendor: str, request: Request) -> Iterator[None]:
+    """What requests raises, as ours. ``from None``: the texts of its exceptions hold the whole URL, and a signature."""
+    operation = request.operation
+    try:
+        yield
+    except (*_NOT_SENDABLE, UnicodeError):
+        problem = "host, key or another field has a character that HTTP cannot carry (a line end, say)"
+        raise WrongConnection(vendor, operation, problem) from None
+    except requests.exceptions.SSLError:
+        raise UntrustedHost(vendor, operation, "TLS: the host's certificate is not trusted") from None
+    except requests.exceptions.Timeout:
+        raise Unavailable(vendor, operation, f"no answer within {request.timeout_seconds:g} s") from None
+    except requests.exceptions.ConnectionError as error:
+        raise Unavailable(vendor, operation, _connection_problem(error)) from None
+    except requests.exceptions.RequestException as error:
+        raise Unavailable(vendor, operation, type(error).__name__) from None
+
+
+def _connection_problem(error: requests.exceptions.ConnectionError) -> str:
+    if isinstance(error, requests.exceptions.ProxyError):
+        return "the connection's proxy cannot be reached, or refuses"
     text = str(error)
-    for sign, words in (
-        ("NameResolutionError", "the host's name is not known"),
-        ("Name or service not known", "the host's name is not known"),
-        ("Connection refused", "the host refuses the connection"),
-        ("RemoteDisconnected", "the host closed the connection without an answer"),
-        ("Connection aborted", "the connection was cut"),
-        ("Read timed out", "the answer stopped in the middle"),
-        ("IncompleteRead", "the answer was cut"),
-    ):
-        if sign in text:
-            return words
-    return "no connection"
+    return next((words for sign, words in _CONNECTION_PROBLEMS if sign in text), "no connection")
+
+
+def _read(vendor: str, request: Request, answer: requests.Response) -> bytes:
+    """The body; piece by piece where it is bounded, so that an endless one cannot fill the worker's memory."""
+    bound = request.largest_bytes
+    if bound is None:
+        return answer.content
+    body = bytearray()
+    with answer:
+        for piece in answer.iter_content(65_536):
+            body += piece
+            if len(body) > bound:
+                problem = f"answer is longer than {bound:,} bytes"
+                raise Unexpected(vendor, request.operation, problem, status=answer.status_code)
+    return bytes(body)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from airflow.sdk import ObjectStoragePath
 
-from include.soar.vendor.errors import Unauthorized, Unavailable, Unexpected
+from include.soar.vendor.errors import Unauthorized, Unavailable, Unexpected, WrongConnection
 
 
 def read_object(vendor: str, operation: str, location: str, *, largest_bytes: int) -> bytes:
@@ -13,7 +13,7 @@ def read_object(vendor: str, operation: str, location: str, *, largest_bytes: in
 
     :param location: ``file:///lists/team.txt``, ``s3://conn_id@bucket/team.txt``
     :raises Unavailable: it is not there, or the store does not answer
-    :raises Unauthorized: the store refuses, or this Airflow has no file system of that kind
+    :raises Unauthorized: the store refuses; WrongConnection where this Airflow has no file system of that kind
     :raises Unexpected: it is longer than ``largest_bytes``; it is then not read to its end
     """
     try:
@@ -26,7 +26,7 @@ def read_object(vendor: str, operation: str, location: str, *, largest_bytes: in
     except ValueError:
         scheme = location.partition("://")[0]
         problem = f"no file system for {scheme}:// (is that store's Airflow provider installed?)"
-        raise Unauthorized(vendor, operation, problem) from None
+        raise WrongConnection(vendor, operation, problem) from None
     except Exception as error:
         # Every store's client has errors of its own; their texts may hold anything.
         raise Unavailable(vendor, operation, f"the store gave {type(error).__name__}") from None

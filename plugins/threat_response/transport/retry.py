@@ -1,4 +1,4 @@
-"""TODO: what retry is."""
+"""The one place where an error becomes a retry decision."""
 
 from __future__ import annotations
 

@@ -126,7 +126,7 @@ def test_the_account_switch_key_goes_with_every_call(sim: SimServer, monkeypatch
 
 @pytest.mark.parametrize(
     ("option", "words"),
-    [({"network": "production"}, "network"), ({"api_version": "v3"}, "api_version"), ({"list_id": ""}, "list_id")],
+    [({"network": "nowhere"}, "network"), ({"api_version": "v3"}, "api_version"), ({"list_id": ""}, "list_id")],
 )
 def test_a_wrong_connection_is_named(
     sim: SimServer, monkeypatch: pytest.MonkeyPatch, option: dict[str, str], words: str

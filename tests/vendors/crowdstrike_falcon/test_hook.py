@@ -170,7 +170,7 @@ def test_the_secret_does_not_follow_a_redirect(sim: SimServer) -> None:
         ({}, {}, "may read indicators at 127.0.0.1"),
         ({"password": "wrong"}, {}, "Wrong key"),
         ({"login": "wrong"}, {}, "Wrong key"),
-        ({"login": ""}, {}, "Incomplete connection"),
+        ({"login": ""}, {}, "Incomplete or wrong connection"),
         ({}, {"cs_region": "eu-1"}, "Wrong host"),
         ({}, {"requests_per_minute": 1}, "quota is used up"),
     ],

@@ -13,11 +13,18 @@ from include.soar.model import Observable, ObservableType, Severity
 from include.soar.vendor.errors import Unauthorized, Unavailable, Unexpected
 from include.soar.vendor.wire import Response
 from tests.stages.incident_examples import observable
+from threat_response.transport.form import read_fields
 from threat_response.vendors.cyware_respond import api
 from threat_response.vendors.cyware_respond.tenant import Tenant, tenant_of
+from threat_response.vendors.cyware_respond.vendor import VENDOR
 
 SAMPLES = Path(__file__).parent / "samples"
 CONTRACT = Tenant()
+
+
+def tenant_with(extra: dict[str, Any]) -> Tenant:
+    """As a connection with this extra says it."""
+    return tenant_of(vars(read_fields(VENDOR, extra)))
 
 
 def answer(body: bytes | str, status: int = 200) -> Response:
@@ -169,13 +176,13 @@ def test_every_path_ends_in_a_slash_and_holds_no_foreign_path() -> None:
 def test_the_relation_is_one_pair_by_either_call() -> None:
     advanced = api.relate_request(CONTRACT, "new", "old")
     assert advanced.json == {"append": [{"link_from": {"incident": "new"}, "link_to": {"incident": ["old"]}}]}
-    flat = api.relate_request(tenant_of({"relate_call": "flat"}), "new", "old")
+    flat = api.relate_request(tenant_with({"relate_call": "flat"}), "new", "old")
     assert flat.json == {"incident": ["new", "old"]}
     assert flat.path != advanced.path
 
 
 def test_a_tenant_may_differ_in_one_place() -> None:
-    tenant = tenant_of(
+    tenant = tenant_with(
         {
             "levels": '{"critical": "Very High"}',
             "labels": ["soc"],
@@ -206,4 +213,4 @@ def test_a_tenant_may_differ_in_one_place() -> None:
 )
 def test_a_wrong_override_names_itself(extra: dict[str, Any], named: str) -> None:
     with pytest.raises(Unauthorized, match=named):
-        tenant_of(extra)
+        tenant_with(extra)

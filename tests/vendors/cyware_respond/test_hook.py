@@ -111,9 +111,9 @@ def test_the_test_button_tells_the_causes_apart(
     ok, message = CywareRespondHook().test_connection()
     assert (ok, message.partition(":")[0]) == (False, "Wrong key")
     connected(login=None)
-    assert CywareRespondHook().test_connection()[1].startswith("Incomplete connection")
+    assert CywareRespondHook().test_connection()[1].startswith("Incomplete or wrong connection")
     connected(auth="basic")
-    assert "auth is neither" in CywareRespondHook().test_connection()[1]
+    assert "wrong field auth: 'basic' is not one of signature, bearer" in CywareRespondHook().test_connection()[1]
     connected(base_path="/nothing/here")
     assert CywareRespondHook().test_connection()[1].startswith("Wrong host")
     connected()

@@ -322,7 +322,7 @@ def test_an_object_that_cannot_be_read(hook: ListFeedHook, tmp_path: Path) -> No
 
 def test_the_lists_of_the_connection(hook: ListFeedHook, sim: SimServer, monkeypatch: pytest.MonkeyPatch) -> None:
     assert hook.sources() == [DROP]
-    with pytest.raises(Unauthorized, match="has no lists"):
+    with pytest.raises(Unauthorized, match="no field lists"):
         connected(monkeypatch, sim, lists="").sources()
     with pytest.raises(Unauthorized, match="lists, line 2"):
         connected(monkeypatch, sim, lists="drop drop /a | oops").sources()

@@ -197,14 +197,6 @@ def test_a_wrong_key_and_a_role_that_may_not_search(
         connected(monkeypatch, sim, "").search([EVIL])
 
 
-def test_a_certificate_of_one_s_own_authority(sim: SimServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
-    bundle = tmp_path / "authority.crt"
-    bundle.write_text("")
-    assert connected(monkeypatch, sim, ca_bundle=str(bundle)).session.verify == str(bundle)
-    assert connected(monkeypatch, sim, verify=False).session.verify is False
-    assert connected(monkeypatch, sim).session.verify is True
-
-
 def test_the_key_is_in_no_line_and_no_error(hook: MispHook, sim: SimServer, capsys: pytest.CaptureFixture[str]) -> None:
     with everything_logged() as lines:
         hook.search([EVIL])

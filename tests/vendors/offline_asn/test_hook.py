@@ -47,7 +47,7 @@ def test_a_table_that_cannot_be_read(monkeypatch: pytest.MonkeyPatch, tmp_path: 
 
 @pytest.mark.parametrize(
     ("table", "problem"),
-    [(None, "has no table"), ("nosuch://bucket/table", "no file system for nosuch://")],
+    [(None, "no field table"), ("nosuch://bucket/table", "no file system for nosuch://")],
 )
 def test_a_connection_that_a_person_must_check(
     monkeypatch: pytest.MonkeyPatch, table: str | None, problem: str

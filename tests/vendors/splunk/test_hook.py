@@ -135,7 +135,7 @@ def test_a_name_that_is_none_is_refused(
         (LOGIN, True, "is in app search"),
         ({"password": "wrong"}, True, "Wrong key"),
         ({"login": "admin", "password": "wrong"}, True, "Wrong key"),
-        ({"password": ""}, True, "Incomplete connection"),
+        ({"password": ""}, True, "Incomplete or wrong connection"),
     ],
 )
 def test_the_usual_causes_are_told_apart(

@@ -332,7 +332,7 @@ def test_which_api_root(hook: TaxiiHook, sim: SimServer, monkeypatch: pytest.Mon
     sim.configure("taxii", default_root=None)
     assert hook.collections()[0].root == "/taxii2/intel/"  # the only one
     sim.seed("taxii", {"roots": {"other": {"title": "Other"}}})
-    with pytest.raises(Unauthorized, match=r"has no api_root: .*/taxii2/intel/"):
+    with pytest.raises(Unauthorized, match=r"has no api_root, .*/taxii2/intel/"):
         connected(monkeypatch, sim).collections()
     calls = len(sim.calls("taxii", path="/taxii2/"))
     named = connected(monkeypatch, sim, api_root="/taxii2/intel/")
@@ -365,12 +365,12 @@ def test_other_ways_to_say_who_one_is(
 
 
 def test_a_connection_that_says_it_in_no_known_way(sim: SimServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(Unauthorized, match="auth 'digest' is not"):
+    with pytest.raises(Unauthorized, match="wrong field auth: 'digest' is not"):
         connected(monkeypatch, sim, auth="digest").collections()
-    with pytest.raises(Unauthorized, match="has no key_header"):
+    with pytest.raises(Unauthorized, match="no field key_header"):
         connected(monkeypatch, sim, auth="header").collections()
     put(sim, indicator(1))
-    with pytest.raises(Unauthorized, match="page_size 'many' is not a whole number"):
+    with pytest.raises(Unauthorized, match="wrong field page_size: 'many' is not a whole number"):
         refresh(connected(monkeypatch, sim, page_size="many"))
 
 

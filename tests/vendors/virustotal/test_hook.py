@@ -146,7 +146,7 @@ def test_the_connection_test_names_the_cause(
     assert cause in message.split(": virustotal")[0]
 
 
-@pytest.mark.parametrize(("key", "cause"), [("another-key-1", "Wrong key"), (None, "Incomplete connection")])
+@pytest.mark.parametrize(("key", "cause"), [("another-key-1", "Wrong key"), (None, "Incomplete or wrong connection")])
 def test_a_wrong_key(
     sim: SimServer, hook: VirusTotalHook, monkeypatch: pytest.MonkeyPatch, key: str | None, cause: str
 ) -> None:

@@ -13,38 +13,32 @@ from airflow.sdk import Connection, ObjectStoragePath
 
 from include.soar.enrich.quota import QuotaSeen
 from include.soar.model import Observable, ObservableType, Reputation
-from include.soar.vendor.errors import RateLimited, Unauthorized, Unexpected, VendorError, one_line
+from include.soar.vendor.errors import RateLimited, Unexpected, VendorError
 from include.soar.vendor.wire import Request, Response
 from threat_response.runtime import settings
 from threat_response.stages.asking import Meter, metered
 from threat_response.transport.hook import VendorHook
 from threat_response.vendors.abuseipdb import api
+from threat_response.vendors.abuseipdb.vendor import VENDOR
 
-#: The connection's ``blacklist``: which form to download, or none.
-JSON, PLAINTEXT, OFF = "json", "plaintext", "off"
+#: The connection's ``blacklist``, where it is not JSON.
+PLAINTEXT, OFF = "plaintext", "off"
 
 
 class AbuseIPDBHook(VendorHook):
     """Ask AbuseIPDB. Connection: ``host`` (https://api.abuseipdb.com), and the API key as ``password``."""
 
-    vendor = api.VENDOR
-    conn_type = "abuseipdb"
-    default_conn_name = "abuseipdb_default"
-    hook_name = "AbuseIPDB"
+    declared = VENDOR
     rejected_statuses = api.REJECTED_STATUSES
 
     def headers(self, connection: Connection) -> dict[str, str]:
         # Without Accept a spent quota answers with an HTML page.
-        return {"Key": self.required("password"), "Accept": "application/json"}
-
-    @property
-    def max_age_days(self) -> int:
-        return self.number("max_age_days", 90, 1, 365)
+        return {"Key": self.credential("password"), "Accept": "application/json"}
 
     @property
     def check_block_from(self) -> int:
         """So many addresses of one /24 are asked about with one ``check-block``; 0: never."""
-        return self.number("check_block_from", 0, 0, 256)
+        return self.settings.check_block_from
 
     def check(self, observable: Observable, *, max_age_days: int | None = None) -> Reputation:
         """
@@ -53,7 +47,7 @@ class AbuseIPDBHook(VendorHook):
         :param max_age_days: 1 to 365; default the connection's ``max_age_days``, else 90
         :raises RateLimited: the day's quota is spent; ``retry_after`` may be hours
         """
-        response = self._ask(api.check_request(observable, max_age_days=max_age_days or self.max_age_days))
+        response = self._ask(api.check_request(observable, max_age_days=max_age_days or self.settings.max_age_days))
         return api.parse_check(observable, response, known_at=datetime.now(UTC))
 
     def check_block(self, block: Observable, members: Sequence[Observable]) -> list[Reputation]:
@@ -62,7 +56,7 @@ class AbuseIPDBHook(VendorHook):
 
         :raises Rejected: the plan does not allow such a network, or reports so old (402)
         """
-        days = min(self.max_age_days, api.BLOCK_MOST_DAYS)
+        days = min(self.settings.max_age_days, api.BLOCK_MOST_DAYS)
         response = self._ask(api.block_request(block, max_age_days=days))
         return api.parse_block(block, members, response, max_age_days=days, known_at=datetime.now(UTC))
 
@@ -146,16 +140,14 @@ class AbuseIPDBHook(VendorHook):
 
     def _wanted_blacklist(self) -> dict[str, Any] | None:
         """What the connection says of it; None: no blacklist."""
-        form = str(self.extra("blacklist", JSON))
-        if form not in (JSON, PLAINTEXT, OFF):
-            raise Unauthorized(
-                self.vendor, "connection", f"blacklist {one_line(form, 40)!r} is not json, plaintext or off"
-            )
+        form = self.settings.blacklist
         if form == OFF:
             return None
-        minimum = self.number("blacklist_minimum", 100, api.LOWEST_CONFIDENCE, 100)
-        limit = self.number("blacklist_limit", api.BLACKLIST_CAPS[0], 1, api.BLACKLIST_CAPS[-1])
-        return {"form": form, "confidence_minimum": minimum, "limit": limit}
+        return {
+            "form": form,
+            "confidence_minimum": self.settings.blacklist_minimum,
+            "limit": self.settings.blacklist_limit,
+        }
 
     @property
     def _place(self) -> ObjectStoragePath:

@@ -130,3 +130,8 @@ class AbuseIPDBEnrichOperator(EnrichOperator):
 def _without(observables: Sequence[Observable], answers: Sequence[Reputation]) -> list[Observable]:
     answered = {answer.observable for answer in answers}
     return [observable for observable in observables if observable not in answered]
+
+
+#: What the registry takes.
+ENRICH = AbuseIPDBEnrichOperator
+REFRESH = AbuseIPDBRefreshOperator

@@ -50,7 +50,6 @@ RETURN_FIELDS = {
         *("hasRelatedIncidents", "tagsIds"),
     ),
 }
-NONAME_PAGE_SIZE = 50
 #: INFERENCE: where ``attacker`` counts its requests, if a tenant has that at all; no public client reads any count.
 REQUESTS_FIELD, MALICIOUS_REQUESTS_FIELD = "requestsCount", "maliciousRequestsCount"
 #: INFERENCE: the value of ``module`` that means "a weakness of the API", where nobody attacks.

@@ -14,6 +14,7 @@ from include.soar.vendor.wire import Request, Response, failure
 from threat_response.transport.hook import VendorHook
 from threat_response.transport.http import hide
 from threat_response.vendors.akamai_api_security import api
+from threat_response.vendors.akamai_api_security.vendor import VENDOR
 
 
 class AkamaiApiSecurityHook(VendorHook):
@@ -25,24 +26,18 @@ class AkamaiApiSecurityHook(VendorHook):
     ``neosec``            the API key as ``password``, the tenant key as extra ``tenant_key``
     """
 
-    vendor = api.VENDOR
-    conn_type = "akamai_api_security"
-    default_conn_name = "akamai_api_security_default"
-    hook_name = "Akamai API Security"
+    declared = VENDOR
 
     _token: str | None = None
 
     @property
     def family(self) -> str:
-        family = str(self.extra("family", "noname")).strip().lower()
-        if family not in ("noname", "neosec"):
-            raise Unauthorized(self.vendor, "connection", "extra family is neither noname nor neosec")
-        return family
+        return self.settings.family
 
     def headers(self, connection: Connection) -> dict[str, str]:
         headers = {"Accept": "application/json"}
         if self.family == "neosec":
-            headers["X-API-Key"] = self.required("password")
+            headers["X-API-Key"] = self.credential("password")
         return headers
 
     def exchange(self, request: Request) -> Response:
@@ -58,14 +53,14 @@ class AkamaiApiSecurityHook(VendorHook):
 
     def _signed(self, request: Request) -> Request:
         if self._token is None:
-            self._token = self._new_token() if self.connection.login else self.required("password")
+            self._token = self._new_token() if self.connection.login else self.credential("password")
             hide(self._token)
         return replace(request, headers={**request.headers, "Authorization": f"Bearer {self._token}"})
 
     def _new_token(self) -> str:
         # Below the host, always: text glued to the host's name would send the secret to somebody else.
-        path = "/" + str(self.extra("auth_path", api.AUTH_PATH)).lstrip("/")
-        request = api.token_request(self.required("login"), self.required("password"), path=path)
+        path = "/" + self.settings.auth_path.lstrip("/")
+        request = api.token_request(self.credential("login"), self.credential("password"), path=path)
         response = super().exchange(request)
         error = failure(self.vendor, request.operation, response, datetime.now(UTC))
         if isinstance(error, Rejected) and error.status in (400, 422):
@@ -86,10 +81,10 @@ class AkamaiApiSecurityHook(VendorHook):
         return [page for kind in api.LISTS for page in self._list(kind, start_at, end_at)]
 
     def _list(self, kind: str, start_at: datetime, end_at: datetime) -> list[api.Read]:
-        limit, pages, offset = self._page_size(api.NONAME_PAGE_SIZE), [], 0
+        limit, pages, offset = self.settings.page_size, [], 0
         for _ in self._page_numbers(kind):
             request = api.list_request(
-                kind, start_at, end_at, offset=offset, limit=limit, return_fields=self._wants_return_fields
+                kind, start_at, end_at, offset=offset, limit=limit, return_fields=self.settings.return_fields
             )
             response = self.send(request)
             answer = api.parse_list(kind, response)
@@ -100,10 +95,10 @@ class AkamaiApiSecurityHook(VendorHook):
         return pages
 
     def _alerts(self, start_at: datetime, end_at: datetime) -> list[api.Read]:
-        limit = min(self._page_size(api.NEOSEC_PAGE_SIZE), api.NEOSEC_PAGE_SIZE)
+        limit = min(self.settings.page_size, api.NEOSEC_PAGE_SIZE)
         pages, offset = [], 0
         for _ in self._page_numbers("alert"):
-            response = self.send(api.alerts_request(self.required("tenant_key"), start_at, offset=offset, limit=limit))
+            response = self.send(api.alerts_request(self.settings.tenant_key, start_at, offset=offset, limit=limit))
             answer = api.parse_alerts(response, offset=offset, limit=limit)
             pages.append(_read("alert", response, answer.items, start_at, end_at))
             offset += len(answer.items)
@@ -116,26 +111,16 @@ class AkamaiApiSecurityHook(VendorHook):
         yield from range(api.MAX_PAGES)
         raise Unexpected(self.vendor, f"{kind}s", f"no end after {api.MAX_PAGES} pages")
 
-    def _page_size(self, default: int) -> int:
-        size = str(self.extra("page_size", default))
-        if not size.isdigit() or int(size) < 1:
-            raise Unauthorized(self.vendor, "connection", "extra page_size is not a number from 1 upwards")
-        return int(size)
-
-    @property
-    def _wants_return_fields(self) -> bool:
-        return str(self.extra("return_fields", True)).strip().lower() not in ("false", "0", "no")
-
     def ping(self) -> str:
         now = datetime.now(UTC)
         if self.family == "neosec":
-            request = api.alerts_request(self.required("tenant_key"), now - timedelta(hours=1), offset=0, limit=1)
+            request = api.alerts_request(self.settings.tenant_key, now - timedelta(hours=1), offset=0, limit=1)
             api.parse_alerts(self.send(request), offset=0, limit=1)
             return "the key works and may read alerts (family neosec)"
         # Both lists: a role may be allowed to read only one of them.
         for kind in api.LISTS:
             request = api.list_request(
-                kind, now - timedelta(hours=1), now, offset=0, limit=1, return_fields=self._wants_return_fields
+                kind, now - timedelta(hours=1), now, offset=0, limit=1, return_fields=self.settings.return_fields
             )
             api.parse_list(kind, self.send(request))
         return "the token works and may read incidents and findings (family noname)"

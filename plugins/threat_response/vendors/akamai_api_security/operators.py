@@ -25,3 +25,7 @@ class AkamaiApiSecurityFetchOperator(FetchOperator):
 
     def name_of(self, record: Any) -> str | None:
         return api.name_of(*record)
+
+
+#: What the registry takes.
+FETCH = AkamaiApiSecurityFetchOperator

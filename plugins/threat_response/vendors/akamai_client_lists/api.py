@@ -17,7 +17,7 @@ from urllib.parse import quote
 from pydantic import Field, field_validator
 
 from include.soar.model import Indicator, Observable
-from include.soar.vendor.errors import Unauthorized, Unexpected, one_line
+from include.soar.vendor.errors import ClockSkew, Unauthorized, Unexpected, one_line
 from include.soar.vendor.wire import Request, Response, VendorShape, decode, error_text, load_json
 
 VENDOR = "akamai_client_lists"
@@ -28,8 +28,6 @@ OUR_TAG = "threat-response"
 
 #: Published: addresses in one list of type IP.
 MAXIMUM_ITEMS = 10_000
-NETWORKS = ("STAGING", "PRODUCTION")
-API_VERSIONS = ("v1", "v2")
 
 # INFERRED, to be checked on a real tenant:
 #: Items in one write. No limit is published.
@@ -259,7 +257,8 @@ def authentication_problem(operation: str, response: Response) -> Unauthorized |
         return None
     document = load_json(VENDOR, operation, response.body)
     request_id = document.get("requestId") if isinstance(document, dict) else None
-    return Unauthorized(VENDOR, operation, error_text(response.body), status=400, request_id=request_id)
+    kind = ClockSkew if b"timestamp" in response.body.lower() else Unauthorized
+    return kind(VENDOR, operation, error_text(response.body), status=400, request_id=request_id)
 
 
 # --- what the list lacks ------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from include.soar.vendor.errors import Rejected, Unauthorized, VendorError
 from include.soar.vendor.wire import Request, Response
 from threat_response.transport.edgegrid import EdgeGridHook
 from threat_response.vendors.akamai_client_lists import api
+from threat_response.vendors.akamai_client_lists.vendor import VENDOR
 
 #: For connecting, and for every wait for bytes. A list of 10,000 items is some megabytes.
 TIMEOUT_SECONDS = 60.0
@@ -25,27 +26,20 @@ class AkamaiClientListsHook(EdgeGridHook):
     ``api_version`` of activations (v1 or v2), ``account_switch_key``, ``notification_emails``.
     """
 
-    vendor = api.VENDOR
-    conn_type = "akamai_client_lists"
-    default_conn_name = "akamai_client_lists_default"
-    hook_name = "Akamai Client Lists (WAF)"
+    declared = VENDOR
 
     @property
     def list_id(self) -> str:
-        return self.required("list_id")
+        return self.settings.list_id
 
     @property
     def network(self) -> str:
-        return self._one_of("network", api.NETWORKS, "PRODUCTION")
-
-    @property
-    def recipients(self) -> list[str]:
-        return [email.strip() for email in str(self.extra("notification_emails", "")).split(",") if email.strip()]
+        return self.settings.network
 
     def exchange(self, request: Request) -> Response:
         request = replace(request, timeout_seconds=TIMEOUT_SECONDS)
-        if key := self.extra("account_switch_key"):
-            request = replace(request, params=(*request.params, ("accountSwitchKey", str(key))))
+        if key := self.settings.account_switch_key:
+            request = replace(request, params=(*request.params, ("accountSwitchKey", key)))
         response = super().exchange(request)
         if problem := api.authentication_problem(request.operation, response):
             raise problem
@@ -100,9 +94,9 @@ class AkamaiClientListsHook(EdgeGridHook):
         request = api.activation_request(
             self.list_id,
             self.network,
-            api_version=self._one_of("api_version", api.API_VERSIONS, "v1"),
+            api_version=self.settings.api_version,
             comments=comments,
-            recipients=self.recipients,
+            recipients=self.settings.notification_emails,
         )
         try:
             return api.parse_activation(self.send(request))
@@ -133,14 +127,6 @@ class AkamaiClientListsHook(EdgeGridHook):
             half = len(chunk) // 2
             self._write(kind, chunk[:half], refused)
             self._write(kind, chunk[half:], refused)
-
-    def _one_of(self, name: str, allowed: tuple[str, ...], default: str) -> str:
-        value = str(self.extra(name, default))
-        if value not in allowed:
-            raise Unauthorized(
-                self.vendor, "connection", f"{name} of connection {self.conn_id!r} is not one of {allowed}"
-            )
-        return value
 
 
 def _is_problem(body: bytes) -> bool:

@@ -188,3 +188,8 @@ def _proof(state: api.State, version: int | None) -> dict[str, str | int | None]
         "network": state.network,
         "activation_id": state.activation_id,
     }
+
+
+#: What the registry takes.
+BLOCK = AkamaiClientListsBlockOperator
+CONFIRM = AkamaiClientListsActiveSensor

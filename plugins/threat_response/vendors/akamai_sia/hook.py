@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from include.soar.vendor.errors import Rejected, Unauthorized, Unexpected
+from include.soar.vendor.errors import ClockSkew, Rejected, Unauthorized, Unexpected
 from include.soar.vendor.wire import Request, Response
 from threat_response.transport.edgegrid import EdgeGridHook
 from threat_response.vendors.akamai_sia import api
+from threat_response.vendors.akamai_sia.vendor import VENDOR
 
 
 class AkamaiSiaHook(EdgeGridHook):
@@ -17,33 +18,24 @@ class AkamaiSiaHook(EdgeGridHook):
     accounts, ``account_switch_key``.
     """
 
-    vendor = api.VENDOR
-    conn_type = "akamai_sia"
-    default_conn_name = "akamai_sia_default"
-    hook_name = "Akamai Secure Internet Access"
+    declared = VENDOR
 
     def send(self, request: Request) -> Response:
         try:
             return super().send(request)
         except Rejected as error:
             # The whole request is refused, not an item in it, and a person must act.
-            reason = None
-            if error.status == 400 and "timestamp" in error.reason.lower():
-                reason = error.reason
-            elif error.status == 404 and any(code in error.reason for code in api.FOREIGN_CONFIG_CODES):
-                reason = f"this API client has no SIA configuration {self.config_id}: {error.reason}"
-            if reason is None:
+            kind: type[Unauthorized] = Unauthorized
+            reason = error.reason
+            if error.status == 400 and "timestamp" in reason.lower():
+                kind = ClockSkew
+            elif error.status == 404 and any(code in reason for code in api.FOREIGN_CONFIG_CODES):
+                reason = f"this API client has no SIA configuration {self.settings.config_id}: {reason}"
+            else:
                 raise
-            raise Unauthorized(
+            raise kind(
                 self.vendor, request.operation, reason, status=error.status, request_id=error.request_id
             ) from None
-
-    @property
-    def config_id(self) -> str:
-        config_id = self.required("config_id").strip()
-        if not (config_id.isascii() and config_id.isdigit()):
-            raise Unauthorized(self.vendor, "connection", "extra config_id is not a number")
-        return config_id
 
     def threat_events(self, start_at: datetime, end_at: datetime) -> list[api.Read]:
         """
@@ -54,7 +46,7 @@ class AkamaiSiaHook(EdgeGridHook):
         :raises Unexpected: the vendor's total and the rows received differ: something is missing
         """
         pages: list[api.Read] = []
-        page_size = self._number("page_size", api.PAGE_SIZE)
+        page_size = self.settings.page_size
         for page in range(1, api.MAX_PAGES + 1):
             response = self._details(start_at, end_at, page, page_size)
             # The total may grow while we read. A late row then moves the others on, so that one comes twice
@@ -69,22 +61,16 @@ class AkamaiSiaHook(EdgeGridHook):
         now = datetime.now(UTC)
         response = self._details(now - timedelta(minutes=10), now - timedelta(minutes=3), 1, 1)
         api.parse_details(response, page=1, page_size=1)
-        return f"the signature is accepted and configuration {self.config_id} may be read"
+        return f"the signature is accepted and configuration {self.settings.config_id} may be read"
 
     def _details(self, start_at: datetime, end_at: datetime, page: int, page_size: int) -> Response:
         return self.send(
             api.details_request(
-                self.config_id,
+                self.settings.config_id,
                 start_at,
                 end_at,
                 page=page,
                 page_size=page_size,
-                account_switch_key=self.extra("account_switch_key"),
+                account_switch_key=self.settings.account_switch_key,
             )
         )
-
-    def _number(self, name: str, default: int) -> int:
-        value = str(self.extra(name, default)).strip()
-        if not (value.isascii() and value.isdigit()) or int(value) < 1:
-            raise Unauthorized(self.vendor, "connection", f"extra {name} is not a number from 1 upwards")
-        return int(value)

@@ -27,3 +27,7 @@ class AkamaiSiaFetchOperator(FetchOperator):
 
     def name_of(self, record: Any) -> str | None:
         return api.name_of(record)
+
+
+#: What the registry takes.
+FETCH = AkamaiSiaFetchOperator

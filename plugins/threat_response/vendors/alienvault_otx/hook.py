@@ -7,15 +7,13 @@ from datetime import UTC, datetime
 from include.soar.model import Observable, Reputation
 from threat_response.transport.apikey import ApiKeyHook
 from threat_response.vendors.alienvault_otx import api
+from threat_response.vendors.alienvault_otx.vendor import VENDOR
 
 
 class AlienVaultOTXHook(ApiKeyHook):
     """Ask AlienVault OTX. Connection: ``host`` (https://otx.alienvault.com), and the API key as ``password``."""
 
-    vendor = api.VENDOR
-    conn_type = "alienvault_otx"
-    default_conn_name = "alienvault_otx_default"
-    hook_name = "AlienVault OTX"
+    declared = VENDOR
     key_header = "X-OTX-API-KEY"
 
     def lookup(self, observable: Observable) -> Reputation:

@@ -33,3 +33,7 @@ class AlienVaultOTXEnrichOperator(EnrichOperator):
             if not api.knows(o)
         ]
         return answers + self.ask_each(hook.lookup, [o for o in observables if api.knows(o)])
+
+
+#: What the registry takes.
+ENRICH = AlienVaultOTXEnrichOperator

@@ -26,12 +26,9 @@ OUR_SOURCE = "threat-response"
 #: ``prevent`` is for hashes only: an address or a domain can be detected, not blocked (tenants with Firewall
 #: Management may differ; four independent clients say the same).
 ADDRESS_ACTION = "detect"
-HASH_ACTIONS = ("prevent", "detect")
 #: From nothing to everything: an update never goes down.
 STRENGTH = {"no_action": 0, "detect": 1, "prevent_no_ui": 2, "prevent": 2}
 
-SEVERITIES = ("informational", "low", "medium", "high", "critical")
-PLATFORMS = ("windows", "mac", "linux", "ios", "android")
 DESCRIPTION_LENGTH = 200
 DOMAIN_LENGTH = 200
 SEARCH_LIMIT = 500  # results on one page
@@ -42,8 +39,6 @@ ROWS_PER_WRITE = 200
 #: Values in one filter: they travel in the URL. FQL's list form ``value:['a','b']`` is documented for Falcon's
 #: other APIs.
 VALUES_PER_SEARCH = 50
-#: How the vendor says that an indicator exists, in ``resources`` (not in ``errors``).
-DUPLICATE = "duplicate type"
 
 _DOMAIN = re.compile(r"[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?")
 _HASH = {32: "md5", 64: "sha256"}
@@ -275,10 +270,6 @@ def refused_because(body: bytes) -> str:
         if row.message:
             return one_line(row.message)
     return error_text(body)
-
-
-def is_duplicate(reason: str) -> bool:
-    return DUPLICATE in reason.lower()
 
 
 # --- what is true now ---------------------------------------------------------------------------------------

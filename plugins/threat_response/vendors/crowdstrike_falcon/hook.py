@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import io
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
@@ -12,11 +13,12 @@ import requests
 from airflow.sdk import Connection
 
 from include.soar.model import Observable
-from include.soar.vendor.errors import Rejected, Unauthorized, Unavailable, Unexpected, VendorError
-from include.soar.vendor.wire import Response, failure
+from include.soar.vendor.errors import Rejected, Unexpected, VendorError
+from include.soar.vendor.wire import Request, Response, failure
 from threat_response.transport.hook import VendorHook
-from threat_response.transport.http import WriteInPlanMode, connection_problem, hide
+from threat_response.transport.http import hide
 from threat_response.vendors.crowdstrike_falcon import api
+from threat_response.vendors.crowdstrike_falcon.vendor import VENDOR
 
 #: For connecting, and for every wait for bytes. falconpy's own default is to wait for ever.
 TIMEOUT_SECONDS = 60.0
@@ -35,10 +37,7 @@ class CrowdStrikeFalconHook(VendorHook):
     ``hash_action`` (prevent or detect), ``host_groups`` (ids; without it indicators apply globally).
     """
 
-    vendor = api.VENDOR
-    conn_type = "crowdstrike_falcon"
-    default_conn_name = "crowdstrike_falcon_default"
-    hook_name = "CrowdStrike Falcon"
+    declared = VENDOR
 
     def secrets(self, connection: Connection) -> Iterable[str | None]:
         return [connection.login, connection.password]
@@ -47,10 +46,10 @@ class CrowdStrikeFalconHook(VendorHook):
     def rows(self) -> dict[str, Any]:
         """What the connection says about every indicator; the arguments of ``api.creation``."""
         return {
-            "hash_action": self._words("hash_action", "prevent", api.HASH_ACTIONS)[0],
-            "severity": self._words("severity", "high", api.SEVERITIES)[0],
-            "platforms": self._words("platforms", "windows,mac,linux", api.PLATFORMS),
-            "host_groups": self._words("host_groups", ""),
+            "hash_action": self.settings.hash_action,
+            "severity": self.settings.severity,
+            "platforms": list(self.settings.platforms),
+            "host_groups": list(self.settings.host_groups),
         }
 
     def search(self, observables: Sequence[Observable]) -> dict[tuple[str, str], api.IOC]:
@@ -96,16 +95,12 @@ class CrowdStrikeFalconHook(VendorHook):
         # Imported here: falconpy costs half a second, and every task of the DAG imports this file.
         from falconpy import IOC
 
-        line = self.line
         falcon = IOC(
-            client_id=self.required("login"),
-            client_secret=self.required("password"),
-            member_cid=self.extra("member_cid"),
+            client_id=self.credential("login"),
+            client_secret=self.credential("password"),
+            member_cid=self.settings.member_cid,
             base_url=self.url,
-            ssl_verify=line.verify,
-            proxy=line.proxies or None,
-            timeout=TIMEOUT_SECONDS,
-            session=line,
+            session=self.line,
             pythonic=False,
             debug=False,
         )
@@ -114,11 +109,7 @@ class CrowdStrikeFalconHook(VendorHook):
 
     @cached_property
     def line(self) -> Line:
-        line = Line(self.url, self.writes_allowed)
-        line.verify = self.extra("ca_bundle") or self.extra("verify", True)
-        if proxy := self.extra("proxy"):
-            line.proxies = {"http": proxy, "https": proxy}
-        return line
+        return Line(self.url, self.exchange)
 
     def _call(self, operation: str, **arguments: Any) -> Response:
         """
@@ -159,60 +150,66 @@ class CrowdStrikeFalconHook(VendorHook):
             self._write(operation, chunk[:half], comment, refused)
             self._write(operation, chunk[half:], comment, refused)
 
-    def _words(self, name: str, default: str, allowed: Sequence[str] = ()) -> list[str]:
-        words = [word.strip() for word in str(self.extra(name, default)).split(",") if word.strip()]
-        if allowed and not set(words) <= set(allowed):
-            problem = f"{name} of connection {self.conn_id!r} is not of {', '.join(allowed)}"
-            raise Unauthorized(self.vendor, "connection", problem)
-        return words
 
-
-class Line(requests.Session):
+class Line:
     """
-    The line that falconpy's calls go over, with the rules of ``VendorHook.exchange``: nothing is written in plan
-    mode, nothing leaves for another host, no redirect is followed, and no error is lost. falconpy swallows whatever
-    is raised here, so it is kept in ``problem`` as well.
+    What falconpy takes for its session: it hands each call to the hook's own ``exchange``, so that TLS, proxy, plan
+    mode and errors are those of every vendor. Nothing leaves for another host than the connection's. falconpy
+    swallows whatever is raised here, so it is kept in ``problem`` as well.
     """
 
-    def __init__(self, base_url: str, writes_allowed: bool) -> None:
-        super().__init__()
-        self.trust_env = False
+    def __init__(self, base_url: str, exchange: Callable[[Request], Response]) -> None:
         self.base_url = base_url
-        self.writes_allowed = writes_allowed
+        self.exchange = exchange
         self.forget()
 
     def forget(self) -> None:
         self.problem: Exception | None = None
         self.last: Response | None = None
 
-    def request(self, method: str, url: str, **options: Any) -> requests.Response:  # type: ignore[override]
+    def request(self, method: str, url: str, **options: Any) -> requests.Response:
+        """Of falconpy's options TLS, proxy, redirects and time-out are ours, and the rest is the call."""
         path = url.removeprefix(self.base_url)
-        operation = "token" if path == TOKEN_PATH else path
+        is_token = path == TOKEN_PATH
         try:
             if self.problem is not None:  # falconpy goes on without a token, too
                 raise self.problem
             if not url.startswith(self.base_url + "/"):
                 raise Unexpected(api.VENDOR, "token", ANOTHER_CLOUD)
-            if method != "GET" and operation != "token" and not self.writes_allowed:
-                raise WriteInPlanMode(f"{api.VENDOR} {method} {path} writes, and this run only plans")
-            answer = self._ask(operation, method, url, options)
-            self.last = Response(answer.status_code, {k.lower(): v for k, v in answer.headers.items()}, answer.content)
-            if operation == "token":
+            request = Request(
+                method,
+                path,
+                operation="token" if is_token else path,
+                params=_pairs(options.get("params")),
+                json=options.get("json"),
+                form=options.get("data"),
+                headers=options.get("headers") or {},
+                writes=method != "GET" and not is_token,
+                timeout_seconds=TIMEOUT_SECONDS,
+            )
+            self.last = self.exchange(request)
+            if is_token:
                 api.check_token(self.last, datetime.now(UTC))
         except Exception as problem:
             self.problem = problem
             raise
-        return answer
+        return _as_falconpy_reads_it(self.last)
 
-    def _ask(self, operation: str, method: str, url: str, options: dict[str, Any]) -> requests.Response:
-        try:
-            return super().request(method, url, **{**options, "allow_redirects": False})
-        # `from None`: these exceptions' texts hold the whole URL.
-        except requests.exceptions.SSLError:
-            raise Unauthorized(api.VENDOR, operation, "TLS: the host's certificate is not trusted") from None
-        except requests.exceptions.Timeout:
-            raise Unavailable(api.VENDOR, operation, f"no answer within {TIMEOUT_SECONDS:g} s") from None
-        except requests.exceptions.ConnectionError as error:
-            raise Unavailable(api.VENDOR, operation, connection_problem(error)) from None
-        except requests.exceptions.RequestException as error:
-            raise Unavailable(api.VENDOR, operation, type(error).__name__) from None
+
+def _pairs(params: Mapping[str, Any] | None) -> tuple[tuple[str, str], ...]:
+    return tuple(
+        (name, str(one))
+        for name, value in (params or {}).items()
+        for one in (value if isinstance(value, (list, tuple)) else (value,))
+        if one is not None
+    )
+
+
+def _as_falconpy_reads_it(response: Response) -> requests.Response:
+    answer = requests.Response()
+    answer.status_code = response.status
+    # falconpy looks for X-Cs-Region in this spelling only.
+    answer.headers.update({name.title(): value for name, value in response.headers.items()})
+    answer.encoding = requests.utils.get_encoding_from_headers(answer.headers)
+    answer.raw = io.BytesIO(response.body)
+    return answer

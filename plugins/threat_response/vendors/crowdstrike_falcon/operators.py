@@ -112,3 +112,7 @@ class CrowdStrikeFalconBlockOperator(ControlOperator):
                 "expiration": ends.strftime("%Y-%m-%dT%H:%M:%SZ") if ends else None,
             },
         )
+
+
+#: What the registry takes.
+BLOCK = CrowdStrikeFalconBlockOperator

@@ -16,7 +16,7 @@ from airflow.sdk import Connection
 from requests.auth import AuthBase
 
 from include.soar.model import Observable, digest
-from include.soar.vendor.errors import Rejected, Unauthorized, Unexpected
+from include.soar.vendor.errors import ClockSkew, Rejected, Unauthorized, Unexpected
 from include.soar.vendor.wire import Request, Response
 from threat_response.transport.hook import VendorHook
 from threat_response.transport.http import hide
@@ -24,10 +24,10 @@ from threat_response.vendors.cyware_respond import api
 from threat_response.vendors.cyware_respond.tenant import (
     SIGNATURE_GRID_SECONDS,
     SIGNATURE_SECONDS,
-    VENDOR,
     Tenant,
     tenant_of,
 )
+from threat_response.vendors.cyware_respond.vendor import VENDOR
 
 
 def utcnow() -> datetime:
@@ -81,17 +81,14 @@ class CywareRespondHook(VendorHook):
     Incidents, comments, threat intel and their connections.
 
     Connection: ``host`` (https://tenant.example), the access id as ``login``, the secret key as ``password``; or,
-    with the extra ``auth`` = ``bearer``, an Open API token as ``password``. Other extras: see ``tenant.py``.
+    with the extra ``auth`` = ``bearer``, an Open API token as ``password``. Other extras: see ``vendor.py``.
     """
 
-    vendor = VENDOR
-    conn_type = "cyware_respond"
-    default_conn_name = "cyware_respond_default"
-    hook_name = "Cyware Respond (CFTR)"
+    declared = VENDOR
 
     @cached_property
     def tenant(self) -> Tenant:
-        return tenant_of(self.connection.extra_dejson)
+        return tenant_of(vars(self.settings))
 
     @cached_property
     def url(self) -> str:
@@ -107,19 +104,16 @@ class CywareRespondHook(VendorHook):
 
     @property
     def _bearer(self) -> bool:
-        chosen = self.connection.extra_dejson.get("auth") or "signature"
-        if chosen not in ("signature", "bearer"):
-            raise Unauthorized(VENDOR, "connection", "extra auth is neither signature nor bearer")
-        return bool(chosen == "bearer")
+        return bool(self.settings.auth == "bearer")
 
     def secrets(self, connection: Connection) -> Iterable[str | None]:
         return [connection.login, connection.password]
 
     def auth(self, connection: Connection) -> AuthBase | None:
-        return None if self._bearer else SignedQuery(self.required("login"), self.required("password"))
+        return None if self._bearer else SignedQuery(self.credential("login"), self.credential("password"))
 
     def headers(self, connection: Connection) -> dict[str, str]:
-        return {"Authorization": f"Bearer {self.required('password')}"} if self._bearer else {}
+        return {"Authorization": f"Bearer {self.credential('password')}"} if self._bearer else {}
 
     def send(self, request: Request) -> Response:
         try:
@@ -134,10 +128,10 @@ class CywareRespondHook(VendorHook):
         try:
             self.send(api.test_connectivity_request(self.tenant))
         except Unauthorized as error:
-            if error.status is None:  # the connection is not even complete
+            if error.status is None:  # nothing was answered: an incomplete connection, or TLS
                 raise
             # Without the status: this call needs no grant, so even a 403 is about the key.
-            wrong = Unauthorized(VENDOR, error.operation, f"{error.reason} (HTTP {error.status})")
+            wrong = type(error)(self.vendor, error.operation, f"{error.reason} (HTTP {error.status})")
             raise self._skewed() or wrong from None
         # The first call proves the key, this one that its user may read incidents.
         self._page(api.INCIDENTS, "list_incidents", 1, ())
@@ -156,7 +150,7 @@ class CywareRespondHook(VendorHook):
         if abs(seconds) < SIGNATURE_SECONDS - SIGNATURE_GRID_SECONDS:
             return None
         reason = f"this machine's clock is {seconds:+.0f} s off the vendor's"
-        return Unauthorized(VENDOR, "test_connectivity", reason, status=response.status)
+        return ClockSkew(self.vendor, "test_connectivity", reason, status=response.status)
 
     # --- lists ----------------------------------------------------------------------------------------------
 
@@ -189,7 +183,7 @@ class CywareRespondHook(VendorHook):
                 so_far = (number - 1) * size + len(page.rows)
                 if page.more or so_far < (page.count or 0):
                     raise Unexpected(
-                        VENDOR,
+                        self.vendor,
                         operation,
                         f"short read: page {number} has {len(page.rows)} rows of {size} although more are announced "
                         f"(is page_size above the tenant's limit?)",
@@ -197,9 +191,9 @@ class CywareRespondHook(VendorHook):
                 yield fresh
                 return
             if not fresh:
-                raise Unexpected(VENDOR, operation, f"page {number} repeats earlier pages")
+                raise Unexpected(self.vendor, operation, f"page {number} repeats earlier pages")
             yield fresh
-        raise Unexpected(VENDOR, operation, f"no end after {self.tenant.maximum_pages} pages of {size}")
+        raise Unexpected(self.vendor, operation, f"no end after {self.tenant.maximum_pages} pages of {size}")
 
     def _list(self, path: str, operation: str, filters: Sequence[tuple[str, str]] = ()) -> list[Any]:
         return [row for page in self._iter_pages(path, operation, filters) for row in page]
@@ -276,7 +270,9 @@ class CywareRespondHook(VendorHook):
         if len(missing()) > len(refused):
             ids.update(self.find_iocs(missing()))
         if len(missing()) > len(refused):
-            raise Unexpected(VENDOR, "bulk_create_iocs", f"{len(missing())} values were accepted and are not listed")
+            raise Unexpected(
+                self.vendor, "bulk_create_iocs", f"{len(missing())} values were accepted and are not listed"
+            )
         return ids, refused
 
     def _bulk_create(self, observables: Sequence[Observable]) -> dict[str, str]:

@@ -8,7 +8,6 @@ working client, ``[M]`` is documented.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any, Literal
 from urllib.parse import quote
@@ -16,7 +15,7 @@ from urllib.parse import quote
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from include.soar.model import ObservableType, Severity
-from include.soar.vendor.errors import Unauthorized
+from include.soar.vendor.errors import WrongConnection
 from include.soar.vendor.wire import first_problem
 
 VENDOR = "cyware_respond"
@@ -100,32 +99,29 @@ class Tenant(BaseModel):
         )
 
 
-def tenant_of(extra: Mapping[str, Any]) -> Tenant:
+def tenant_of(settings: Mapping[str, Any]) -> Tenant:
     """
-    The tenant with the connection's overrides. A map or list may be given as JSON text, as a form sends it.
+    The tenant with the connection's overrides.
 
-    :raises Unauthorized: naming the field of the extra that is wrong
+    :param settings: the connection's fields as ``vendor.py`` declares and reads them; None is not overridden
+    :raises WrongConnection: naming the field that is wrong
     """
     changes: dict[str, Any] = {}
     for name, field in Tenant.model_fields.items():
-        value = extra.get(name)
-        if value in (None, ""):
+        value = settings.get(name)
+        if value is None:
             continue
         if value == "-":  # an empty text is what the form sends for "not filled in"
             value = ""
-        if isinstance(value, str) and not isinstance(field.default, str):
-            try:
-                value = json.loads(value)
-            except ValueError:
-                raise Unauthorized(VENDOR, "connection", f"extra {name} is not JSON") from None
-        if isinstance(value, dict) and isinstance(field.default, dict):
+        if isinstance(value, dict):
             value = {**{str(k): v for k, v in field.default.items()}, **value}
         changes[name] = value
     try:
         tenant = Tenant.model_validate(changes)
         tenant.page_of_incident("https://host.example", "id", None)
     except ValidationError as error:
-        raise Unauthorized(VENDOR, "connection", f"extra {first_problem(error)}") from None
+        raise WrongConnection(VENDOR, "connection", f"wrong field {first_problem(error)}") from None
     except (KeyError, IndexError, ValueError):
-        raise Unauthorized(VENDOR, "connection", "extra portal_url has a placeholder that is not known") from None
+        problem = "wrong field portal_url: it has a placeholder that is not known"
+        raise WrongConnection(VENDOR, "connection", problem) from None
     return tenant

@@ -9,9 +9,9 @@ from airflow.sdk import Connection
 
 from include.soar.enrich.quota import Quota
 from include.soar.model import Observable, ObservableType, Reputation
-from include.soar.vendor.errors import Unauthorized
 from threat_response.transport.hook import VendorHook
 from threat_response.vendors.greynoise import api
+from threat_response.vendors.greynoise.vendor import VENDOR
 
 #: A resolver that everybody knows, for *Test connection*.
 _KNOWN = Observable(type=ObservableType.IPV4, value="8.8.8.8")
@@ -24,27 +24,21 @@ class GreyNoiseHook(VendorHook):
     The community's call works without a key too, for fewer lookups.
     """
 
-    vendor = api.VENDOR
-    conn_type = "greynoise"
-    default_conn_name = "greynoise_default"
-    hook_name = "GreyNoise"
+    declared = VENDOR
 
     def headers(self, connection: Connection) -> dict[str, str]:
-        key = self.required("password") if self.plan == api.PAID else connection.password
+        key = self.credential("password") if self.plan == api.PAID else connection.password
         return {"Accept": "application/json"} | ({"key": key} if key else {})
 
     @property
     def plan(self) -> str:
-        plan = str(self.extra("plan", api.COMMUNITY))
-        if plan not in (api.COMMUNITY, api.PAID):
-            raise Unauthorized(self.vendor, "connection", f"plan {plan!r} is neither community nor paid")
-        return plan
+        return self.settings.plan
 
     @property
     def quotas(self) -> tuple[Quota, ...]:
         """What the key may do: the free lookups, or those that the connection names for a paid plan."""
         if self.plan == api.PAID:
-            lookups = self.number("lookups_per_day", 0, 0, 10**9)
+            lookups = self.settings.lookups_per_day
             return (Quota("lookup", lookups, timedelta(days=1)),) if lookups else ()
         return api.FREE_QUOTAS if self.connection.password else api.KEYLESS_QUOTAS
 

@@ -23,3 +23,7 @@ class GreyNoiseEnrichOperator(EnrichOperator):
             # Each counts as a lookup, also in a bulk call: one by one, our count is the vendor's.
             return self.ask_each(hook.lookup, observables)
         return self.ask_many(hook.lookup_many, observables, at_once=api.MOST_AT_ONCE)
+
+
+#: What the registry takes.
+ENRICH = GreyNoiseEnrichOperator

@@ -16,12 +16,13 @@ from airflow.sdk import Connection, ObjectStoragePath
 from requests.auth import AuthBase, HTTPBasicAuth
 
 from include.soar.model import digest
-from include.soar.vendor.errors import RateLimited, Unauthorized, Unavailable, Unexpected, VendorError, one_line
+from include.soar.vendor.errors import RateLimited, Unavailable, Unexpected, VendorError, WrongConnection, one_line
 from threat_response.runtime import settings
 from threat_response.transport.hook import VendorHook
 from threat_response.transport.objects import read_object
 from threat_response.vendors.list_feed import api
 from threat_response.vendors.list_feed.api import Source
+from threat_response.vendors.list_feed.vendor import VENDOR
 
 
 class ListFeedHook(VendorHook):
@@ -32,10 +33,7 @@ class ListFeedHook(VendorHook):
     ``login`` and ``password`` (Basic), or ``password`` alone with extra ``key_header`` naming its header.
     """
 
-    vendor = api.VENDOR
-    conn_type = "list_feed"
-    default_conn_name = "list_feed_default"
-    hook_name = "Block list feed"
+    declared = VENDOR
 
     def auth(self, connection: Connection) -> AuthBase | None:
         if connection.login:
@@ -43,24 +41,24 @@ class ListFeedHook(VendorHook):
         return None
 
     def headers(self, connection: Connection) -> dict[str, str]:
-        name = self.extra("key_header")
-        return {name: self.required("password")} if name else {}
+        name = self.settings.key_header
+        return {name: self.credential("password")} if name else {}
 
     def sources(self) -> list[Source]:
         """
         The lists that the connection names.
 
-        :raises Unauthorized: the connection's ``lists`` is wrong; names the line
+        :raises WrongConnection: the connection's ``lists`` is wrong; names the line
         """
         try:
-            return api.parse_sources(self.required("lists"))
+            return api.parse_sources(self.settings.lists)
         except ValueError as error:
-            raise Unauthorized(self.vendor, "connection", str(error)) from None
+            raise WrongConnection(self.vendor, "connection", f"wrong field lists: {error}") from None
 
     @property
     def stale_after(self) -> timedelta:
         """A list that nobody could read for so long says nothing about what it does not name."""
-        return timedelta(hours=self.number("stale_after_hours", 48, 1, 24 * 365))
+        return timedelta(hours=self.settings.stale_after_hours)
 
     def refresh(self, source: Source, *, now: datetime, not_before: timedelta) -> dict[str, Any]:
         """
@@ -129,7 +127,7 @@ class ListFeedHook(VendorHook):
 
     def _download(self, source: Source, current: dict[str, Any] | None) -> tuple[bytes | None, str | None, str | None]:
         """Content (None: unchanged), ETag, Last-Modified."""
-        largest = self.number("largest_megabytes", 32, 1, 1024) * 2**20
+        largest = self.settings.largest_megabytes * 2**20
         if not source.is_http:
             operation = f"list {source.name}"
             return read_object(self.vendor, operation, source.location, largest_bytes=largest), None, None
@@ -154,7 +152,7 @@ class ListFeedHook(VendorHook):
         now: datetime,
     ) -> dict[str, Any]:
         entries, broken = api.parse_list(source, content)
-        largest_loss = self.number("largest_loss", 50, 0, 100)
+        largest_loss = self.settings.largest_loss
         if before and 100 * len(entries) < before["entries"] * (100 - largest_loss):
             problem = (
                 f"shrank from {before['entries']} to {len(entries)} entries: more likely cut than cleaned "

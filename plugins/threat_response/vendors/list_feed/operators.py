@@ -104,3 +104,8 @@ class ListFeedEnrichOperator(EnrichOperator):
             lists.append((Source(name, reference["format"], reference["location"], reference["score"]), entries))
         index = ListIndex(lists, copies)
         return [index.reputation(observable, known_at=now) for observable in observables]
+
+
+#: What the registry takes.
+ENRICH = ListFeedEnrichOperator
+REFRESH = ListFeedRefreshOperator

@@ -22,9 +22,6 @@ VENDOR = "misp"
 TIMEOUT_SECONDS = 60.0
 LARGEST_BYTES = 64 * 2**20
 
-#: One POST takes a list of values; MISP makes one SQL ``IN`` of it.
-VALUES_A_CALL = 100
-PAGE_SIZE = 1000
 #: A refusal that may be about one value of the list. Any other 4xx is about the server, the key or the role.
 VALUE_STATUSES = (400, 413, 422)
 

@@ -12,6 +12,7 @@ from include.soar.vendor.errors import Rejected, Unauthorized, Unexpected
 from include.soar.vendor.wire import Request, Response
 from threat_response.transport.hook import VendorHook
 from threat_response.vendors.misp import api
+from threat_response.vendors.misp.vendor import VENDOR
 
 #: Asked about by *Test connection*: a value of the documentation ranges, which no event should name.
 NOBODY = Observable(type=ObservableType.IPV4, value="192.0.2.1")
@@ -23,14 +24,11 @@ class MispHook(VendorHook):
     as ``password``, and what counts in the extra: ``published_only``, ``warning_lists``, ``last``.
     """
 
-    vendor = api.VENDOR
-    conn_type = "misp"
-    default_conn_name = "misp_default"
-    hook_name = "MISP"
+    declared = VENDOR
 
     def headers(self, connection: Connection) -> dict[str, str]:
         # Without Accept MISP answers as to a browser: with a redirect to its login.
-        return {"Authorization": self.required("password"), "Accept": "application/json"}
+        return {"Authorization": self.credential("password"), "Accept": "application/json"}
 
     def accept(self, request: Request, response: Response) -> Response:
         if api.is_unknown_key(response):
@@ -49,7 +47,7 @@ class MispHook(VendorHook):
         :raises Rejected: MISP refuses the list; one of its values may be the reason
         :raises Unexpected: also when the pages do not end
         """
-        page_size = self.number("page_size", api.PAGE_SIZE, 1, 10_000)
+        page_size = self.settings.page_size
         pages: list[Response] = []
         found: dict[str, api.Attribute] = {}
         while True:
@@ -71,7 +69,7 @@ class MispHook(VendorHook):
 
     @property
     def values_a_call(self) -> int:
-        return self.number("values_a_call", api.VALUES_A_CALL, 1, 1000)
+        return self.settings.values_a_call
 
     def ping(self) -> str:
         api.parse_page(self._page([NOBODY], page=1, page_size=1))
@@ -83,9 +81,9 @@ class MispHook(VendorHook):
             observables,
             page=page,
             page_size=page_size,
-            published_only=bool(self.extra("published_only", True)),
-            warning_lists=bool(self.extra("warning_lists", True)),
-            last=self.extra("last"),
+            published_only=self.settings.published_only,
+            warning_lists=self.settings.warning_lists,
+            last=self.settings.last,
         )
         try:
             return self.send(request)

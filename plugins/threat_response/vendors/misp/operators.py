@@ -27,3 +27,7 @@ class MispEnrichOperator(EnrichOperator):
         why = "not asked: MISP would read the value as a pattern"
         answers = self.ask_many(hook.search, askable, at_once=hook.values_a_call)
         return answers + [self._silence(observable, Answer.ERROR, why) for observable in patterns]
+
+
+#: What the registry takes.
+ENRICH = MispEnrichOperator

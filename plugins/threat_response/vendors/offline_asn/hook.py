@@ -7,15 +7,13 @@ import hashlib
 from threat_response.transport.hook import VendorHook
 from threat_response.transport.objects import read_object
 from threat_response.vendors.offline_asn import api
+from threat_response.vendors.offline_asn.vendor import VENDOR
 
 
 class OfflineAsnHook(VendorHook):
     """Read the table. Connection: extra ``table``, a path or an object-storage URL. Nobody is asked anything."""
 
-    vendor = api.VENDOR
-    conn_type = "offline_asn"
-    default_conn_name = "offline_asn_default"
-    hook_name = "Offline AS table"
+    declared = VENDOR
 
     def load(self) -> tuple[api.OriginTable, str]:
         """
@@ -24,7 +22,7 @@ class OfflineAsnHook(VendorHook):
         :raises Unavailable, Unauthorized: the file cannot be read
         :raises Unexpected: it is no such table
         """
-        location = self.required("table")
+        location = self.settings.table
         if location.startswith("/"):
             location = f"file://{location}"
         content = read_object(self.vendor, "table", location, largest_bytes=api.LARGEST_FILE)

@@ -26,3 +26,7 @@ class OfflineAsnEnrichOperator(EnrichOperator):
         table, digest = hook.load()
         now = settings.now()
         return [api.context(o, table, body_digest=digest, known_at=now) for o in observables]
+
+
+#: What the registry takes.
+ENRICH = OfflineAsnEnrichOperator

@@ -27,8 +27,6 @@ OUR_SOURCE = "threat-response"
 DOCUMENTS_PER_WRITE = 500
 #: The operation that needs no authorization, since it gets one.
 LOGIN = "login"
-#: The connection's extras that say where the watchlist is, and their defaults.
-PLACE = {"owner": "nobody", "app": "search", "collection": "threat_watchlist"}
 # INFERRED:
 #: A query travels in the URL: keys of one look together are at most about this long.
 QUERY_BYTES = 4_000

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import cached_property
 from urllib.parse import urlsplit
 
-from include.soar.vendor.errors import Rejected, Unauthorized, VendorError
+from include.soar.vendor.errors import Rejected, VendorError
 from include.soar.vendor.wire import Request, Response
 from threat_response.transport.hook import VendorHook
 from threat_response.transport.http import hide
 from threat_response.vendors.splunk import api
+from threat_response.vendors.splunk.vendor import VENDOR
 
 #: For connecting, and for every wait for bytes.
 TIMEOUT_SECONDS = 60.0
-_NAME = re.compile(r"[A-Za-z0-9_-]+")
 
 
 class SplunkHook(VendorHook):
@@ -28,19 +27,16 @@ class SplunkHook(VendorHook):
     ``collection`` (threat_watchlist).
     """
 
-    vendor = api.VENDOR
-    conn_type = "splunk"
-    default_conn_name = "splunk_default"
-    hook_name = "Splunk KV store"
+    declared = VENDOR
 
     @cached_property
     def authorization(self) -> str:
         """A token as it is, or a session key for login and password."""
         if self.connection.login:
-            key = api.parse_login(self.send(api.login_request(self.required("login"), self.required("password"))))
+            key = api.parse_login(self.send(api.login_request(self.credential("login"), self.credential("password"))))
             hide(key)
             return f"Splunk {key}"
-        return f"Bearer {self.required('password')}"
+        return f"Bearer {self.credential('password')}"
 
     def exchange(self, request: Request) -> Response:
         request = replace(request, timeout_seconds=TIMEOUT_SECONDS)
@@ -50,12 +46,7 @@ class SplunkHook(VendorHook):
 
     @cached_property
     def place(self) -> api.Place:
-        names = {name: str(self.extra(name, default)) for name, default in api.PLACE.items()}
-        for name, value in names.items():
-            if not _NAME.fullmatch(value):
-                problem = f"{name} of connection {self.conn_id!r} is not letters, digits, - and _"
-                raise Unauthorized(self.vendor, "connection", problem)
-        return api.Place(**names)
+        return api.Place(owner=self.settings.owner, app=self.settings.app, collection=self.settings.collection)
 
     def has_collection(self) -> bool:
         try:

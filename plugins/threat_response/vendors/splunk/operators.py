@@ -104,3 +104,7 @@ class SplunkWatchOperator(ControlOperator):
             expires_at=api.ends_at(held[key]),
             proof=proof,
         )
+
+
+#: What the registry takes.
+WATCH = SplunkWatchOperator

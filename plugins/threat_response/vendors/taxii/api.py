@@ -33,8 +33,6 @@ DISCOVERY_PATH = "/taxii2/"
 TIMEOUT_SECONDS = 60.0
 LARGEST_BYTES = 64 * 2**20
 
-#: A server may send fewer; it never sends more.
-PAGE_SIZE = 1000
 #: A server that never comes to an end is broken.
 MOST_PAGES = 10_000
 #: What is read of a collection. The others give an indicator its techniques and names, through ``indicates``.

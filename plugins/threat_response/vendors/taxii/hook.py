@@ -15,12 +15,21 @@ from airflow.sdk import Connection, ObjectStoragePath
 from requests.auth import AuthBase, HTTPBasicAuth
 
 from include.soar.model import digest
-from include.soar.vendor.errors import RateLimited, Unauthorized, Unavailable, Unexpected, VendorError, one_line
+from include.soar.vendor.errors import (
+    RateLimited,
+    Unauthorized,
+    Unavailable,
+    Unexpected,
+    VendorError,
+    WrongConnection,
+    one_line,
+)
 from include.soar.vendor.wire import Request, Response
 from threat_response.runtime import settings
 from threat_response.transport.hook import VendorHook
 from threat_response.vendors.taxii import api
 from threat_response.vendors.taxii.api import Collection, State
+from threat_response.vendors.taxii.vendor import VENDOR
 
 #: How a key goes into ``Authorization``.
 SCHEMES = {"bearer": "Bearer ", "token": "Token "}
@@ -35,25 +44,20 @@ class TaxiiHook(VendorHook):
     ``first_days``, ``stale_after_hours``.
     """
 
-    vendor = api.VENDOR
-    conn_type = "taxii"
-    default_conn_name = "taxii_default"
-    hook_name = "TAXII 2.1 server"
+    declared = VENDOR
 
     def auth(self, connection: Connection) -> AuthBase | None:
-        if self.extra("auth", "basic") == "basic" and connection.login:
+        if self.settings.auth == "basic" and connection.login:
             return HTTPBasicAuth(connection.login, connection.password or "")
         return None
 
     def headers(self, connection: Connection) -> dict[str, str]:
-        kind = self.extra("auth", "basic")
+        kind = self.settings.auth
         if kind == "basic":
             return {}
         if kind == "header":
-            return {self.required("key_header"): self.required("password")}
-        if kind not in SCHEMES:
-            raise Unauthorized(self.vendor, "connection", f"auth {kind!r} is not basic, bearer, token or header")
-        return {"Authorization": SCHEMES[kind] + self.required("password")}
+            return {self.settings.key_header: self.credential("password")}
+        return {"Authorization": SCHEMES[kind] + self.credential("password")}
 
     def secrets(self, connection: Connection) -> Iterable[str | None]:
         basic = base64.b64encode(f"{connection.login}:{connection.password}".encode()).decode()
@@ -74,7 +78,7 @@ class TaxiiHook(VendorHook):
         """
         root = self._root()
         readable, closed = api.parse_collections(root, self.send(api.collections_request(root)))
-        wanted = [name.strip() for name in str(self.extra("collections", "")).split("|") if name.strip()]
+        wanted = self.settings.collections
         if not readable:
             # The silence of no collection would pass for "not listed".
             raise Unauthorized(self.vendor, "collections", f"no collection at {root} may be read", status=403)
@@ -86,13 +90,13 @@ class TaxiiHook(VendorHook):
         if missing:
             there = "; ".join(collection.title for collection in readable)
             problem = f"no readable collection {missing[0]!r}; there are: {there}"
-            raise Unauthorized(self.vendor, "connection", problem)
+            raise WrongConnection(self.vendor, "connection", problem)
         return [c for c in readable if c.id in wanted or c.title in wanted]
 
     @property
     def stale_after(self) -> timedelta:
         """A collection that nobody could read for so long says nothing about what it does not name."""
-        return timedelta(hours=self.number("stale_after_hours", 48, 1, 24 * 365))
+        return timedelta(hours=self.settings.stale_after_hours)
 
     def refresh(self, *, now: datetime, not_before: timedelta, full_after: timedelta) -> list[dict[str, Any]]:
         """
@@ -108,7 +112,9 @@ class TaxiiHook(VendorHook):
             full_at}`` or ``{root, collection, title, uri, problem}`` for each
         :raises VendorError: nothing can be read and there is no copy to go on with
         """
-        wanted = {name: self.extra(name) for name in ("discovery_path", "api_root", "collections", "first_days")}
+        extra = self.connection.extra_dejson  # as it was written: another wording is another copy
+        wanted = {name: extra.get(name) for name in ("discovery_path", "api_root", "collections", "first_days")}
+        wanted = {name: None if value == "" else value for name, value in wanted.items()}
         place = settings.archive() / "taxii" / digest([self.url, wanted])[:16]
         references, asked_at = self._current(place)
         if references and asked_at and now - asked_at < not_before:
@@ -162,14 +168,14 @@ class TaxiiHook(VendorHook):
 
         :raises Unauthorized: the server has several and neither names one
         """
-        path = self.extra("discovery_path", api.DISCOVERY_PATH)
-        if named := self.extra("api_root"):
+        path = self.settings.discovery_path
+        if named := self.settings.api_root:
             return api.root_path(named, url=self.url, discovery_path=path)
         found = api.parse_discovery(self.send(api.discovery_request(path)))
         chosen = found.default or (found.api_roots[0] if len(found.api_roots) == 1 else None)
         if chosen is None:
             there = "; ".join(found.api_roots) or "none"
-            raise Unauthorized(self.vendor, "connection", f"connection {self.conn_id!r} has no api_root: {there}")
+            raise self._wrong(f"has no api_root, and the server names no default: {there}")
         if api.is_elsewhere(chosen, url=self.url):
             self.log.warning("TAXII: the server names its API root at another host; ours is asked for that path")
         return api.root_path(chosen, url=self.url, discovery_path=path)
@@ -244,10 +250,10 @@ class TaxiiHook(VendorHook):
 
         :param start: where the former reading ended; None: this is the first one
         """
-        days = self.number("first_days", 0, 0, 36_500)
+        days = self.settings.first_days
         if start is None and days:
             start = (now - timedelta(days=days)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-        limit = self.number("page_size", api.PAGE_SIZE, 1, 100_000)
+        limit = self.settings.page_size
         added_after, last, next_page = start, None, None
         nameless = objects = 0
         for _ in range(api.MOST_PAGES):

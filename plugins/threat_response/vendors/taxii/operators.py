@@ -99,3 +99,8 @@ class TaxiiEnrichOperator(EnrichOperator):
         index = api.Index(states)
         copies = digest([reference.get("digest") for reference in self.lists])
         return [index.reputation(o, body_digest=copies, doubts=doubts, known_at=now) for o in observables]
+
+
+#: What the registry takes.
+ENRICH = TaxiiEnrichOperator
+REFRESH = TaxiiRefreshOperator

@@ -7,15 +7,13 @@ from datetime import UTC, datetime
 from include.soar.model import Observable, ObservableType, Reputation
 from threat_response.transport.apikey import ApiKeyHook
 from threat_response.vendors.threatfox import api
+from threat_response.vendors.threatfox.vendor import VENDOR
 
 
 class ThreatFoxHook(ApiKeyHook):
     """Ask ThreatFox. Connection: ``host`` (https://threatfox-api.abuse.ch), and the Auth-Key as ``password``."""
 
-    vendor = api.VENDOR
-    conn_type = "threatfox"
-    default_conn_name = "threatfox_default"
-    hook_name = "ThreatFox (abuse.ch)"
+    declared = VENDOR
     key_header = "Auth-Key"
 
     def lookup(self, observable: Observable) -> Reputation:

@@ -26,3 +26,7 @@ class ThreatFoxEnrichOperator(EnrichOperator):
             if not api.knows(o)
         ]
         return answers + self.ask_each(hook.lookup, [o for o in observables if api.knows(o)])
+
+
+#: What the registry takes.
+ENRICH = ThreatFoxEnrichOperator

@@ -7,15 +7,13 @@ from datetime import UTC, datetime
 from include.soar.model import Observable, ObservableType, Reputation
 from threat_response.transport.apikey import ApiKeyHook
 from threat_response.vendors.urlhaus import api
+from threat_response.vendors.urlhaus.vendor import VENDOR
 
 
 class URLhausHook(ApiKeyHook):
     """Ask URLhaus. Connection: ``host`` (https://urlhaus-api.abuse.ch), and the Auth-Key as ``password``."""
 
-    vendor = api.VENDOR
-    conn_type = "urlhaus"
-    default_conn_name = "urlhaus_default"
-    hook_name = "URLhaus (abuse.ch)"
+    declared = VENDOR
     key_header = "Auth-Key"
 
     def lookup(self, observable: Observable) -> Reputation:

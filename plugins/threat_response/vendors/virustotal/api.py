@@ -24,7 +24,7 @@ TIMEOUT_SECONDS = 30.0
 
 #: The key's limits, by plan. https://docs.virustotal.com/reference/public-vs-premium-api. A premium key's are in the
 #: contract. The month (15,500, from a third party) is left out: it is 31 full days.
-PUBLIC, PREMIUM = "public", "premium"
+PUBLIC = "public"
 PUBLIC_QUOTAS = (Quota("lookup", 4, timedelta(minutes=1)), Quota("lookup", 500, timedelta(days=1)))
 
 #: 424: something that the answer depends on failed. The vendor's table does not say that asking again helps: inferred.

@@ -8,9 +8,9 @@ from airflow.sdk import Connection
 
 from include.soar.enrich.quota import Quota
 from include.soar.model import Observable, ObservableType, Reputation
-from include.soar.vendor.errors import Unauthorized
 from threat_response.transport.hook import VendorHook
 from threat_response.vendors.virustotal import api
+from threat_response.vendors.virustotal.vendor import VENDOR
 
 #: A resolver that everybody knows, for *Test connection*.
 _KNOWN = Observable(type=ObservableType.IPV4, value="8.8.8.8")
@@ -19,27 +19,22 @@ _KNOWN = Observable(type=ObservableType.IPV4, value="8.8.8.8")
 class VirusTotalHook(VendorHook):
     """Ask VirusTotal. Connection: ``host`` (https://www.virustotal.com), and the API key as ``password``."""
 
-    vendor = api.VENDOR
-    conn_type = "virustotal"
-    default_conn_name = "virustotal_default"
-    hook_name = "VirusTotal"
+    declared = VENDOR
     unavailable_statuses = api.UNAVAILABLE_STATUSES
 
     def headers(self, connection: Connection) -> dict[str, str]:
-        return {"x-apikey": self.required("password"), "Accept": "application/json"}
+        return {"x-apikey": self.credential("password"), "Accept": "application/json"}
 
     @property
     def quotas(self) -> tuple[Quota, ...]:
         """What the key may do: a public key's limits, or those that the connection names for a premium one."""
-        plan = str(self.extra("plan", api.PUBLIC))
-        if plan == api.PUBLIC:
+        if self.settings.plan == api.PUBLIC:
             return api.PUBLIC_QUOTAS
-        if plan != api.PREMIUM:
-            raise Unauthorized(self.vendor, "connection", f"plan {plan!r} is neither public nor premium")
-        named = (("calls_per_minute", timedelta(minutes=1)), ("calls_per_day", timedelta(days=1)))
-        return tuple(
-            Quota("lookup", calls, period) for name, period in named if (calls := self.number(name, 0, 0, 10**9))
+        named = (
+            (self.settings.calls_per_minute, timedelta(minutes=1)),
+            (self.settings.calls_per_day, timedelta(days=1)),
         )
+        return tuple(Quota("lookup", calls, period) for calls, period in named if calls)
 
     def lookup(self, observable: Observable) -> Reputation:
         """

@@ -25,3 +25,7 @@ class VirusTotalEnrichOperator(EnrichOperator):
             if not api.is_known_type(o)
         ]
         return answers + self.ask_each(hook.lookup, [o for o in observables if api.is_known_type(o)])
+
+
+#: What the registry takes.
+ENRICH = VirusTotalEnrichOperator
