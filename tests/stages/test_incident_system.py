@@ -14,6 +14,9 @@ from include.soar.vendor.errors import RateLimited, Rejected, Unauthorized, Unav
 from tests.stages.incident_examples import ATTACKER, EVIL, NOW, SECOND, finding, observable
 from tests.stages.incident_products import Product
 from threat_response.stages.incident_system import Case, Draft, IncidentSystem, State
+from threat_response.stages.open_incidents import OpenIncidents
+from threat_response.stages.relate import Relate
+from threat_response.stages.update_incidents import UpdateIncidents
 from threat_response.transport.http import WriteInPlanMode
 
 MARK = marks.marker("f-1")
@@ -276,6 +279,20 @@ def test_a_lost_answer_is_unavailable_although_it_happened(product: Product) -> 
     with pytest.raises(Unavailable):
         system.comment(case.id, MARKUP)
     assert len(system.comments(case.id)) == 1
+
+
+def test_the_later_stages_run_although_one_incident_could_not_be_opened() -> None:
+    nothing = {"vendor": "memory_cases", "case": None, "decision": None}
+    later = [
+        Relate(task_id="relate", incidents=None, **nothing),
+        UpdateIncidents(task_id="update_incidents", incidents=None, **nothing),
+    ]
+    assert [task.trigger_rule for task in later] == ["all_done", "all_done"]
+    first = OpenIncidents(task_id="open_incidents", **nothing)
+    assert (first.trigger_rule, first.conn_id) == ("all_success", "memory_cases_default")
+    assert set(first.template_fields) == {"conn_id", "case", "decision"}
+    assert set(later[0].template_fields) == {"conn_id", "case", "decision", "incidents"}
+    assert set(later[1].template_fields) == {"conn_id", "case", "decision", "incidents", "relations", "actions"}
 
 
 def test_without_its_connection_a_person_must_act(product: Product, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -349,7 +349,7 @@ def test_what_the_product_does_not_know_as_threat_intel_is_passed_over(product: 
     ("standing", "expected"),
     [(Standing.SUSPICIOUS, [ATTACKER]), (Standing.UNKNOWN, []), (Standing.BENIGN, [])],
 )
-def test_what_nobody_speaks_against_is_not_threat_intel(
+def test_a_value_that_is_not_judged_bad_is_not_threat_intel(
     product: Product, runs: Runs, standing: Standing, expected: list[str]
 ) -> None:
     batch = case(finding("f-1"))

@@ -81,6 +81,15 @@ def test_a_lost_answer_leaves_one_comment_and_one_link(product: Product, runs: R
     assert len(product.links()) == 1
 
 
+@pytest.mark.parametrize("verb", ["comment", "link"])
+def test_a_write_whose_answer_was_lost_is_found_without_a_retry(product: Product, runs: Runs, verb: str) -> None:
+    product.seed("by hand", ATTACKER, days=2)
+    batch = case(finding("f-1"))
+    opened = runs.open(batch)
+    product.fault(verb, "lost")
+    assert [r["outcome"] for r in runs.relate(batch, opened)["relations"]] == ["related"]
+
+
 def test_a_comment_that_is_refused_still_leaves_the_link(product: Product, runs: Runs) -> None:
     product.seed("by hand", ATTACKER, days=2)
     batch = case(finding("f-1"))

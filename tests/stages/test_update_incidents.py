@@ -96,6 +96,15 @@ def test_labels_of_analysts_stay_and_an_equal_set_is_not_written(product: Produc
     assert product.writes() == 0
 
 
+def test_a_comment_whose_answer_was_lost_is_found_without_a_retry(product: Product, runs: Runs) -> None:
+    batch = case(finding("f-1"))
+    opened = runs.open(batch)
+    product.fault("comment", "lost")
+    [told] = runs.update(batch, opened, actions={"waf": actions()})["updates"]
+    assert told["outcome"].startswith("comment added")
+    assert len(product.comments(product.held()[0].id)) == 1
+
+
 @pytest.mark.parametrize("verb", ["get", "comments", "comment", "label"])
 def test_a_lost_answer_leaves_one_report(product: Product, runs: Runs, verb: str) -> None:
     batch = case(finding("f-1"))

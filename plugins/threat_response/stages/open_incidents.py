@@ -42,7 +42,7 @@ class OpenIncidents(IncidentOperator):
                 opening = _Opening(work)
                 refs = opening.open(findings)
                 if work.system.writes_allowed:
-                    refs = opening.attach(findings, refs)
+                    refs = _Attaching(work, opening.merged).attach(findings, refs)
         for ref in refs:
             self.log.info(
                 "incident %s: %s %s; finding %s, since %s%s; %s",
@@ -281,7 +281,19 @@ class _Opening:
             attackers=tuple(sorted(attackers)),
         )
 
-    # --- threat intel ---------------------------------------------------------------------------------------
+
+class _Attaching:
+    """
+    One run's attaching of threat intel.
+
+    :param merged: ids of incidents to which nothing can be attached
+    """
+
+    def __init__(self, work: IncidentWork, merged: set[str]) -> None:
+        self.work = work
+        self.system = work.system
+        self.failures = work.failures
+        self.merged = merged
 
     def attach(self, findings: Sequence[Finding], refs: Sequence[IncidentRef]) -> list[IncidentRef]:
         """Make sure that the bad values of each finding are attached to its incident."""
