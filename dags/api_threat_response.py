@@ -33,12 +33,15 @@ import pendulum
 from airflow.sdk import CronDataIntervalTimetable, Param, TaskGroup, TriggerRule, dag, get_current_context, task
 
 from include.soar.incident import question
-from threat_response.registry import BLOCK, CONFIRM, FETCH, INCIDENTS, REFRESH, WATCH, enrichers
+from threat_response.registry import BLOCK, CONFIRM, FETCH, REFRESH, SERVES, WATCH, enrichers
 from threat_response.runtime import settings
 from threat_response.runtime.run import Run
 from threat_response.stages import decide as decide_
 from threat_response.stages import extract as extract_
 from threat_response.stages.approve_blocks import ApproveBlocksOperator
+from threat_response.stages.open_incidents import OpenIncidents
+from threat_response.stages.relate import Relate
+from threat_response.stages.update_incidents import UpdateIncidents
 from threat_response.transport.form import vendor_of
 from threat_response.transport.retry import VendorRetryPolicy
 
@@ -172,11 +175,12 @@ def api_threat_response() -> None:
 
         decision = decide(case, answers)
 
-    incidents = INCIDENTS.open(task_id="open_incidents", case=case, decision=decision).output
+    [system] = SERVES["incidents"]
+    incidents = OpenIncidents(task_id="open_incidents", vendor=system, case=case, decision=decision).output
     # From here on ALL_DONE: one incident that Respond refuses turns `open_incidents` red, but it has published the
     # others, and one bad item must not keep every block of the night from being made.
     later = {"incidents": incidents, "trigger_rule": TriggerRule.ALL_DONE}
-    relations = INCIDENTS.relate(task_id="relate", case=case, decision=decision, **later).output
+    relations = Relate(task_id="relate", vendor=system, case=case, decision=decision, **later).output
 
     # Beside the incidents, not before them: they are opened at once and say what is held. If this task fails, what it
     # has published holds no indicator, and nothing is blocked.
@@ -202,8 +206,9 @@ def api_threat_response() -> None:
             actions[siem] = add(task_id=siem, **later).output
             controls_done.append(actions[siem])
 
-    updated = INCIDENTS.update(
+    updated = UpdateIncidents(
         task_id="update_incidents",
+        vendor=system,
         case=case,
         relations=relations,
         actions=actions,

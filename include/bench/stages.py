@@ -223,6 +223,9 @@ class _Day:
         from threat_response import registry
         from threat_response.runtime import settings
         from threat_response.stages import extract
+        from threat_response.stages.open_incidents import OpenIncidents
+        from threat_response.stages.relate import Relate
+        from threat_response.stages.update_incidents import UpdateIncidents
         from threat_response.transport.form import vendor_of
 
         settings.ledger().close()  # makes its tables: once in an installation's life, not once a day
@@ -256,16 +259,14 @@ class _Day:
             items=lambda decision: len(decision["verdicts"]),
             takes=[case, answers],
         )
-        base = {"case": case, "decision": decision}
+        base = {"vendor": registry.SERVES["incidents"][0], "case": case, "decision": decision}
         incidents = self.do(
             "4 open_incidents",
-            registry.INCIDENTS.open(task_id="open", **base),
+            OpenIncidents(task_id="open", **base),
             items=lambda batch: len(batch["incidents"]),
         )
         count = len(incidents["incidents"])
-        relations = self.do(
-            "5 relate", registry.INCIDENTS.relate(task_id="relate", incidents=incidents, **base), items=lambda _: count
-        )
+        relations = self.do("5 relate", Relate(task_id="relate", incidents=incidents, **base), items=lambda _: count)
         actions = {}
         for step, (place, controls) in enumerate(registry.BLOCK.items(), 6):
             stage = f"{step} block.{place}"
@@ -282,9 +283,7 @@ class _Day:
                 actions[name] = done
         for name, add in registry.WATCH.items():
             actions[name] = self._control(f"8 watch.{name}", add, decision, incidents)
-        update = registry.INCIDENTS.update(
-            task_id="update", incidents=incidents, relations=relations, actions=actions, **base
-        )
+        update = UpdateIncidents(task_id="update", incidents=incidents, relations=relations, actions=actions, **base)
         self.do("9 update_incidents", update, items=lambda batch: len(batch["updates"]))
         return self.steps
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import partial
 from importlib import import_module
-from typing import Any, NamedTuple
+from typing import Any
 
 from threat_response.transport.form import vendor_of
 
@@ -32,7 +32,7 @@ SERVES: dict[str, tuple[str, ...]] = {
         "threatfox",
         "offline_asn",
     ),
-    "incidents": ("cyware_respond",),
+    "incidents": ("cyware_respond",),  # one: its cases.py, see docs/add-an-incident-system.md
     "block.waf": ("akamai_client_lists",),
     "block.edr": ("crowdstrike_falcon",),
     "watch": ("splunk",),
@@ -58,14 +58,6 @@ def operator(stage: str, vendor: str) -> Any:
     return getattr(import_module(f"threat_response.vendors.{vendor}.operators"), kind.upper())
 
 
-class IncidentOperators(NamedTuple):
-    """The case-management product's three stages."""
-
-    open: Any
-    relate: Any
-    update: Any
-
-
 def enrichers(providers: Iterable[str]) -> dict[str, Any]:
     """
     The enrichers that the policy names, local lists first: what they say orders the questions to the others.
@@ -81,7 +73,7 @@ def enrichers(providers: Iterable[str]) -> dict[str, Any]:
 
 
 def __getattr__(name: str) -> Any:
-    """``FETCH``, ``ENRICH``, ``REFRESH``, ``INCIDENTS``, ``BLOCK``, ``CONFIRM``, ``WATCH``: operators by vendor."""
+    """``FETCH``, ``ENRICH``, ``REFRESH``, ``BLOCK``, ``CONFIRM``, ``WATCH``: operators by vendor."""
     if not name.isupper():
         raise AttributeError(name)
     if name in ("FETCH", "ENRICH", "WATCH"):
@@ -94,7 +86,4 @@ def __getattr__(name: str) -> Any:
     if name == "CONFIRM":
         controls = [vendor for vendors in blocks.values() for vendor in vendors if vendor_of(vendor).confirms]
         return {vendor: operator("confirm", vendor) for vendor in controls}
-    if name == "INCIDENTS":
-        (vendor,) = SERVES["incidents"]
-        return IncidentOperators(*(operator(stage, vendor) for stage in ("open", "relate", "update")))
     raise AttributeError(name)

@@ -16,6 +16,7 @@ from airflow.sdk import BaseOperator
 
 from include.simulators.app import SIMULATORS
 from tests.conftest import ROOT
+from tests.stages.incident_products import PRODUCTS
 from threat_response import registry
 from threat_response.provider_info import get_provider_info
 from threat_response.registry import SERVES, vendors
@@ -48,13 +49,18 @@ def folder(vendor: str) -> Path:
 def missing(vendor: str) -> list[str]:
     """What a vendor lacks, as paths of the project."""
     tests = ROOT / "tests/vendors" / vendor
-    wanted = [folder(vendor) / name for name in ("__init__.py", "vendor.py", "api.py", "hook.py", "README.md")]
-    talks = vendor not in VENDORS or vendor_of(vendor).has_host  # and so there is something to simulate
-    wanted += [tests / n for n in ("__init__.py", "test_api.py", "test_hook.py")]
+    files = ["__init__.py", "vendor.py", "api.py", "hook.py", "README.md"]
+    part = "cases" if vendor in SERVES["incidents"] else "operators"
     if any(
         vendor in names for stage, names in SERVES.items() if stage != "enrich"
     ):  # one operator serves all enrichers
-        wanted += [folder(vendor) / "operators.py", tests / "test_operators.py"]
+        files.append(f"{part}.py")
+    wanted = [folder(vendor) / name for name in files]
+    talks = vendor not in VENDORS or vendor_of(vendor).has_host  # and so there is something to simulate
+    wanted += [
+        tests / "__init__.py",
+        *(tests / f"test_{name}" for name in files if name in ("api.py", "hook.py", f"{part}.py")),
+    ]
     if talks:
         wanted += [ROOT / f"include/simulators/{vendor}/__init__.py", tests / "test_simulator.py"]
     lacking = [path.relative_to(ROOT).as_posix() for path in wanted if not path.is_file()]
@@ -116,7 +122,13 @@ def test_an_enricher_is_a_provider_that_one_operator_can_ask(vendor: str) -> Non
         assert hook.answers is not Provider.answers
 
 
-@pytest.mark.parametrize("vendor", sorted(set(VENDORS) - set(SERVES["enrich"])))
+def test_there_is_one_incident_system_and_the_contract_suite_runs_over_it() -> None:
+    [system] = SERVES["incidents"]
+    assert system in PRODUCTS
+    assert callable(importlib.import_module(f"threat_response.vendors.{system}.cases").cases)
+
+
+@pytest.mark.parametrize("vendor", [v for v in VENDORS if v not in {*SERVES["enrich"], *SERVES["incidents"]}])
 def test_what_a_vendor_declares_is_what_its_operators_do(vendor: str) -> None:
     operators = importlib.import_module(f"threat_response.vendors.{vendor}.operators")
     declared = vendor_of(vendor)

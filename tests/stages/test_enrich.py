@@ -41,7 +41,8 @@ from threat_response.runtime import settings
 from threat_response.stages import decide as decide_
 from threat_response.stages import extract
 from threat_response.stages.enrich import Enrich
-from threat_response.vendors.cyware_respond.operators import CywareOpenIncidentsOperator, CywareUpdateIncidentsOperator
+from threat_response.stages.open_incidents import OpenIncidents
+from threat_response.stages.update_incidents import UpdateIncidents
 from threat_response.vendors.urlhaus import api as urlhaus_api
 
 EVIL, WORSE, CLEAN, CLAIMED = (address(f"203.0.113.{n}") for n in (7, 8, 9, 10))
@@ -229,9 +230,9 @@ def whole_run(dag: DAG, run: Any, *findings: Finding) -> tuple[dict[str, Any], d
         case = dag.get_task("extract").python_callable([fetched(*findings).to_json()])
         said = Enrich(vendor="abuseipdb", task_id="abuseipdb", case=case).execute(run)
         decision = dag.get_task("enrich.decide").python_callable(case, {"abuseipdb": said})
-    both = {"case": case, "decision": decision}
-    opened = CywareOpenIncidentsOperator(task_id="open", **both).execute(run)
-    CywareUpdateIncidentsOperator(task_id="update", incidents=opened, **both).execute(run)
+    both = {"vendor": "cyware_respond", "case": case, "decision": decision}
+    opened = OpenIncidents(task_id="open", **both).execute(run)
+    UpdateIncidents(task_id="update", incidents=opened, **both).execute(run)
     return case, decision
 
 

@@ -13,8 +13,9 @@ import pytest
 import requests
 
 from include.soar.vendor.errors import RateLimited, Rejected, Unauthorized, Unavailable, Unexpected, VendorError
+from tests.stages.incident_examples import NOW, observable
 from tests.support import SimServer
-from tests.vendors.cyware_respond.support import CONN_ID, NOW, PRODUCT, incidents, links, observable, writes
+from tests.vendors.cyware_respond.support import CONN_ID, PRODUCT, incidents, links, writes
 from threat_response.transport.http import WriteInPlanMode
 from threat_response.vendors.cyware_respond import hook as hook_module
 from threat_response.vendors.cyware_respond import tenant as contract_module
@@ -250,14 +251,14 @@ def test_threat_intel_ids_whatever_the_tenant_answers(
         ids, refused = hook.ensure_iocs(wanted)
         held = {ioc["value"]: ioc["unique_id"] for ioc in sim.state(PRODUCT)["iocs"]}
         assert ids == {o.key: held[o.value] for o in wanted}
-        assert (len(held), refused) == (4, [])
+        assert (len(held), refused) == (4, {})
 
 
 def test_a_value_that_is_refused_costs_itself_only(sim: SimServer, hook: CywareRespondHook) -> None:
     good, bad = observable("203.0.113.10"), observable("no_such_name")
     ids, refused = hook.ensure_iocs([good, bad])
     assert list(ids) == [good.key]
-    assert [type(error) for error in refused] == [Rejected]
+    assert {key: type(error) for key, error in refused.items()} == {bad.key: Rejected}
 
 
 @pytest.mark.parametrize("call", ["advanced", "flat"])

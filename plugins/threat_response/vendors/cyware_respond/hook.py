@@ -242,7 +242,7 @@ class CywareRespondHook(VendorHook):
 
     # --- threat intel and connections -----------------------------------------------------------------------
 
-    def ensure_iocs(self, observables: Sequence[Observable]) -> tuple[dict[str, str], list[Rejected]]:
+    def ensure_iocs(self, observables: Sequence[Observable]) -> tuple[dict[str, str], dict[str, Rejected]]:
         """
         Make sure that these values are threat intel records. The vendor keeps one record a value.
 
@@ -250,9 +250,9 @@ class CywareRespondHook(VendorHook):
         ids come from the answer, else from the list; a refused bulk is tried value by value.
 
         :param observables: each of a type that the vendor has a key for
-        :return: ids by observable key, and what was refused, a value each
+        :return: by observable key: ids, and what was refused
         """
-        refused: list[Rejected] = []
+        refused: dict[str, Rejected] = {}
         ids: dict[str, str] = {}
 
         def missing() -> list[Observable]:
@@ -266,7 +266,7 @@ class CywareRespondHook(VendorHook):
                 try:
                     ids.update(self._bulk_create([observable]))
                 except Rejected as error:
-                    refused.append(error)
+                    refused[observable.key] = error
         if len(missing()) > len(refused):
             ids.update(self.find_iocs(missing()))
         if len(missing()) > len(refused):

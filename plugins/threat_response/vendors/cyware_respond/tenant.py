@@ -29,10 +29,6 @@ SIGNATURE_GRID_SECONDS = 5
 #: For connecting, and for every wait for bytes. Ours: the vendor names none.
 TIMEOUT_SECONDS = 60.0
 
-#: Comment on a related incident although it is closed: the analyst who closed it should hear of it. It is linked
-#: either way; a merged one neither (it is read-only [I]).
-COMMENT_ON_CLOSED = True
-
 
 class Tenant(BaseModel):
     """One tenant's tenant."""
