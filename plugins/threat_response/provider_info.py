@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from threat_response.config import CONFIG
+
 
 def _text(label: str, description: str, **schema: Any) -> dict[str, Any]:
     return {"label": label, "description": description, "schema": {"type": ["string", "null"], **schema}}
@@ -66,6 +68,8 @@ def get_provider_info() -> dict[str, Any]:
         "package-name": "airflow-api-threat-response",
         "name": "API threat response",
         "description": "Akamai threat events to Cyware incidents, WAF and EDR blocks and SIEM watchlists.",
+        "cli": ["threat_response.cli.get_cli_commands"],
+        "config": CONFIG,
         "connection-types": [
             _connection(
                 "akamai_api_security",
