@@ -35,6 +35,10 @@ def instant(text: str) -> datetime:
 def get_cli_commands() -> list[GroupCommand]:
     from airflow.cli.cli_config import GroupCommand
 
+    from threat_response.warm import warm_if_tasks_fork_here
+
+    # The one function of ours that the scheduler and Celery's worker call before they fork.
+    warm_if_tasks_fork_here()
     return [
         GroupCommand(
             name="threat-response",
