@@ -22,7 +22,7 @@ def main() -> int:
     )
     parser.add_argument("command", choices=["up", "down", "run"])
     parser.add_argument("words", nargs=argparse.REMAINDER, help="of the command to run")
-    parser.add_argument("--home", type=Path, default=ROOT / ".demo", help="where everything of the demo lies")
+    parser.add_argument("--home", type=Path, default=ROOT / ".demo", help="folder of all that belongs to the demo")
     parser.add_argument("--api-port", type=int, default=8080)
     parser.add_argument("--sim-port", type=int, default=8081)
     options = parser.parse_args()

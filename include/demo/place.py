@@ -114,7 +114,7 @@ class Place:
     home: Path
     api_port: int
     sim_port: int
-    #: False: only runs that somebody asks for, so that a test is not disturbed when the hour turns.
+    #: False: only runs that are triggered, so that a test is not disturbed when the hour turns.
     by_schedule: bool = True
 
     @property
@@ -134,7 +134,7 @@ class Place:
         return self.airflow_home / "simple_auth_manager_passwords.json.generated"
 
     def environment(self) -> dict[str, str]:
-        """The processes' environment. No secret is in it: connections lie encrypted in Airflow's database."""
+        """The processes' environment. No secret is in it: connections are stored encrypted in Airflow's database."""
         inherited = {k: v for k, v in os.environ.items() if not k.startswith(("AIRFLOW", "THREAT_RESPONSE"))}
         path = [str(ROOT), str(ROOT / "plugins")]
         return inherited | {
@@ -157,7 +157,7 @@ class Place:
             "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{self.ui}/execution/",
             "AIRFLOW__CORE__XCOM_BACKEND": "airflow.providers.common.io.xcom.backend.XComObjectStorageBackend",
             "AIRFLOW__COMMON_IO__XCOM_OBJECTSTORAGE_PATH": f"file://{self.home}/xcom",
-            # Small batches stay readable in the UI's XCom tab; larger ones lie compressed beside the archive.
+            # Small batches stay readable in the UI's XCom tab; larger ones are stored compressed beside the archive.
             "AIRFLOW__COMMON_IO__XCOM_OBJECTSTORAGE_THRESHOLD": "262144",
             "AIRFLOW__COMMON_IO__XCOM_OBJECTSTORAGE_COMPRESSION": "gzip",
             "AIRFLOW__API__HOST": "127.0.0.1",

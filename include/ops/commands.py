@@ -1,6 +1,6 @@
 """
 The commands of ``airflow threat-response …`` (arguments: ``plugins/threat_response/cli.py``). They read the ledger and
-write nothing to it. Policies are files, ``:``-separated, later ones laid over earlier ones.
+write nothing to it. Policies are files, ``:``-separated, later ones override earlier ones.
 
 Exit codes: 0; 1 explain: the stored verdict is not what its inputs give, policy-diff: B hits something known to be
 good; 2 the question cannot be answered.
@@ -127,10 +127,14 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
 }
 
 
-def run(name: str, options: argparse.Namespace) -> int:
-    """The exit code. The answer goes to standard output, one line about what went wrong to standard error."""
+def run(options: argparse.Namespace) -> int:
+    """
+    The exit code. The answer goes to standard output, one line about what went wrong to standard error.
+
+    :param options: as Airflow's parser gives them; ``subcommand`` is the command's name
+    """
     try:
-        return COMMANDS[name](options)
+        return COMMANDS[options.subcommand](options)
     except VendorError as error:
         problem = one_line(f"{error.vendor} {error.operation}: {error.reason}")
     except SQLAlchemyError as error:
@@ -142,7 +146,7 @@ def run(name: str, options: argparse.Namespace) -> int:
     return 2
 
 
-def main(name: str, options: argparse.Namespace) -> NoReturn:
+def main(options: argparse.Namespace) -> NoReturn:
     """A command in a process of its own. Airflow ignores what a command returns, so it ends by ``sys.exit``."""
     # As `airflow connections get` does: connections are then looked up in Airflow's database as well.
     os.environ.setdefault("_AIRFLOW_PROCESS_CONTEXT", "server")
@@ -150,4 +154,4 @@ def main(name: str, options: argparse.Namespace) -> NoReturn:
 
     # Standard output is the answer's, which may be piped on.
     configure_logging(log_level="WARNING", output=sys.stderr)
-    sys.exit(run(name, options))
+    sys.exit(run(options))

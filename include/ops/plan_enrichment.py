@@ -37,7 +37,7 @@ def plan(
     """
     :param start_at: where the first hourly window begins
     :param end_at: where the last one ends
-    :param frozen: as the runs' parameter ``answers``: nobody is asked, and it is counted what is known
+    :param frozen: as the runs' parameter ``answers``: no provider is asked, and what is known is counted
     :raises CannotPlan: no source can be read
     :raises VendorError: a source does not answer
     """

@@ -117,16 +117,11 @@ def _time(flag: str, help: str, **more: Any) -> _Argument:
 
 
 def _command(name: str, help: str, *arguments: _Argument) -> Any:
-    from airflow.cli.cli_config import ActionCommand, Arg
-
-    def run(options: argparse.Namespace) -> None:
-        from include.ops.commands import main
-
-        main(name, options)
+    from airflow.cli.cli_config import ActionCommand, Arg, lazy_load_command
 
     return ActionCommand(
         name=name,
         help=help,
-        func=run,
+        func=lazy_load_command("include.ops.commands.main"),
         args=tuple(Arg(flags, **options) for flags, options in arguments),
     )

@@ -31,7 +31,7 @@ CONFIG: dict[str, Any] = {
                 example="/var/lib/threat-response",
             ),
             "policy": _option(
-                "Policy files separated by colons, later ones laid over earlier ones. Empty: the variable "
+                "Policy files separated by colons, later ones override earlier ones. Empty: the variable "
                 "THREAT_RESPONSE_POLICY, else include/config/policy.yaml of the project.",
                 example="/etc/soc/policy.yaml:/etc/soc/policy.weekend.yaml",
             ),

@@ -9,4 +9,4 @@ from include.ops import commands
 
 def main(words: list[str] | tuple[str, ...]) -> int:
     """``airflow threat-response WORDS``, without the process that it is otherwise; the exit code."""
-    return commands.run(words[0], get_parser().parse_args(["threat-response", *words]))
+    return commands.run(get_parser().parse_args(["threat-response", *words]))
