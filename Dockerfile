@@ -30,7 +30,7 @@ ENV AIRFLOW_HOME=/opt/airflow \
     AIRFLOW__CORE__PLUGINS_FOLDER=/opt/threat-response/plugins \
     AIRFLOW__CORE__LOAD_EXAMPLES=False \
     PYTHONPATH=/opt/threat-response:/opt/threat-response/plugins \
-    THREAT_RESPONSE_HOME=/var/lib/threat-response
+    AIRFLOW__THREAT_RESPONSE__HOME=/var/lib/threat-response
 # The index of the never-block lists: without it, each process would build its own.
 RUN python -c "from include.soar.gate.warninglists import shipped; shipped()"
 

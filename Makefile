@@ -37,19 +37,22 @@ fuzz: $(FUZZ)/.made      ## extraction under a fuzzer for FUZZ_SECONDS (60)
 	$(FUZZ)/bin/python tests/fuzz/fuzz_observables.py -max_total_time=$(FUZZ_SECONDS) -max_len=4096 -timeout=10 \
 		-artifact_prefix=$(FUZZ)/
 
+# From the checkout, so that `include` is found without a PYTHONPATH.
+OPS := $(BIN)/python -m airflow threat-response
+
 # A pasted value is data: neither make nor the shell may read anything into it.
 override OBSERVABLE := $(value OBSERVABLE)
 export OBSERVABLE
 explain: $(VENV)/.run    ## why a value was judged so: OBSERVABLE=… (AT=instant, POLICY=file:file, LEDGER=url)
-	@$(BIN)/python -m include.ops explain $(if $(AT),--at "$(AT)") $(if $(POLICY),--policy "$(POLICY)") \
+	@$(OPS) explain $(if $(AT),--at "$(AT)") $(if $(POLICY),--policy "$(POLICY)") \
 		$(if $(LEDGER),--ledger "$(LEDGER)") -- "$$OBSERVABLE"
 
 policy-diff: $(VENV)/.run  ## archived decisions under two policies: A=… B=… (FROM=…, TO=…, GOOD=file, LEDGER=url)
-	@$(BIN)/python -m include.ops policy-diff $(if $(FROM),--from "$(FROM)") $(if $(TO),--to "$(TO)") \
+	@$(OPS) policy-diff $(if $(FROM),--from "$(FROM)") $(if $(TO),--to "$(TO)") \
 		$(if $(GOOD),--good "$(GOOD)") $(if $(LEDGER),--ledger "$(LEDGER)") -- "$(A)" "$(B)"
 
 plan-enrichment: $(VENV)/.run  ## what a backfill would ask the providers: FROM=… TO=… (SEVERITY=…, ANSWERS=frozen)
-	@$(BIN)/python -m include.ops.plan_enrichment --from "$(FROM)" --to "$(TO)" \
+	@$(OPS) plan-enrichment --from "$(FROM)" --to "$(TO)" \
 		$(if $(SEVERITY),--minimum-severity "$(SEVERITY)") $(if $(ANSWERS),--answers "$(ANSWERS)")
 
 new-vendor: $(VENV)/.dev  ## a new enrichment provider that runs at once: NAME=… (docs/add-a-vendor.md)

@@ -22,7 +22,7 @@ os.environ.update(
         "AIRFLOW__CORE__UNIT_TEST_MODE": "False",
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{HOME}/airflow.db",
         "AIRFLOW__LOGGING__LOGGING_LEVEL": "INFO",
-        "THREAT_RESPONSE_HOME": str(HOME / "threat-response"),
+        "AIRFLOW__THREAT_RESPONSE__HOME": str(HOME / "threat-response"),
     }
 )
 for path in (ROOT, ROOT / "plugins", ROOT / "dags"):

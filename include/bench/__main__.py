@@ -1,7 +1,8 @@
 """Measure, and print each number beside what it is compared with: ``python -m include.bench`` (``make bench``).
 
 1 parsers, extraction, the gate, and how good the verdicts are; 2 every stage against the simulators; 3 a whole run
-beside one of empty tasks; 4 what the questions to the reputation sources cost, and how fast they are asked.
+beside one of empty tasks; 4 what the questions to the reputation sources cost, and how fast they are asked; 5 what a
+task's start costs, cold and warm.
 Machines are noisy: compare ratios, and only within one call.
 """
 
@@ -21,7 +22,7 @@ from pathlib import Path
 
 def arguments(given: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m include.bench", description=__doc__)
-    parser.add_argument("--only", type=int, choices=(1, 2, 3, 4), help="one of the measurements")
+    parser.add_argument("--only", type=int, choices=(1, 2, 3, 4, 5), help="one of the measurements")
     parser.add_argument("--quick", action="store_true", help="small numbers: whether it works, not how fast it is")
     parser.add_argument("--write", type=Path, metavar="FILE", help="also write what is printed, as Markdown")
     return parser.parse_args(given)
@@ -58,6 +59,11 @@ def tables(only: int | None, quick: bool) -> Iterator[str]:
 
         tell("Asking the reputation sources")
         yield from enrichment.report(days=1 if quick else 7, values=100 if quick else 1000)
+    if only in (None, 5):
+        from include.bench import start
+
+        tell("Starting tasks, cold and warm")
+        yield from start.report(repeats=1 if quick else 5)
 
 
 def heading(now: datetime) -> str:

@@ -253,8 +253,8 @@ def _use(home: Path, name: str, **enrichment: Any) -> None:
     folder.mkdir()
     rules = {"providers": list(PROVIDERS), "live_share": 0.0, **enrichment}
     (folder / "policy.yaml").write_text(yaml.safe_dump({"enrichment": rules}))
-    os.environ["THREAT_RESPONSE_POLICY"] = ":".join(map(str, (*POLICY, folder / "policy.yaml")))
-    os.environ["THREAT_RESPONSE_HOME"] = str(folder)
+    os.environ["AIRFLOW__THREAT_RESPONSE__POLICY"] = ":".join(map(str, (*POLICY, folder / "policy.yaml")))
+    os.environ["AIRFLOW__THREAT_RESPONSE__HOME"] = str(folder)
 
 
 def _connect(simulated: Simulated) -> None:

@@ -143,7 +143,7 @@ def report(*, findings: int, high: int, rounds: int) -> Iterator[str]:
             bare = {product: simulated.round_trip(product, ROUND_TRIPS) for product in SIMULATORS}
             days = []
             for n in range(rounds):
-                os.environ["THREAT_RESPONSE_HOME"] = str(home / f"day-{n}")
+                os.environ["AIRFLOW__THREAT_RESPONSE__HOME"] = str(home / f"day-{n}")
                 (home / f"day-{n}").mkdir()
                 simulated.fresh(day)
                 days.append(_Day(simulated, end).run())
@@ -197,7 +197,7 @@ def settle_in(home: Path, simulated: Simulated) -> None:
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__CORE__PLUGINS_FOLDER": str(ROOT / "plugins"),
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/airflow.db",
-        "THREAT_RESPONSE_POLICY": ":".join(map(str, POLICY)),
+        "AIRFLOW__THREAT_RESPONSE__POLICY": ":".join(map(str, POLICY)),
         **{
             f"AIRFLOW_CONN_{conn_id.upper()}": json.dumps(connection)
             for conn_id, connection in connections(port, simulated.secrets).items()

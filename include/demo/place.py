@@ -114,7 +114,7 @@ class Place:
     home: Path
     api_port: int
     sim_port: int
-    #: False: only runs that somebody asks for, so that a test is not disturbed when the hour turns.
+    #: False: only runs that are triggered, so that a test is not disturbed when the hour turns.
     by_schedule: bool = True
 
     @property
@@ -173,8 +173,10 @@ class Place:
             "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
             "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.airflow_home}/airflow.db",
             "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
-            "THREAT_RESPONSE_HOME": str(self.home / "threat-response"),
-            "THREAT_RESPONSE_POLICY": (f"{ROOT}/include/config/policy.yaml:{ROOT}/include/config/policy.demo.yaml"),
+            "AIRFLOW__THREAT_RESPONSE__HOME": str(self.home / "threat-response"),
+            "AIRFLOW__THREAT_RESPONSE__POLICY": ":".join(
+                str(ROOT / "include/config" / file) for file in ("policy.yaml", "policy.demo.yaml")
+            ),
         }
 
     def save(self) -> None:

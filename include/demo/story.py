@@ -144,7 +144,7 @@ def summary(place: Place, airflow: Airflow, live: str, truth: dict[str, Any], se
         "",
         f"Observables              {len(observables)} distinct",
         f"Incidents                {len(ours)} opened for {len(high)} high-priority findings "
-        f"({len(respond['incidents']) - len(ours)} stood there before)",
+        f"({len(respond['incidents']) - len(ours)} were there before)",
         f"Relationships            {_relationships(respond)} between incidents",
         "",
         "Indicators               state at the vendor, by control",
@@ -184,7 +184,7 @@ def _relationships(respond: dict[str, Any]) -> int:
 
 
 def _against_truth(place: Place, truth: dict[str, Any]) -> list[str]:
-    """What stands at the enforcement points, against what the demo's author meant to be blocked."""
+    """What is in force at the enforcement points, against what the demo's author meant to be blocked."""
     lists, falcon = state(place, "akamai_client_lists"), state(place, "crowdstrike_falcon")
     acted = {
         item["value"]

@@ -1,20 +1,13 @@
 """What the questions of a backfill would cost, before it is started: ``make plan-enrichment FROM=… TO=…``.
 
-    python -m include.ops.plan_enrichment --from 2026-01-31 --to 2026-02-07 [--minimum-severity high] [--answers frozen]
-
 Reads the sources as the backfill's tasks would, through the connections of this Airflow, and counts the questions with
 the very code that asks them in a run. It asks no provider, and writes no window, claim, answer or page.
-
-Exit codes: 0; 2 the question cannot be answered.
 """
 
 from __future__ import annotations
 
-import argparse
-import os
-import sys
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any
@@ -22,8 +15,7 @@ from typing import Any
 from include.soar.enrich.forecast import ASKED, STORED, UNKNOWN, BackfillPlan, Cost, Forecast
 from include.soar.ledger import Ledger
 from include.soar.model import CaseBatch, FetchBatch, Finding, Observable, Severity, Window, digest
-from include.soar.vendor.errors import VendorError, one_line
-from include.soar.window import WindowError, parse_instant
+from include.soar.vendor.errors import VendorError
 from threat_response import registry
 from threat_response.runtime import settings
 from threat_response.stages import extract
@@ -46,7 +38,7 @@ def plan(
     """
     :param start_at: where the first hourly window begins
     :param end_at: where the last one ends
-    :param frozen: as the runs' parameter ``answers``: nobody is asked, and it is counted what is known
+    :param frozen: as the runs' parameter ``answers``: no provider is asked, and what is known is counted
     :raises CannotPlan: no source can be read
     :raises VendorError: a source does not answer
     """
@@ -217,53 +209,3 @@ class _Tally:
 
     def _meter(self, ledger: Ledger, kind: str | None = None) -> Meter:
         return meter_of(self.hook, kind, ledger=ledger, backfill=True)
-
-
-def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m include.ops.plan_enrichment",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--from", dest="start", type=_instant, metavar="INSTANT", required=True)
-    parser.add_argument("--to", dest="end", type=_instant, metavar="INSTANT", required=True, help="not included")
-    parser.add_argument("--minimum-severity", type=Severity, choices=list(Severity), help="default: the policy's")
-    parser.add_argument("--answers", choices=("fresh", "frozen"), default="fresh")
-    return parser.parse_args(given)
-
-
-def _instant(text: str) -> datetime:
-    """``2026-01-31`` (UTC), ``2026-01-31T08:00Z``."""
-    try:
-        return parse_instant(f"{text}T00:00Z" if len(text) == 10 else text, "the time")
-    except WindowError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
-def main(given: Sequence[str] | None = None) -> int:
-    options = arguments(given)
-    try:
-        made = plan(
-            options.start,
-            options.end,
-            minimum_severity=options.minimum_severity,
-            frozen=options.answers == "frozen",
-        )
-    except VendorError as error:
-        problem = f"{error.vendor} {error.operation}: {error.reason}"
-    except (ValueError, OSError) as error:
-        problem = str(error)
-    else:
-        sys.stdout.write(f"{made.render()}\n")
-        return 0
-    sys.stderr.write(f"{one_line(problem)}\n")
-    return 2
-
-
-if __name__ == "__main__":
-    # As `airflow connections get` does: the connections lie in Airflow's database as well.
-    os.environ.setdefault("_AIRFLOW_PROCESS_CONTEXT", "server")
-    from airflow.sdk.log import configure_logging
-
-    configure_logging(log_level="WARNING", output=sys.stderr)
-    sys.exit(main())

@@ -14,7 +14,7 @@ from include.soar.policy.rules import Policy
 _SCHEME = re.compile(r"\b(ht|f)tp(?=s?://)", re.IGNORECASE)
 #: A dotted name or an IPv4 address, and not a number with a fraction.
 _DOTTED = re.compile(r"(?<![\w.])(?:[\w-]+\.)+[^\W\d_][\w-]*|(?<![\w.])\d+(?:\.\d+){3}(?!\w)")
-#: The policy's own file and fields, as reasons name them: ``block.evidence`` is nobody's host.
+#: The policy's own file and fields, as reasons name them: ``block.evidence`` is not a host.
 _OURS = (
     "policy.yaml",
     *(
@@ -27,12 +27,12 @@ _OURS = (
 
 
 def shown(text: str) -> str:
-    """With control, invisible and direction-changing characters written out: an escape sequence is obeyed by nobody."""
+    """With control, invisible and direction-changing characters written out, so that no terminal obeys them."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def safe(text: str) -> str:
-    """Text that may name somebody's host: shown, with every dotted name and address defanged."""
+    """Text that may name a host: shown, with every dotted name and address defanged."""
     harmless = _SCHEME.sub(lambda m: "fxp" if m[1].lower() == "f" else "hxxp", text)
     return shown(_DOTTED.sub(lambda m: m[0] if m[0].startswith(_OURS) else m[0].replace(".", "[.]"), harmless))
 

@@ -14,7 +14,7 @@ Verified on Airflow 3.3.2 with ``CronDataIntervalTimetable``:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
 from include.soar.model import Window
@@ -25,9 +25,19 @@ class WindowError(ValueError):
 
 
 def parse_instant(text: str, name: str) -> datetime:
-    """ISO 8601 with an offset; a time without one is refused rather than guessed."""
+    """
+    The one reader of times that people write: ``2026-01-31T08:00Z``, or a date for its beginning in UTC.
+
+    :param name: what the time is for, as the error says it
+    :raises WindowError: it is neither, or a time without a zone, which is refused rather than guessed
+    """
+    text = text.strip()
     try:
-        instant = datetime.fromisoformat(text.strip().replace("Z", "+00:00"))
+        return datetime.combine(date.fromisoformat(text), time(), UTC)
+    except ValueError:
+        pass
+    try:
+        instant = datetime.fromisoformat(text)
     except ValueError:
         raise WindowError(f"{name}: {text!r} is not an ISO 8601 time such as 2026-01-31T08:00:00Z") from None
     if instant.tzinfo is None:

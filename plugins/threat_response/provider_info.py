@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from threat_response.config import CONFIG
 from threat_response.registry import vendors
 from threat_response.transport.form import vendor_of
 
@@ -17,5 +18,7 @@ def get_provider_info() -> dict[str, Any]:
         "package-name": "airflow-api-threat-response",
         "name": "API threat response",
         "description": "Akamai threat events to Cyware incidents, WAF and EDR blocks and SIEM watchlists.",
+        "cli": ["threat_response.cli.get_cli_commands"],
+        "config": CONFIG,
         "connection-types": [vendor_of(name).form() for name in vendors()],
     }

@@ -57,7 +57,8 @@ class OwnPlace(Place):
 
     def environment(self) -> dict[str, str]:
         environment = super().environment()
-        return environment | {"THREAT_RESPONSE_POLICY": f"{environment['THREAT_RESPONSE_POLICY']}:{self.own_policy}"}
+        name = "AIRFLOW__THREAT_RESPONSE__POLICY"
+        return environment | {name: f"{environment[name]}:{self.own_policy}"}
 
 
 @dataclass

@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from include.ops.__main__ import CannotAnswer, main, observable_of
+from include.ops.commands import CannotAnswer, observable_of
 from include.ops.policy_diff import GoodValues
 from include.ops.text import safe
 from include.soar.ledger import Ledger
 from include.soar.model import FetchBatch, Observable, ObservableType, ReputationBatch, Role, Severity
 from include.soar.policy.rules import Policy
+from tests.ops.commands import main
 from tests.soar.examples import CONFIG, NOW, address, domain, finding, mention, policy, reputation, window
 from threat_response.stages import decide as decide_
 from threat_response.stages import extract
@@ -63,8 +64,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def _environment(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("THREAT_RESPONSE_HOME", str(home))
-    monkeypatch.setenv("THREAT_RESPONSE_POLICY", DEMO)
+    monkeypatch.setenv("AIRFLOW__THREAT_RESPONSE__HOME", str(home))
+    monkeypatch.setenv("AIRFLOW__THREAT_RESPONSE__POLICY", DEMO)
 
 
 def ask(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str]:
@@ -101,7 +102,7 @@ def test_explain_finds_a_value_however_it_is_written(capsys: pytest.CaptureFixtu
 
 
 def test_explain_tells_the_verdict_of_a_point_in_time(capsys: pytest.CaptureFixture[str]) -> None:
-    code, said = ask(capsys, "explain", TWICE, "--at", "2026-11-24T07:30")
+    code, said = ask(capsys, "explain", TWICE, "--at", "2026-11-24T07:30Z")
     assert code == 0
     assert "run run-1" in said
     assert "history" not in said
@@ -170,7 +171,8 @@ def test_explain_notices_what_was_changed_afterwards(
 def test_where_there_is_no_ledger_asking_makes_none(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv("THREAT_RESPONSE_HOME")
+    monkeypatch.delenv("AIRFLOW__THREAT_RESPONSE__HOME")
+    monkeypatch.delenv("AIRFLOW__THREAT_RESPONSE__HOME", raising=False)
     monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path))
     code, said = ask(capsys, "explain", TWICE)
     assert code == 2

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from include.demo.place import connections, make_secrets
-from include.ops import plan_enrichment
 from include.ops.plan_enrichment import CannotPlan, plan
 from include.simulators.demo_feed import build_demo
 from include.soar.enrich.forecast import BackfillPlan, Forecast
+from tests.ops.commands import main
 from tests.stages.providers import PROVIDERS, PUBLIC, PUBLIC_IPV4, connect_providers, use_policy
 from tests.support import SimServer
 from tests.vendors.support import connect
@@ -25,6 +25,7 @@ from threat_response.stages import extract
 
 END = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=1)
 START = END - timedelta(hours=3)
+COMMAND = ("plan-enrichment", "--from")
 HOUR = timedelta(hours=1)
 #: None stores what it says: they read lists, and are asked nothing about a value.
 LISTS = {"list_feed", "taxii"}
@@ -197,10 +198,7 @@ def test_a_provider_without_a_connection_costs_nothing_and_is_named(
 ) -> None:
     monkeypatch.delenv("AIRFLOW_CONN_MISP_DEFAULT")
     monkeypatch.delenv("AIRFLOW_CONN_AKAMAI_SIA_DEFAULT")
-    assert (
-        plan_enrichment.main(["--from", START.isoformat(), "--to", END.isoformat(), "--minimum-severity", "critical"])
-        == 0
-    )
+    assert main([*COMMAND, START.isoformat(), "--to", END.isoformat(), "--minimum-severity", "critical"]) == 0
     printed = capsys.readouterr().out
     assert "skipped: no connection 'misp_default'" in printed
     assert "Source akamai_sia is left out" in printed
@@ -214,7 +212,7 @@ def test_a_provider_without_a_connection_costs_nothing_and_is_named(
 def test_a_range_that_is_none_is_refused(
     start: str, end: str, problem: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert plan_enrichment.main(["--from", start, "--to", end]) == 2
+    assert main([*COMMAND, start, "--to", end]) == 2
     assert problem in capsys.readouterr().err
 
 

@@ -38,7 +38,7 @@ def test_only_one_of_the_measurements_can_be_asked_for(capsys: pytest.CaptureFix
     options = arguments(["--only", "2", "--quick", "--write", "b.md"])
     assert (options.only, options.quick, options.write) == (2, True, Path("b.md"))
     with pytest.raises(SystemExit):
-        arguments(["--only", "5"])
+        arguments(["--only", "6"])
     assert "invalid choice" in capsys.readouterr().err
 
 

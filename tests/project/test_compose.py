@@ -38,8 +38,8 @@ SHARED = (
     "AIRFLOW__CORE__XCOM_BACKEND",
     "AIRFLOW__COMMON_IO__XCOM_OBJECTSTORAGE_PATH",
     "AIRFLOW_CONN_THREAT_RESPONSE_LEDGER",
-    "THREAT_RESPONSE_ARCHIVE",
-    "THREAT_RESPONSE_POLICY",
+    "AIRFLOW__THREAT_RESPONSE__ARCHIVE",
+    "AIRFLOW__THREAT_RESPONSE__POLICY",
 )
 #: ``${NAME}``, ``${NAME:-default}``, ``${NAME:?message}``; ``$$`` is Compose's escape for the container's own shell.
 VARIABLE = re.compile(r"(?<!\$)\$(?:\{(\w+)(:?[-?+])?([^}]*)\}|(\w+))")
@@ -119,7 +119,7 @@ def test_every_part_of_airflow_sees_the_same_volumes() -> None:
     assert all(volumes == of_the_parts[0] for volumes in of_the_parts)
     inside = [volume.split(":")[1] for volume in of_the_parts[0]]
     environment = AIRFLOW["airflow-worker"]["environment"]
-    for name in ("AIRFLOW__COMMON_IO__XCOM_OBJECTSTORAGE_PATH", "THREAT_RESPONSE_ARCHIVE"):
+    for name in ("AIRFLOW__COMMON_IO__XCOM_OBJECTSTORAGE_PATH", "AIRFLOW__THREAT_RESPONSE__ARCHIVE"):
         default = VARIABLE.fullmatch(environment[name])
         assert default
         assert default[3].removeprefix("file://") in inside
@@ -201,7 +201,7 @@ def test_the_demos_secrets_are_made_once_and_fit_its_connections(tmp_path: Path)
 
 
 def test_production_has_the_plain_policy() -> None:
-    chosen = VARIABLE.fullmatch(AIRFLOW["airflow-worker"]["environment"]["THREAT_RESPONSE_POLICY"])
+    chosen = VARIABLE.fullmatch(AIRFLOW["airflow-worker"]["environment"]["AIRFLOW__THREAT_RESPONSE__POLICY"])
     assert chosen
     assert chosen[2] == ":-"
     files = [ROOT / Path(path).relative_to("/opt/threat-response") for path in chosen[3].split(":")]
@@ -219,7 +219,7 @@ def test_the_init_job_may_run_twice(tmp_path: Path) -> None:
         "AIRFLOW_HOME": str(tmp_path),
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{tmp_path}/airflow.db",
         "AIRFLOW__CORE__AUTH_MANAGER": AIRFLOW["airflow-init"]["environment"]["AIRFLOW__CORE__AUTH_MANAGER"],
-        "THREAT_RESPONSE_HOME": str(tmp_path / "threat-response"),
+        "AIRFLOW__THREAT_RESPONSE__HOME": str(tmp_path / "threat-response"),
         "AIRFLOW_ADMIN_USER": "admin",
         "AIRFLOW_ADMIN_EMAIL": "admin@localhost",
         "AIRFLOW_ADMIN_PASSWORD": "only-for-this-test",

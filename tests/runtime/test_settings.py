@@ -1,4 +1,4 @@
-"""What a running task gets from the house, and from where."""
+"""What a running task gets from the configuration."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from threat_response.runtime import settings
 
 @pytest.fixture(autouse=True)
 def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    monkeypatch.setenv("THREAT_RESPONSE_HOME", str(tmp_path))
-    monkeypatch.delenv("THREAT_RESPONSE_POLICY", raising=False)
-    monkeypatch.delenv("THREAT_RESPONSE_ARCHIVE", raising=False)
+    for name in settings.OLD_VARIABLES:
+        monkeypatch.delenv(f"THREAT_RESPONSE_{name.upper()}", raising=False)
+        monkeypatch.delenv(f"AIRFLOW__THREAT_RESPONSE__{name.upper()}", raising=False)
+    monkeypatch.setenv("AIRFLOW__THREAT_RESPONSE__HOME", str(tmp_path))
     return tmp_path
 
 
@@ -27,7 +28,7 @@ def test_the_policy_is_the_shipped_one_unless_the_environment_names_others(
     assert not settings.policy().never_block.documentation_ranges_are_real
     own = tmp_path / "own.yaml"
     own.write_text("block: {maximum_per_run: 7}\n", encoding="utf-8")
-    monkeypatch.setenv("THREAT_RESPONSE_POLICY", f"{CONFIG / 'policy.yaml'}:{own}")
+    monkeypatch.setenv("AIRFLOW__THREAT_RESPONSE__POLICY", f"{CONFIG / 'policy.yaml'}:{own}")
     assert settings.policy().block.maximum_per_run == 7
     assert settings.policy() is settings.policy()  # read once
     own.write_text("block: {maximum_per_run: 8}\n", encoding="utf-8")
@@ -36,11 +37,11 @@ def test_the_policy_is_the_shipped_one_unless_the_environment_names_others(
 
 
 def test_a_policy_that_is_wrong_or_absent_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("THREAT_RESPONSE_POLICY", str(tmp_path / "nowhere.yaml"))
+    monkeypatch.setenv("AIRFLOW__THREAT_RESPONSE__POLICY", str(tmp_path / "nowhere.yaml"))
     with pytest.raises(FileNotFoundError, match=r"nowhere\.yaml"):
         settings.policy()
     (tmp_path / "wrong.yaml").write_text("block: 5", encoding="utf-8")
-    monkeypatch.setenv("THREAT_RESPONSE_POLICY", str(tmp_path / "wrong.yaml"))
+    monkeypatch.setenv("AIRFLOW__THREAT_RESPONSE__POLICY", str(tmp_path / "wrong.yaml"))
     with pytest.raises(PolicyError, match=r"wrong\.yaml.*block"):
         settings.policy()
 
@@ -53,14 +54,35 @@ def test_the_ledger_and_the_archive_lie_in_the_home(home: Path) -> None:
 
 
 def test_the_archive_may_lie_elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("THREAT_RESPONSE_ARCHIVE", f"file://{tmp_path}/elsewhere")
+    monkeypatch.setenv("AIRFLOW__THREAT_RESPONSE__ARCHIVE", f"file://{tmp_path}/elsewhere")
     assert settings.archive_write(settings.archive() / "c", b"x") == f"file://{tmp_path}/elsewhere/c"
 
 
 def test_the_home_is_airflows_unless_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("THREAT_RESPONSE_HOME")
+    monkeypatch.delenv("AIRFLOW__THREAT_RESPONSE__HOME")
     monkeypatch.setenv("AIRFLOW_HOME", "/somewhere")
     assert settings.home() == Path("/somewhere/threat-response")
+
+
+@pytest.mark.parametrize("name", settings.OLD_VARIABLES)
+def test_the_section_goes_before_the_older_variable(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    section, variable = f"AIRFLOW__THREAT_RESPONSE__{name.upper()}", f"THREAT_RESPONSE_{name.upper()}"
+    monkeypatch.delenv(section, raising=False)
+    assert settings.option(name) is None
+    monkeypatch.setenv(variable, "/old")
+    assert settings.option(name) == "/old"
+    monkeypatch.setenv(section, "/new")
+    assert settings.option(name) == "/new"
+    monkeypatch.setenv(section, "")
+    assert settings.option(name) == "/old"
+
+
+def test_the_ledgers_connection_may_have_another_name(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert settings.option("ledger_connection") == "threat_response_ledger"
+    monkeypatch.setenv("AIRFLOW__THREAT_RESPONSE__LEDGER_CONNECTION", "soc_ledger")
+    assert settings.ledger_url() == f"sqlite:///{home}/ledger.db"
+    monkeypatch.setenv("AIRFLOW_CONN_SOC_LEDGER", "postgres://user:a%2Fb@db.example:5433/soc")
+    assert settings.ledger_url() == "postgresql+psycopg2://user:a%2Fb@db.example:5433/soc"
 
 
 def test_whether_a_connection_exists(monkeypatch: pytest.MonkeyPatch) -> None:

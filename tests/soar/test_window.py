@@ -80,7 +80,7 @@ def test_explicit_parameters_win_over_everything() -> None:
         ({"window_end": "2026-01-31T08:00:00Z"}, "window_start"),
         ({"window_start": "yesterday", "window_end": "2026-01-31T08:00:00Z"}, "window_start.*'yesterday'"),
         ({"window_start": "2026-01-31T08:00:00", "window_end": "2026-01-31T09:00:00Z"}, "window_start.*time zone"),
-        ({"window_start": "2026-01-31T08:00:00Z", "window_end": "2026-01-31"}, "window_end.*time zone"),
+        ({"window_start": "2026-01-31T08:00:00Z", "window_end": "2026-01-31T09:00"}, "window_end.*time zone"),
         ({"window_start": "2026-01-31T08:00:00Z", "window_end": "2026-01-31T08:00:00Z"}, "window_end.*not after"),
         ({"window_start": "2026-01-31T09:00:00Z", "window_end": "2026-01-31T08:00:00Z"}, "window_end.*not after"),
     ],
@@ -98,3 +98,13 @@ def test_a_wrong_look_back_is_refused_by_name(minutes: Any) -> None:
 
 def test_instants_become_utc() -> None:
     assert parse_instant(" 2026-01-31T10:00:00+02:00 ", "x") == at("2026-01-31T08:00")
+
+
+def test_a_date_means_its_beginning_in_utc() -> None:
+    assert parse_instant("2026-01-31", "x") == at("2026-01-31T00:00")
+
+
+@pytest.mark.parametrize("text", ["2026-01-31T08:00", "2026-01-31 08:00:00", "yesterday", "2026-13-01", "", "08:00Z"])
+def test_a_time_without_a_zone_is_refused_and_not_guessed(text: str) -> None:
+    with pytest.raises(WindowError, match=r"^--from: .*(zone|not an ISO 8601 time)"):
+        parse_instant(text, "--from")

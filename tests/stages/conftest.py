@@ -17,8 +17,8 @@ from tests.vendors.support import connect
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[TinyServer]:
-    monkeypatch.setenv("THREAT_RESPONSE_POLICY", POLICY)
-    monkeypatch.setenv("THREAT_RESPONSE_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("AIRFLOW__THREAT_RESPONSE__POLICY", POLICY)
+    monkeypatch.setenv("AIRFLOW__THREAT_RESPONSE__HOME", str(tmp_path / "home"))
     server = TinyServer()
     connect(monkeypatch, "tiny_default", "tiny", server.url, password="a-tiny-key")
     yield server
@@ -40,8 +40,8 @@ def unconnected(server: TinyServer, monkeypatch: pytest.MonkeyPatch) -> TinyServ
 def product(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Product:
     """A case-management product that is connected, with the demo's policy and a ledger of this test's own."""
     files = (ROOT / "include/config/policy.yaml", ROOT / "include/config/policy.demo.yaml")
-    monkeypatch.setenv("THREAT_RESPONSE_POLICY", ":".join(map(str, files)))
-    monkeypatch.setenv("THREAT_RESPONSE_HOME", str(tmp_path))
+    monkeypatch.setenv("AIRFLOW__THREAT_RESPONSE__POLICY", ":".join(map(str, files)))
+    monkeypatch.setenv("AIRFLOW__THREAT_RESPONSE__HOME", str(tmp_path))
     return product_named(request.param, monkeypatch, request)
 
 

@@ -44,8 +44,8 @@ def use_policy(
     """The demo's policy with every provider, and these fields of ``enrichment``."""
     path = folder / "every-provider.yaml"
     path.write_text(yaml.safe_dump({"enrichment": {"providers": list(providers), **enrichment}}))
-    monkeypatch.setenv("THREAT_RESPONSE_POLICY", ":".join(map(str, (*POLICIES, path))))
-    monkeypatch.setenv("THREAT_RESPONSE_HOME", str(folder / "home"))
+    monkeypatch.setenv("AIRFLOW__THREAT_RESPONSE__POLICY", ":".join(map(str, (*POLICIES, path))))
+    monkeypatch.setenv("AIRFLOW__THREAT_RESPONSE__HOME", str(folder / "home"))
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ class Supervisor:
 @pytest.fixture
 def supervisor(monkeypatch: pytest.MonkeyPatch) -> Supervisor:
     supervisor = Supervisor()
-    monkeypatch.setenv("THREAT_RESPONSE_POLICY", POLICY)
+    monkeypatch.setenv("AIRFLOW__THREAT_RESPONSE__POLICY", POLICY)
     monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", supervisor, raising=False)
     return supervisor
 
@@ -210,7 +210,7 @@ def test_a_run_that_only_plans_asks_nobody_and_holds_on(
 
 def test_the_wait_is_the_policys(supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "own.yaml").write_text("block: {approval: {wait_hours: 0.5}}", encoding="utf-8")
-    monkeypatch.setenv("THREAT_RESPONSE_POLICY", f"{POLICY}:{tmp_path}/own.yaml")
+    monkeypatch.setenv("AIRFLOW__THREAT_RESPONSE__POLICY", f"{POLICY}:{tmp_path}/own.yaml")
     assert Task(plan(*HELD)).ask().timeout == timedelta(minutes=30)
     assert "within 0.5 hours" in supervisor.sent[0].body
 

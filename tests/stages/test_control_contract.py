@@ -180,8 +180,8 @@ SUBJECTS: dict[str, type[Subject]] = {kind.name: kind for kind in (AkamaiClientL
 
 @pytest.fixture(params=SUBJECTS)
 def control(request: pytest.FixtureRequest, sim: SimServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Subject:
-    monkeypatch.setenv("THREAT_RESPONSE_POLICY", POLICY)
-    monkeypatch.setenv("THREAT_RESPONSE_HOME", str(tmp_path))
+    monkeypatch.setenv("AIRFLOW__THREAT_RESPONSE__POLICY", POLICY)
+    monkeypatch.setenv("AIRFLOW__THREAT_RESPONSE__HOME", str(tmp_path))
     return SUBJECTS[request.param](sim, monkeypatch)
 
 

@@ -51,8 +51,8 @@ HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 
 @pytest.fixture(autouse=True)
 def vendor(sim: SimServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> SimServer:
-    monkeypatch.setenv("THREAT_RESPONSE_POLICY", POLICY)
-    monkeypatch.setenv("THREAT_RESPONSE_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("AIRFLOW__THREAT_RESPONSE__POLICY", POLICY)
+    monkeypatch.setenv("AIRFLOW__THREAT_RESPONSE__HOME", str(tmp_path / "home"))
     connect(monkeypatch, "abuseipdb_default", "abuseipdb", sim, password=AbuseIpdbSimulator.settings["api_key"])
     connect(monkeypatch, "cyware_respond_default", "cyware_respond", sim, login="sim-access", password="sim-secret")
     worst = {"abuseConfidenceScore": 92, "totalReports": 31, "numDistinctUsers": 7}
@@ -73,7 +73,7 @@ def at(monkeypatch: pytest.MonkeyPatch) -> Clock:
 def rules(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], None]:
     def lay_over(text: str) -> None:
         (tmp_path / "changes.yaml").write_text(text)
-        monkeypatch.setenv("THREAT_RESPONSE_POLICY", f"{POLICY}:{tmp_path / 'changes.yaml'}")
+        monkeypatch.setenv("AIRFLOW__THREAT_RESPONSE__POLICY", f"{POLICY}:{tmp_path / 'changes.yaml'}")
 
     return lay_over
 

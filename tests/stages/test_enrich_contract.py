@@ -158,7 +158,7 @@ def test_a_local_list_is_asked_about_it_all_the_same(server: TinyServer) -> None
 def test_outside_of_the_demo_documentation_ranges_are_not_asked_about(
     server: TinyServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("THREAT_RESPONSE_POLICY", POLICY.split(":")[0])
+    monkeypatch.setenv("AIRFLOW__THREAT_RESPONSE__POLICY", POLICY.split(":")[0])
     assert enrich(EVIL)[EVIL].answer is Answer.NOT_APPLICABLE
     assert server.seen == []
 

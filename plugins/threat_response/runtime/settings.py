@@ -1,14 +1,9 @@
 """The settings of this installation: clock, policy, ledger, archive.
 
-Read when a task runs, never while a DAG file is parsed; what is heavy is imported then, too. Four environment
-variables, all optional:
-
-``THREAT_RESPONSE_HOME``     folder for the SQLite ledger and the archive (default ``$AIRFLOW_HOME/threat-response``)
-``THREAT_RESPONSE_POLICY``   policy files, ``:``-separated, later ones laid over earlier ones
-                             (default ``include/config/policy.yaml``)
-``THREAT_RESPONSE_ARCHIVE``  object-storage URL of the archive (default the folder ``archive`` in the home)
-``THREAT_RESPONSE_TEMPLATES`` folders of a SOC's own incident texts, ``:``-separated, later ones laid over earlier ones
-                             (default none: the shipped texts; ``docs/incident-texts.md``)
+Read when a task runs, never while a DAG file is parsed; what is heavy is imported then, too. The options are those of
+the section ``[threat_response]`` of Airflow's configuration (``threat_response/config.py``), for instance by the
+variable ``AIRFLOW__THREAT_RESPONSE__HOME``. Where one is not set, the older variables ``THREAT_RESPONSE_HOME``,
+``THREAT_RESPONSE_POLICY`` and ``THREAT_RESPONSE_ARCHIVE`` count.
 """
 
 from __future__ import annotations
@@ -25,6 +20,7 @@ from airflow.sdk import BaseHook, ObjectStoragePath
 from airflow.sdk.exceptions import AirflowNotFoundException, AirflowSkipException
 
 from include.soar.vendor.errors import one_line
+from threat_response.config import SECTION
 
 if TYPE_CHECKING:
     from include.soar.incident.inputs import Templates
@@ -34,21 +30,32 @@ if TYPE_CHECKING:
 log = logging.getLogger("threat_response")
 
 ROOT = Path(__file__).resolve().parents[3]
-LEDGER_CONNECTION = "threat_response_ledger"
+#: Options that had a variable of their own before the configuration had a section.
+OLD_VARIABLES = ("home", "policy", "archive")
 
 
 def now() -> datetime:
     return datetime.now(UTC)
 
 
+def option(name: str) -> str | None:
+    """An option of the section ``[threat_response]``, else of the older variable; None: neither is set."""
+    from airflow.sdk.configuration import conf
+
+    value = conf.get(SECTION, name, fallback=None)
+    if not value and name in OLD_VARIABLES:
+        value = os.environ.get(f"THREAT_RESPONSE_{name.upper()}")
+    return value or None
+
+
 def home() -> Path:
-    if configured := os.environ.get("THREAT_RESPONSE_HOME"):
+    if configured := option("home"):
         return Path(configured)
     return Path(os.environ.get("AIRFLOW_HOME", "~/airflow")).expanduser() / "threat-response"
 
 
 def policy() -> Policy:
-    configured = os.environ.get("THREAT_RESPONSE_POLICY")
+    configured = option("policy")
     paths = [Path(p) for p in configured.split(":")] if configured else [ROOT / "include/config/policy.yaml"]
     return _policy(tuple((path, path.stat().st_mtime_ns) for path in paths))
 
@@ -62,7 +69,7 @@ def _policy(files: tuple[tuple[Path, int], ...]) -> Policy:
 
 def templates() -> tuple[Path, ...]:
     """The folders of a SOC's own incident texts."""
-    return tuple(Path(folder) for folder in os.environ.get("THREAT_RESPONSE_TEMPLATES", "").split(":") if folder)
+    return tuple(Path(folder) for folder in (option("templates") or "").split(":") if folder)
 
 
 def incident_templates() -> Templates:
@@ -90,22 +97,26 @@ def skip_if_absent(conn_id: str, what: str) -> None:
         raise AirflowSkipException(f"{what} is skipped: there is no connection {conn_id!r}")
 
 
-def ledger() -> Ledger:
-    """The ledger: by the connection ``threat_response_ledger`` where it exists, else SQLite in the home folder."""
-    from include.soar.ledger import Ledger
-
+def ledger_url() -> str:
+    """SQLAlchemy URL of the ledger: its connection where that exists, else SQLite in the home folder."""
     try:
-        connection = BaseHook.get_connection(LEDGER_CONNECTION)
+        connection = BaseHook.get_connection(option("ledger_connection") or "threat_response_ledger")
     except AirflowNotFoundException:
-        return Ledger(f"sqlite:///{home() / 'ledger.db'}")
+        return f"sqlite:///{home() / 'ledger.db'}"
     user = ":".join(quote(part, safe="") for part in (connection.login, connection.password) if part)
     place = f"{connection.host}:{connection.port}" if connection.port else connection.host
-    return Ledger(f"postgresql+psycopg2://{user}@{place}/{connection.schema}")
+    return f"postgresql+psycopg2://{user}@{place}/{connection.schema}"
+
+
+def ledger() -> Ledger:
+    from include.soar.ledger import Ledger
+
+    return Ledger(ledger_url())
 
 
 def archive() -> ObjectStoragePath:
     """The folder of raw pages and rejected records; any store that Airflow's object storage knows."""
-    return ObjectStoragePath(os.environ.get("THREAT_RESPONSE_ARCHIVE") or f"file://{home() / 'archive'}")
+    return ObjectStoragePath(option("archive") or f"file://{home() / 'archive'}")
 
 
 def archive_write(path: ObjectStoragePath, content: bytes) -> str:

@@ -138,7 +138,7 @@ def test_faults_of_check_block(
 
 @pytest.fixture
 def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    monkeypatch.setenv("THREAT_RESPONSE_HOME", str(tmp_path))
+    monkeypatch.setenv("AIRFLOW__THREAT_RESPONSE__HOME", str(tmp_path))
     return tmp_path
 
 

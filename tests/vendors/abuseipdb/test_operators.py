@@ -23,8 +23,8 @@ EVIL, SIX, CLEAN = address("203.0.113.7"), address("2001:db8::1"), address("203.
 
 @pytest.fixture(autouse=True)
 def vendor(sim: SimServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> SimServer:
-    monkeypatch.setenv("THREAT_RESPONSE_POLICY", POLICY)
-    monkeypatch.setenv("THREAT_RESPONSE_HOME", str(tmp_path))
+    monkeypatch.setenv("AIRFLOW__THREAT_RESPONSE__POLICY", POLICY)
+    monkeypatch.setenv("AIRFLOW__THREAT_RESPONSE__HOME", str(tmp_path))
     key = AbuseIpdbSimulator.settings["api_key"]
     connect(monkeypatch, "abuseipdb_default", "abuseipdb", sim, password=key)
     seed: dict[str, Any] = {

@@ -29,8 +29,8 @@ ROOT = Path(__file__).resolve().parents[3]
 @pytest.fixture(autouse=True)
 def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, sim: SimServer) -> Path:
     policies = [ROOT / "include/config/policy.yaml", ROOT / "include/config/policy.demo.yaml"]
-    monkeypatch.setenv("THREAT_RESPONSE_POLICY", ":".join(map(str, policies)))
-    monkeypatch.setenv("THREAT_RESPONSE_HOME", str(tmp_path))
+    monkeypatch.setenv("AIRFLOW__THREAT_RESPONSE__POLICY", ":".join(map(str, policies)))
+    monkeypatch.setenv("AIRFLOW__THREAT_RESPONSE__HOME", str(tmp_path))
     connect(
         monkeypatch,
         "akamai_api_security_default",

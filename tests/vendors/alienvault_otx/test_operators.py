@@ -21,8 +21,8 @@ LONG_HASH = Observable(type=ObservableType.FILE, value="ab" * 64)
 
 @pytest.fixture(autouse=True)
 def vendor(sim: SimServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> SimServer:
-    monkeypatch.setenv("THREAT_RESPONSE_POLICY", POLICY)
-    monkeypatch.setenv("THREAT_RESPONSE_HOME", str(tmp_path))
+    monkeypatch.setenv("AIRFLOW__THREAT_RESPONSE__POLICY", POLICY)
+    monkeypatch.setenv("AIRFLOW__THREAT_RESPONSE__HOME", str(tmp_path))
     key = AlienvaultOtxSimulator.settings["api_key"]
     connect(monkeypatch, "alienvault_otx_default", "alienvault_otx", sim, password=key)
     pulses = [{"author": "a"}, {"author": "b"}]

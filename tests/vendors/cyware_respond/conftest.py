@@ -17,8 +17,8 @@ ROOT = Path(__file__).resolve().parents[3]
 def house(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The demo's policy, and a ledger of this test's own."""
     files = (ROOT / "include/config/policy.yaml", ROOT / "include/config/policy.demo.yaml")
-    monkeypatch.setenv("THREAT_RESPONSE_POLICY", ":".join(map(str, files)))
-    monkeypatch.setenv("THREAT_RESPONSE_HOME", str(tmp_path))
+    monkeypatch.setenv("AIRFLOW__THREAT_RESPONSE__POLICY", ":".join(map(str, files)))
+    monkeypatch.setenv("AIRFLOW__THREAT_RESPONSE__HOME", str(tmp_path))
 
 
 @pytest.fixture

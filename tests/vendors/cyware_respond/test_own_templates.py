@@ -36,7 +36,7 @@ def written(sim: SimServer) -> list[str]:
 def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     made = tmp_path / "texts"
     made.mkdir()
-    monkeypatch.setenv("THREAT_RESPONSE_TEMPLATES", str(made))
+    monkeypatch.setenv("AIRFLOW__THREAT_RESPONSE__TEMPLATES", str(made))
     return made
 
 

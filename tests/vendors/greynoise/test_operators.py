@@ -22,8 +22,8 @@ KEY = GreyNoiseSimulator.settings["api_key"]
 
 @pytest.fixture(autouse=True)
 def vendor(sim: SimServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> SimServer:
-    monkeypatch.setenv("THREAT_RESPONSE_POLICY", POLICY)
-    monkeypatch.setenv("THREAT_RESPONSE_HOME", str(tmp_path))
+    monkeypatch.setenv("AIRFLOW__THREAT_RESPONSE__POLICY", POLICY)
+    monkeypatch.setenv("AIRFLOW__THREAT_RESPONSE__HOME", str(tmp_path))
     connect(monkeypatch, "greynoise_default", "greynoise", sim, password=KEY)
     sim.seed(
         "greynoise",

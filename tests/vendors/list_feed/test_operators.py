@@ -28,8 +28,8 @@ EVIL, CLEAN = address("203.0.113.7"), address("203.0.113.99")
 
 @pytest.fixture(autouse=True)
 def vendor(sim: SimServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> SimServer:
-    monkeypatch.setenv("THREAT_RESPONSE_POLICY", POLICY)
-    monkeypatch.setenv("THREAT_RESPONSE_HOME", str(tmp_path))
+    monkeypatch.setenv("AIRFLOW__THREAT_RESPONSE__POLICY", POLICY)
+    monkeypatch.setenv("AIRFLOW__THREAT_RESPONSE__HOME", str(tmp_path))
     connect(monkeypatch, "list_feed_default", "list_feed", sim, lists=LISTS)
     sim.seed("list_feed", {"files": FILES})
     return sim

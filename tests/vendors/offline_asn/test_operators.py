@@ -21,8 +21,8 @@ EVIL, SIX, UNROUTED = address("198.51.100.7"), address("2001:db8::1"), address("
 
 @pytest.fixture(autouse=True)
 def table(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    monkeypatch.setenv("THREAT_RESPONSE_POLICY", POLICY)
-    monkeypatch.setenv("THREAT_RESPONSE_HOME", str(tmp_path))
+    monkeypatch.setenv("AIRFLOW__THREAT_RESPONSE__POLICY", POLICY)
+    monkeypatch.setenv("AIRFLOW__THREAT_RESPONSE__HOME", str(tmp_path))
     file = tmp_path / "table.tsv"
     file.write_bytes(SAMPLE.read_bytes())
     document = json.dumps({"conn_type": "offline_asn", "extra": {"table": str(file)}})

@@ -20,8 +20,8 @@ KNOBS = SplunkSimulator.settings
 
 @pytest.fixture(autouse=True)
 def connected(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, sim: SimServer) -> None:
-    monkeypatch.setenv("THREAT_RESPONSE_POLICY", POLICY)
-    monkeypatch.setenv("THREAT_RESPONSE_HOME", str(tmp_path))
+    monkeypatch.setenv("AIRFLOW__THREAT_RESPONSE__POLICY", POLICY)
+    monkeypatch.setenv("AIRFLOW__THREAT_RESPONSE__HOME", str(tmp_path))
     point_at(monkeypatch, sim)
 
 

@@ -56,7 +56,7 @@ def put(sim: SimServer, *objects: dict[str, Any], collection: str = BOX, **field
 
 @pytest.fixture(autouse=True)
 def home(sim: SimServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    monkeypatch.setenv("THREAT_RESPONSE_HOME", str(tmp_path))
+    monkeypatch.setenv("AIRFLOW__THREAT_RESPONSE__HOME", str(tmp_path))
     set_clock(sim, "2026-11-24T12:00:00Z")
     return tmp_path
 

@@ -146,7 +146,7 @@ def _server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture
 def server(_server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Server:
-    monkeypatch.setenv("THREAT_RESPONSE_HOME", str(tmp_path))
+    monkeypatch.setenv("AIRFLOW__THREAT_RESPONSE__HOME", str(tmp_path))
     connect(monkeypatch, "taxii_default", "taxii", _server.url, login=USER, password=PASSWORD)
     _server.serve(served())
     return _server

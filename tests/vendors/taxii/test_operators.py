@@ -47,8 +47,8 @@ def put(sim: SimServer, *objects: dict[str, Any], collection: str = "box") -> No
 
 @pytest.fixture(autouse=True)
 def vendor(sim: SimServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> SimServer:
-    monkeypatch.setenv("THREAT_RESPONSE_POLICY", POLICY)
-    monkeypatch.setenv("THREAT_RESPONSE_HOME", str(tmp_path))
+    monkeypatch.setenv("AIRFLOW__THREAT_RESPONSE__POLICY", POLICY)
+    monkeypatch.setenv("AIRFLOW__THREAT_RESPONSE__HOME", str(tmp_path))
     user, password = TaxiiSimulator.settings["username"], TaxiiSimulator.settings["password"]
     connect(monkeypatch, "taxii_default", "taxii", sim, login=user, password=password)
     put(

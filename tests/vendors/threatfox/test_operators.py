@@ -21,8 +21,8 @@ SHA1 = Observable(type=ObservableType.FILE, value="ab" * 20)
 
 @pytest.fixture(autouse=True)
 def vendor(sim: SimServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> SimServer:
-    monkeypatch.setenv("THREAT_RESPONSE_POLICY", POLICY)
-    monkeypatch.setenv("THREAT_RESPONSE_HOME", str(tmp_path))
+    monkeypatch.setenv("AIRFLOW__THREAT_RESPONSE__POLICY", POLICY)
+    monkeypatch.setenv("AIRFLOW__THREAT_RESPONSE__HOME", str(tmp_path))
     connect(monkeypatch, "threatfox_default", "threatfox", sim, password=ThreatfoxSimulator.settings["api_key"])
     iocs = [{"ioc": "203.0.113.7:443", "confidence_level": 75}, {"ioc": "evil.example", "confidence_level": 100}]
     sim.seed("threatfox", {"iocs": iocs})

@@ -21,8 +21,8 @@ SHA1 = Observable(type=ObservableType.FILE, value="ab" * 20)
 
 @pytest.fixture(autouse=True)
 def vendor(sim: SimServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> SimServer:
-    monkeypatch.setenv("THREAT_RESPONSE_POLICY", POLICY)
-    monkeypatch.setenv("THREAT_RESPONSE_HOME", str(tmp_path))
+    monkeypatch.setenv("AIRFLOW__THREAT_RESPONSE__POLICY", POLICY)
+    monkeypatch.setenv("AIRFLOW__THREAT_RESPONSE__HOME", str(tmp_path))
     connect(monkeypatch, "urlhaus_default", "urlhaus", sim, password=UrlhausSimulator.settings["api_key"])
     urls = [{"url": "http://203.0.113.7/a"}, {"url": "http://evil.example/b", "url_status": "offline"}]
     sim.seed("urlhaus", {"urls": urls})

@@ -26,8 +26,8 @@ LONG_HASH = Observable(type=ObservableType.FILE, value="a1" * 64)
 
 @pytest.fixture(autouse=True)
 def vendor(sim: SimServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> SimServer:
-    monkeypatch.setenv("THREAT_RESPONSE_POLICY", POLICY)
-    monkeypatch.setenv("THREAT_RESPONSE_HOME", str(tmp_path))
+    monkeypatch.setenv("AIRFLOW__THREAT_RESPONSE__POLICY", POLICY)
+    monkeypatch.setenv("AIRFLOW__THREAT_RESPONSE__HOME", str(tmp_path))
     connect(
         monkeypatch,
         "virustotal_default",

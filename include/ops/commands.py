@@ -1,0 +1,157 @@
+"""
+The commands of ``airflow threat-response …`` (arguments: ``plugins/threat_response/cli.py``). They read the ledger and
+write nothing to it. Policies are files, ``:``-separated, later ones override earlier ones.
+
+Exit codes: 0; 1 explain: the stored verdict is not what its inputs give, policy-diff: B hits something known to be
+good; 2 the question cannot be answered.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import NoReturn
+
+from include.ops import answers_diff as answers
+from include.ops import policy_diff as policies
+from include.ops.explain import explanation, under_another_policy
+from include.ops.replay import ReplayError, run_of
+from include.ops.text import shown
+from include.soar.extract.refang import refang
+from include.soar.extract.values import (
+    parse_address,
+    parse_asn,
+    parse_cve,
+    parse_domain,
+    parse_email,
+    parse_hash,
+    parse_network,
+    parse_url,
+)
+from include.soar.ledger import Ledger, SQLAlchemyError
+from include.soar.model import Observable, Outcome, Severity
+from include.soar.policy.file import load_policy
+from include.soar.policy.rules import Policy, PolicyError
+from include.soar.vendor.errors import VendorError, one_line
+from threat_response.runtime import settings
+
+
+class CannotAnswer(ValueError):
+    """The question cannot be answered; the message says why."""
+
+
+def observable_of(text: str) -> Observable:
+    """One value as a person writes or pastes it, defanged or not. :raises CannotAnswer: it is none"""
+    plain = refang(text.strip())
+    parsers = (parse_address, parse_network, parse_hash, parse_cve, parse_asn, parse_url, parse_email, parse_domain)
+    for parse in parsers:
+        if found := parse(plain):
+            return found
+    raise CannotAnswer(f"{shown(text)} is no address, network, domain, URL, e-mail address, hash, CVE or AS number")
+
+
+def open_ledger(url: str | None) -> Ledger:
+    """:raises CannotAnswer: there is none at that place: asking must not make one"""
+    url = url or settings.ledger_url()
+    if url.startswith("sqlite:///") and not Path(url.removeprefix("sqlite:///")).exists():
+        raise CannotAnswer(f"there is no ledger at {url}: give --ledger, or set [threat_response] home")
+    return Ledger(url)
+
+
+def policy_of(files: str) -> Policy:
+    if files == "current":
+        return settings.policy()
+    return load_policy([Path(file) for file in files.split(":")])
+
+
+def explain(options: argparse.Namespace) -> int:
+    ledger, observable = open_ledger(options.ledger), observable_of(options.observable)
+    row = ledger.verdicts.latest(observable, at=options.at or datetime.now(UTC))
+    if row is None:
+        raise CannotAnswer(f"the ledger has no verdict about {observable.type.value} {shown(options.observable)}")
+    text, same = explanation(row, ledger.verdicts.policy(row.policy_digest))
+    print(text)
+    if options.policy:
+        print(under_another_policy(row, policy_of(options.policy), options.policy))
+    return 0 if same else 1
+
+
+def policy_diff(options: argparse.Namespace) -> int:
+    a, b = policy_of(options.a), policy_of(options.b)
+    until = options.until or datetime.now(UTC)
+    since = options.since or until - timedelta(days=30)
+    good = policies.GoodValues.read(Path(options.good)) if options.good else policies.GoodValues()
+    ledger = open_ledger(options.ledger)
+    archived = (
+        run_of(ledger.verdicts.of_run(run_id)) for run_id in ledger.verdicts.deciding_runs(since=since, until=until)
+    )
+    difference = policies.compare(archived, a, b, good)
+    print(policies.render(difference, (options.a, options.b)))
+    return 1 if difference.good_hit(difference.b) else 0
+
+
+def plan_enrichment(options: argparse.Namespace) -> int:
+    from include.ops.plan_enrichment import plan
+
+    severity = Severity(options.minimum_severity) if options.minimum_severity else None
+    made = plan(options.start, options.end, minimum_severity=severity, frozen=options.answers == "frozen")
+    print(made.render())
+    return 0
+
+
+def answers_diff(options: argparse.Namespace) -> int:
+    changes = open_ledger(options.ledger).answers.changes(options.since, options.until or datetime.now(UTC))
+    print(answers.render(changes))
+    return 0
+
+
+def cancelled(options: argparse.Namespace) -> int:
+    rows = [row for row in open_ledger(options.ledger).actions.rows() if row.outcome == Outcome.CANCELLED]
+    for row in rows:
+        proof = ", ".join(f"{name} {value}" for name, value in sorted(row.proof.items()) if value is not None)
+        print(f"{shown(row.observable)} at {row.control}: {shown(row.detail)}; {shown(proof) or 'no proof'}")
+    print(f"{len(rows)} to be lifted, see docs/runbook.md" if rows else "nothing is to be lifted")
+    return 0
+
+
+COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
+    "explain": explain,
+    "policy-diff": policy_diff,
+    "plan-enrichment": plan_enrichment,
+    "answers-diff": answers_diff,
+    "cancelled": cancelled,
+}
+
+
+def run(options: argparse.Namespace) -> int:
+    """
+    The exit code. The answer goes to standard output, one line about what went wrong to standard error.
+
+    :param options: as Airflow's parser gives them; ``subcommand`` is the command's name
+    """
+    try:
+        return COMMANDS[options.subcommand](options)
+    except VendorError as error:
+        problem = one_line(f"{error.vendor} {error.operation}: {error.reason}")
+    except SQLAlchemyError as error:
+        # Its text may hold the URL; its kind is enough to go on with.
+        problem = f"the ledger cannot be read: {type(error).__name__}"
+    except (CannotAnswer, PolicyError, ReplayError, OSError, ValueError) as error:
+        problem = shown(str(error))
+    print(problem, file=sys.stderr)
+    return 2
+
+
+def main(options: argparse.Namespace) -> NoReturn:
+    """A command in a process of its own. Airflow ignores what a command returns, so it ends by ``sys.exit``."""
+    # As `airflow connections get` does: connections are then looked up in Airflow's database as well.
+    os.environ.setdefault("_AIRFLOW_PROCESS_CONTEXT", "server")
+    from airflow.sdk.log import configure_logging
+
+    # Standard output is the answer's, which may be piped on.
+    configure_logging(log_level="WARNING", output=sys.stderr)
+    sys.exit(run(options))

@@ -1,0 +1,127 @@
+"""``airflow threat-response …``: the operator's commands, as the provider gives them to Airflow.
+
+Every ``airflow`` command calls :func:`get_cli_commands`, so nothing but argument definitions is made here; the command
+itself is imported when it runs (``include/ops/commands.py``).
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from airflow.cli.cli_config import GroupCommand
+
+SEVERITIES = ("informational", "low", "medium", "high", "critical")
+
+_EXIT_CODES = """
+Exit codes: 0; 1 explain: the stored verdict is not what its inputs give, policy-diff: B hits something known to be
+good; 2 the question cannot be answered.
+"""
+
+
+def instant(text: str) -> datetime:
+    """A time on the command line: a date, which means its beginning in UTC, or a time with its zone."""
+    from include.soar.window import WindowError, parse_instant
+
+    try:
+        return parse_instant(text, "the time")
+    except WindowError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def get_cli_commands() -> list[GroupCommand]:
+    from airflow.cli.cli_config import GroupCommand
+
+    from threat_response.warm import warm_if_tasks_fork_here
+
+    # The one function of ours that the scheduler and Celery's worker call before they fork.
+    warm_if_tasks_fork_here()
+    return [
+        GroupCommand(
+            name="threat-response",
+            help="Ask the threat response's ledger: why was this blocked, what would another policy do",
+            description="Read the ledger and write nothing to it. INSTANT is a date (its beginning in UTC) or a time "
+            "with its zone, such as 2026-01-31T08:00Z.",
+            epilog=_EXIT_CODES,
+            subcommands=(_explain(), _policy_diff(), _plan_enrichment(), _answers_diff(), _cancelled()),
+        )
+    ]
+
+
+def _explain() -> Any:
+    return _command(
+        "explain",
+        "Why a value was judged as it was",
+        (("observable",), {"help": "An address, domain, URL, hash…; defanged or not"}),
+        _time("--at", "The verdict of that time (default: the last)"),
+        (("--policy",), {"metavar": "FILE[:FILE]", "help": "Also say what this policy would change"}),
+        _LEDGER,
+    )
+
+
+def _policy_diff() -> Any:
+    return _command(
+        "policy-diff",
+        "Archived decisions under two policies",
+        (("a",), {"metavar": "A", "help": "FILE[:FILE]; `current` is the configured policy"}),
+        (("b",), {"metavar": "B", "help": "The same of the other policy"}),
+        _time("--from", "Default: 30 days ago", dest="since"),
+        _time("--to", "Default: now", dest="until"),
+        (("--good",), {"metavar": "FILE", "help": "More values known to be good, one a line"}),
+        _LEDGER,
+    )
+
+
+def _plan_enrichment() -> Any:
+    return _command(
+        "plan-enrichment",
+        "What the questions of a backfill would cost, before it is started",
+        _time("--from", "Where the first hourly window begins", dest="start", required=True),
+        _time("--to", "Where the last one ends", dest="end", required=True),
+        (("--minimum-severity",), {"choices": SEVERITIES, "help": "Default: the policy's"}),
+        (("--answers",), {"choices": ("fresh", "frozen"), "default": "fresh", "help": "frozen: no provider is asked"}),
+    )
+
+
+def _answers_diff() -> Any:
+    return _command(
+        "answers-diff",
+        "What the sources say now that they did not say then",
+        _time("--from", "Then", dest="since", required=True),
+        _time("--to", "Now (default: this moment)", dest="until"),
+        _LEDGER,
+    )
+
+
+def _cancelled() -> Any:
+    return _command("cancelled", "What is in force though a later never-block entry protects it: lift it", _LEDGER)
+
+
+_Argument = tuple[tuple[str, ...], dict[str, Any]]
+
+_LEDGER: _Argument = (
+    ("--ledger",),
+    {
+        "metavar": "URL",
+        "help": "SQLAlchemy URL (default: the configured ledger). Leave a password out of it and in PGPASSWORD: other "
+        "users of the machine can read a command line",
+    },
+)
+
+
+def _time(flag: str, help: str, **more: Any) -> _Argument:
+    return ((flag,), {"type": instant, "metavar": "INSTANT", "help": help, **more})
+
+
+def _command(name: str, help: str, *arguments: _Argument) -> Any:
+    from airflow.cli.cli_config import ActionCommand, Arg, lazy_load_command
+
+    return ActionCommand(
+        name=name,
+        help=help,
+        func=lazy_load_command("include.ops.commands.main"),
+        args=tuple(Arg(flags, **options) for flags, options in arguments),
+    )

@@ -1,0 +1,81 @@
+"""``airflow threat-response …`` and the make targets that call it: arguments, exit codes, and what goes where."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from airflow.cli.cli_parser import get_parser
+
+from include.ops import commands
+from include.soar.model import Severity
+from tests.conftest import ROOT
+from threat_response import cli
+
+TIMES = [
+    ("explain", "203.0.113.7", "--at"),
+    ("policy-diff", "current", "current", "--from"),
+    ("policy-diff", "current", "current", "--to"),
+    ("plan-enrichment", "--to", "2026-01-31", "--from"),
+    ("plan-enrichment", "--from", "2026-01-31", "--to"),
+    ("answers-diff", "--from"),
+    ("answers-diff", "--from", "2026-01-31", "--to"),
+]
+
+
+@pytest.mark.parametrize("words", TIMES, ids=" ".join)
+def test_every_command_reads_times_by_the_same_rule(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    parse = get_parser().parse_args
+    for text in ("2026-02-01", "2026-02-01T08:00Z", "2026-02-01T10:00+02:00"):
+        parse(["threat-response", *words, text])
+    for text, problem in (("2026-02-01T08:00", "has no time zone"), ("noon", "is not an ISO 8601 time")):
+        with pytest.raises(SystemExit) as ended:
+            parse(["threat-response", *words, text])
+        assert ended.value.code == 2
+        assert problem in capsys.readouterr().err
+
+
+def test_the_words_of_the_arguments_are_those_of_the_model() -> None:
+    assert list(cli.SEVERITIES) == [severity.value for severity in Severity]
+    (group,) = cli.get_cli_commands()
+    assert {command.name for command in group.subcommands} == commands.COMMANDS.keys()
+
+
+@pytest.mark.skipif(not shutil.which("make"), reason="needs make")
+def test_a_pasted_value_reaches_neither_make_nor_the_shell(tmp_path: Path) -> None:
+    (tmp_path / "threat-response").mkdir()
+    (tmp_path / "threat-response/ledger.db").touch()
+    hostile = "a'b\"c $(shell touch make) $$(touch shell) `touch tick`; touch semicolon #"
+    done = subprocess.run(
+        # The environment that runs the tests, however old its stamp is.
+        ["make", f"VENV={sys.prefix}", "-o", f"{sys.prefix}/.run", "-C", ROOT, "--no-print-directory", "explain"],
+        cwd=tmp_path,
+        env={
+            **{name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))},
+            "OBSERVABLE": hostile,
+            "AIRFLOW_HOME": str(tmp_path),
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{tmp_path}/airflow.db",
+            "AIRFLOW__THREAT_RESPONSE__HOME": str(tmp_path / "threat-response"),
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    # The answer's stream stays clean, and the value arrived as it was pasted.
+    assert done.stdout == ""
+    assert f"{hostile} is no address, network" in done.stderr
+    assert not [name for name in ("make", "shell", "tick", "semicolon") if (ROOT / name).exists()]
+
+
+def test_the_sections_options_are_airflows(capsys: pytest.CaptureFixture[str]) -> None:
+    options = get_parser().parse_args(["config", "get-value", "threat_response", "ledger_connection"])
+    options.func(options)
+    assert capsys.readouterr().out.splitlines()[-1] == "threat_response_ledger"
+    options = get_parser().parse_args(["config", "list", "--section", "threat_response", "--show-values"])
+    options.func(options)
+    assert "home = " in capsys.readouterr().out
