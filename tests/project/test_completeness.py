@@ -51,7 +51,8 @@ def missing(vendor: str) -> list[str]:
     wanted = [folder(vendor) / name for name in ("__init__.py", "vendor.py", "api.py", "hook.py", "README.md")]
     talks = vendor not in VENDORS or vendor_of(vendor).has_host  # and so there is something to simulate
     wanted += [tests / n for n in ("__init__.py", "test_api.py", "test_hook.py")]
-    if any(vendor in names for stage, names in SERVES.items() if stage != "enrich"):  # one operator serves all enrichers
+    # One operator serves all enrichers.
+    if any(vendor in names for stage, names in SERVES.items() if stage != "enrich"):
         wanted += [folder(vendor) / "operators.py", tests / "test_operators.py"]
     if talks:
         wanted += [ROOT / f"include/simulators/{vendor}/__init__.py", tests / "test_simulator.py"]
