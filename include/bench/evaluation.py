@@ -174,7 +174,7 @@ def run_day(demo: Mapping[str, Record], policy: Policy) -> Day:
         for start, findings in _hours(_findings(demo)):
             case = extract.extract([_batch(start, findings)])
             now = start + HOUR
-            history = ledger.history(**decide.history_question(case, policy), known_before=now)
+            history = ledger.verdicts.history(**decide.history_question(case, policy), known_before=now)
             observables = [Observable.model_validate(o["observable"]) for o in case["observed"]]
             answers = {
                 "abuseipdb": [_abuseipdb(o, demo["abuseipdb"]["addresses"], policy, now) for o in observables],
@@ -183,7 +183,7 @@ def run_day(demo: Mapping[str, Record], policy: Policy) -> Day:
             said = {p: ReputationBatch(provider=p, reputations=tuple(r)).to_json() for p, r in answers.items()}
             decision = decide.decide(case, said, policy=policy, history=history, minimum_severity=None, now=now)
             made = decide.judgements(case, decision, policy=policy, history=history, now=now)
-            ledger.record_verdicts(made, policy=policy, minimum_severity=None, run_id=start.isoformat(), now=now)
+            ledger.verdicts.record(made, policy=policy, minimum_severity=None, run_id=start.isoformat(), now=now)
             day.acted |= {i["observable"]["value"] for i in decision["indicators"]}
             day.refused += Counter(r["layer"] for r in decision["refusals"])
             for verdict in (judgement.verdict for judgement in made):
