@@ -15,6 +15,7 @@ import os
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from airflow.sdk import BaseHook, ObjectStoragePath
@@ -23,6 +24,10 @@ from airflow.sdk.exceptions import AirflowNotFoundException, AirflowSkipExceptio
 from include.soar.ledger import Ledger
 from include.soar.policy.file import load_policy
 from include.soar.policy.rules import Policy
+
+if TYPE_CHECKING:
+    from include.soar.gate.asn import AsnTable
+    from include.soar.gate.gate import Gate
 
 log = logging.getLogger("threat_response")
 
@@ -49,6 +54,34 @@ def policy() -> Policy:
 @lru_cache(maxsize=4)
 def _policy(files: tuple[tuple[Path, int], ...]) -> Policy:
     return load_policy([path for path, _ in files])
+
+
+def gate(now: datetime | None = None) -> Gate:
+    """
+    The never-block gate of the policy and the installed warning lists. Made once for each set of valid entries.
+
+    :param now: which ``allow`` entries count; the present if not given
+    """
+    # Both take longer to import than a task that needs no gate should wait.
+    from include.soar.gate.gate import gate_of
+    from include.soar.gate.index_file import shipped
+
+    return gate_of(policy().never_block, shipped(), _moment(now))
+
+
+def _moment(given: datetime | None) -> datetime:
+    return given or now()
+
+
+def asns() -> AsnTable | None:
+    """
+    The table that ``block.asn_table`` names; None where it names none. Read again once the file was changed.
+
+    :raises PolicyError: naming ``block.asn_table`` and the file
+    """
+    from include.soar.policy.file import asn_table
+
+    return asn_table(policy().block)
 
 
 def connection_exists(conn_id: str) -> bool:

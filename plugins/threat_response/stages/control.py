@@ -121,7 +121,7 @@ class ControlOperator(BaseOperator):
         decision = Decision.model_validate(self.decision)
         incidents = IncidentBatch.model_validate(self.incidents)
         writes = run.may_write(context, blocks=True)
-        gate = settings.policy().gate_at(settings.now())
+        gate = settings.gate()
         told = {ref.finding_uid for ref in incidents.incidents if ref.outcome is not IncidentOutcome.FAILED}
         wanted: list[Indicator] = []
         actions: list[Action] = []
