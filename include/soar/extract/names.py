@@ -41,11 +41,6 @@ def ascii_name(name: str) -> str | None:
         return None
 
 
-def is_joiner_needed(before: str, joiner: str, after: str) -> bool:
-    """Whether a zero-width joiner or non-joiner is part of a word, as in Persian or Hindi, and not there to hide it."""
-    return idna.valid_contextj(before + joiner + after, len(before))
-
-
 def _a_label(label: str) -> str:
     """:raises ValueError: it is no label"""
     # Each character takes at least one of the A-label's: what is too long anyway is not encoded, which takes long.

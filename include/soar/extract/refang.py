@@ -13,13 +13,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
-from include.soar.extract.names import JOINERS, is_joiner_needed
-
 _INVISIBLE = "\u00ad\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff"
 _WIDE_DOT = "\u2024\u3002\uff0e\uff61"
 _WIDE = "\uff01-\uff5e\u2024"
 _ODD = rf"[{_INVISIBLE}{_WIDE}]"
 _ODD_CHARACTERS = re.compile(f"{_ODD}{_ODD}*")
+_VIRAMA = "\u094d\u09cd\u0a4d\u0acd\u0b4d\u0bcd\u0c4d\u0ccd\u0d4d\u0dca\u1039"
+_ARABIC = "\u0620-\u064a\u066e-\u06d5\u0750-\u077f\u08a0-\u08b4"
+#: No zero-width joiner that is a letter of its word, in scripts of India and between Arabic letters (Persian, Urdu).
+#: Generous, and quick: whether a name may be spelled so is decided where names are read (names.py).
+_NO_LETTER = rf"(?<![{_VIRAMA}][\u200c\u200d])(?:(?<![{_ARABIC}]\u200c)|(?![{_ARABIC}]))"
+_ODD_BUT_LETTERS = re.compile(f"{_ODD}{_NO_LETTER}(?:{_ODD}{_NO_LETTER})*")
 #: A full stop in China and Japan, and a dot of IDNA: between letters of a name it is the dot.
 _IDEOGRAPHIC_DOT = re.compile(r"[\u3002\uff61](?=[0-9A-Za-z])")
 _REFERENCE = "(?:#[0-9]{1,7}|#[xX][0-9A-Fa-f]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});"
@@ -138,7 +142,9 @@ def plain(text: str) -> Plain:
     """
     marks: Marks = ()
     if not text.isascii():
-        text, marks = _sub(_ODD_CHARACTERS, _ordinary, DEFANGED, text, marks)
+        has_joiner = "\u200c" in text or "\u200d" in text
+        odd = _ODD_BUT_LETTERS if has_joiner else _ODD_CHARACTERS
+        text, marks = _sub(odd, _ordinary, DEFANGED, text, marks)
         text, marks = _sub(_IDEOGRAPHIC_DOT, lambda _: ".", DEFANGED, text, marks)
     for _ in range(_PASSES):
         before = text
@@ -210,11 +216,7 @@ def _sub(pattern: re.Pattern[str], replace: Replace, step: str | None, text: str
 _JOINTS = frozenset(".@")
 
 
-def _ordinary(match: re.Match[str]) -> str | None:
-    if match[0] in JOINERS:
-        around = match.string[max(0, match.start() - 63) : match.start()], match.string[match.end() : match.end() + 63]
-        if is_joiner_needed(around[0], match[0], around[1]):
-            return None
+def _ordinary(match: re.Match[str]) -> str:
     return "".join("" if c in _INVISIBLE_SET else _WIDE_DOTS.get(c) or chr(ord(c) - 0xFEE0) for c in match[0])
 
 
