@@ -34,7 +34,8 @@ from airflow.sdk import CronDataIntervalTimetable, Param, TaskGroup, TriggerRule
 
 from include.soar.incident import question
 from threat_response.registry import BLOCK, CONFIRM, ENRICH, FETCH, INCIDENTS, REFRESH, WATCH, enrichers
-from threat_response.runtime import run, settings
+from threat_response.runtime import settings
+from threat_response.runtime.run import Run
 from threat_response.stages import decide as decide_
 from threat_response.stages import extract as extract_
 from threat_response.stages.approve_blocks import ApproveBlocksOperator
@@ -149,18 +150,18 @@ def api_threat_response() -> None:
                 for provider, answer in answers.items()
                 if answer is not None or settings.connection_exists(ENRICH[provider].hook_class.default_conn_name)
             }
-            rules, severity, now = settings.policy(), run.minimum_severity(context), settings.now()
+            rules, severity, now = settings.policy(), Run.of(context).minimum_severity, settings.now()
             ledger = settings.ledger()
             # From before this run began: a retried task reads what its first try read.
-            history = ledger.history(
+            history = ledger.verdicts.history(
                 **decide_.history_question(case, rules), known_before=context["dag_run"].start_date or now
             )
             decision = decide_.decide(case, asked, policy=rules, history=history, minimum_severity=severity, now=now)
-            ledger.record_verdicts(
+            ledger.verdicts.record(
                 decide_.judgements(case, decision, policy=rules, history=history, now=now),
                 policy=rules,
                 minimum_severity=severity,
-                run_id=run.run_name(context),
+                run_id=Run.of(context).name,
                 now=now,
             )
             decide_.remember_decided(context, ledger, case, decision)

@@ -172,7 +172,7 @@ def run_day(demo: Mapping[str, Record], policy: Policy, gate: Gate | None = None
             case = extract.extract([_batch(start, findings)])
             now = start + HOUR
             asked = gate or gate_of(policy.never_block, shipped(), now)
-            history = ledger.history(**decide.history_question(case, policy), known_before=now)
+            history = ledger.verdicts.history(**decide.history_question(case, policy), known_before=now)
             observables = [Observable.model_validate(o["observable"]) for o in case["observed"]]
             answers = {
                 "abuseipdb": [_abuseipdb(o, demo["abuseipdb"]["addresses"], asked, now) for o in observables],
@@ -183,7 +183,7 @@ def run_day(demo: Mapping[str, Record], policy: Policy, gate: Gate | None = None
                 case, said, policy=policy, history=history, minimum_severity=None, gate=asked, now=now
             )
             made = decide.judgements(case, decision, policy=policy, history=history, gate=asked, now=now)
-            ledger.record_verdicts(made, policy=policy, minimum_severity=None, run_id=start.isoformat(), now=now)
+            ledger.verdicts.record(made, policy=policy, minimum_severity=None, run_id=start.isoformat(), now=now)
             day.acted |= {i["observable"]["value"] for i in decision["indicators"]}
             day.refused += Counter(r["layer"] for r in decision["refusals"])
             for verdict in (judgement.verdict for judgement in made):

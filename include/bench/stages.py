@@ -293,10 +293,10 @@ class _Day:
         from threat_response.stages import decide
 
         rules, now, ledger = settings.policy(), settings.now(), settings.ledger()
-        history = ledger.history(**decide.history_question(case, rules), known_before=now)
+        history = ledger.verdicts.history(**decide.history_question(case, rules), known_before=now)
         decision = decide.decide(case, answers, policy=rules, history=history, minimum_severity=None, now=now)
         made = decide.judgements(case, decision, policy=rules, history=history, now=now)
-        ledger.record_verdicts(made, policy=rules, minimum_severity=None, run_id="bench", now=now)
+        ledger.verdicts.record(made, policy=rules, minimum_severity=None, run_id="bench", now=now)
         return decision
 
     def _control(self, stage: str, control: Any, decision: Any, incidents: Any) -> Any:

@@ -112,7 +112,7 @@ def state(place: Place, product: str) -> dict[str, Any]:
 def summary(place: Place, airflow: Airflow, live: str, truth: dict[str, Any], seconds: float) -> str:
     """What a person wants to know at the end, from the ledger, the runs' batches and the vendors' own state."""
     ledger = Ledger(f"sqlite:///{place.home / 'threat-response' / 'ledger.db'}")
-    windows, actions = ledger.windows(), ledger.actions()
+    windows, actions = ledger.windows.rows(), ledger.actions.rows()
     # By uid: a window's overlap may read an event that another window reads as well.
     findings: dict[str, str] = {}
     observables: set[str] = set()

@@ -32,8 +32,7 @@ from include.ops.vendor_table import vendor_table, with_table
 from include.soar.extract.refang import refang
 from include.soar.extract.values import KINDS, parse_any
 from include.soar.gate.index_file import shipped
-from include.soar.ledger import Ledger
-from include.soar.ledger.database import SQLAlchemyError
+from include.soar.ledger import Ledger, SQLAlchemyError
 from include.soar.model import Observable, Outcome
 from include.soar.policy.file import load_policy
 from include.soar.policy.rules import Policy, PolicyError
@@ -116,10 +115,10 @@ def policy_of(files: str) -> Policy:
 
 def explain(options: argparse.Namespace) -> int:
     ledger, observable = open_ledger(options.ledger), observable_of(options.observable)
-    row = ledger.verdict(observable, at=options.at or datetime.now(UTC))
+    row = ledger.verdicts.latest(observable, at=options.at or datetime.now(UTC))
     if row is None:
         raise CannotAnswer(f"the ledger has no verdict about {observable.type.value} {shown(options.observable)}")
-    text, same = explanation(row, ledger.policy(row.policy_digest), named_by=shipped().tags(observable))
+    text, same = explanation(row, ledger.verdicts.policy(row.policy_digest), named_by=shipped().tags(observable))
     print(text)
     if options.policy:
         print(under_another_policy(row, Rules.of(policy_of(options.policy)), options.policy))
@@ -132,7 +131,9 @@ def policy_diff(options: argparse.Namespace) -> int:
     since = options.since or until - timedelta(days=30)
     good = GoodValues.read(options.good) if options.good else GoodValues()
     ledger = open_ledger(options.ledger)
-    archived = (run_of(ledger.verdicts(run_id)) for run_id in ledger.deciding_runs(since=since, until=until))
+    archived = (
+        run_of(ledger.verdicts.of_run(run_id)) for run_id in ledger.verdicts.deciding_runs(since=since, until=until)
+    )
     difference = compare(archived, Rules.of(a), Rules.of(b), good)
     print(render(difference, (options.a, options.b)))
     return 1 if difference.good_hit(difference.b) else 0
@@ -157,12 +158,14 @@ def show_vendor_table(options: argparse.Namespace) -> int:
 
 
 def answers_diff(options: argparse.Namespace) -> int:
-    print(render_answers(open_ledger(options.ledger).answer_changes(options.since, options.until or datetime.now(UTC))))
+    print(
+        render_answers(open_ledger(options.ledger).answers.changes(options.since, options.until or datetime.now(UTC)))
+    )
     return 0
 
 
 def cancelled(options: argparse.Namespace) -> int:
-    rows = [row for row in open_ledger(options.ledger).actions() if row.outcome == Outcome.CANCELLED]
+    rows = [row for row in open_ledger(options.ledger).actions.rows() if row.outcome == Outcome.CANCELLED]
     for row in rows:
         proof = ", ".join(f"{name} {value}" for name, value in sorted(row.proof.items()) if value is not None)
         print(f"{shown(row.observable)} at {row.control}: {shown(row.detail)}; {shown(proof) or 'no proof'}")

@@ -114,7 +114,7 @@ def findings_by_window(
         readable, _ = operator._parse_all(pages, ["nowhere: this is a plan"] * len(pages))
         found |= {f.uid: f for f in readable}
         begin += STRETCH
-    read = [(row.start_at, row.end_at) for row in ledger.windows(operator.source)]
+    read = [(row.start_at, row.end_at) for row in ledger.windows.rows(operator.source)]
     windows = defaultdict(list)
     for finding in found.values():
         at = finding.detected_at
@@ -203,7 +203,7 @@ class _Planner:
         for kind in self.calls or {self.operator.meter(self.hook).account.name: 0}:
             meter = self.operator.meter(self.hook, kind)
             left = {
-                quota: ledger.quota_left(
+                quota: ledger.quotas.left(
                     meter.account, [quota], backfill=True, live_share=meter.rules.live_share, now=now
                 )
                 for quota in meter.quotas

@@ -49,9 +49,9 @@ def decide(
         "abuseipdb": ReputationBatch(provider="abuseipdb", reputations=tuple(listed)).to_json(),
         "list_feed": ReputationBatch(provider="list_feed", reputations=tuple(again)).to_json(),
     }
-    history = ledger.history(**decide_.history_question(case, rules), known_before=seen)
+    history = ledger.verdicts.history(**decide_.history_question(case, rules), known_before=seen)
     decision = decide_.decide(case, answers, policy=rules, history=history, minimum_severity=None, now=seen)
-    ledger.record_verdicts(
+    ledger.verdicts.record(
         decide_.judgements(case, decision, policy=rules, history=history, now=seen),
         policy=rules,
         minimum_severity=None,
@@ -183,7 +183,7 @@ def test_explain_notices_what_was_changed_afterwards(
     with contextlib.closing(Ledger(url)) as ledger:
         decide(ledger, policy(), "run-1", 5, severity=Severity.CRITICAL)
         decide(ledger, policy(), "run-2", 4, severity=Severity.CRITICAL)
-        with ledger.engine.begin() as connection:
+        with ledger.database.engine.begin() as connection:
             assert connection.execute(text(change)).rowcount
     assert ask(capsys, "explain", TWICE, "--ledger", url)[0] == code
     assert told in ask(capsys, "explain", TWICE, "--ledger", url)[1]
@@ -304,7 +304,7 @@ def test_what_the_sources_changed_their_minds_about(tmp_path: Path, capsys: pyte
     with contextlib.closing(Ledger(url)) as ledger:
         before = [reputation(o, 20, known_at=NOW) for o in (changed, same)]
         after = [reputation(o, score, known_at=NOW + HOUR) for o, score in ((changed, 90), (same, 20), (new, 5))]
-        ledger.store_reputations(
+        ledger.answers.store(
             (r.model_copy(update={"summary": HOSTILE}) if r.score == 90 else r, HOUR) for r in (*before, *after)
         )
     given = ["answers-diff", "--ledger", url, "--from", NOW.isoformat()]

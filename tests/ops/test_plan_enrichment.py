@@ -107,7 +107,7 @@ def test_the_forecast_is_what_a_backfill_then_asks(demo_day: SimServer) -> None:
     demo_day.world.calls.clear()
     made = plan(START, END)
     assert not [call for call in demo_day.calls() if call["product"] in PROVIDERS]
-    assert settings.ledger().windows() == []
+    assert settings.ledger().windows.rows() == []
     backfill()
     used = asked(demo_day)
     assert set(used) == set(PROVIDERS) - LISTS
@@ -228,6 +228,6 @@ def test_the_first_windows_overlap_counts_what_nobody_has_read(demo_day: SimServ
     refresh()
     early = plan(START, END).findings
     backfill(START - 3 * HOUR, START, providers=[])
-    assert len(settings.ledger().windows()) == 6
+    assert len(settings.ledger().windows.rows()) == 6
     late = plan(START, END).findings
     assert late.total() < early.total()

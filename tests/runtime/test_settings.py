@@ -5,16 +5,12 @@ from __future__ import annotations
 import ipaddress
 import os
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 from airflow.sdk import ObjectStoragePath
 
-from include.soar.model import Severity
 from include.soar.policy.rules import PolicyError
 from tests.soar.examples import CONFIG, address, at, domain
-from threat_response.runtime import run as run_
 from threat_response.runtime import settings
 
 
@@ -24,11 +20,6 @@ def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     monkeypatch.delenv("THREAT_RESPONSE_POLICY", raising=False)
     monkeypatch.delenv("THREAT_RESPONSE_ARCHIVE", raising=False)
     return tmp_path
-
-
-def context(run_type: str = "manual", **values: Any) -> Any:
-    run = SimpleNamespace(run_type=run_type, run_id="r-1", dag_id="d", run_after=at("2026-01-02T11:07"))
-    return {"dag_run": run, "params": {}, **values}
 
 
 def test_the_policy_is_the_shipped_one_unless_the_environment_names_others(
@@ -85,7 +76,7 @@ def test_the_as_table_is_the_policys(monkeypatch: pytest.MonkeyPatch, tmp_path: 
 
 
 def test_the_ledger_and_the_archive_lie_in_the_home(home: Path) -> None:
-    assert settings.ledger().url == f"sqlite:///{home}/ledger.db"
+    assert settings.ledger().database.url == f"sqlite:///{home}/ledger.db"
     uri = settings.archive_write(settings.archive() / "a/b" / "c.gz", b"x")
     assert uri == f"file://{home}/archive/a/b/c.gz"
     assert ObjectStoragePath(uri).read_bytes() == b"x"
@@ -102,49 +93,7 @@ def test_the_home_is_airflows_unless_named(monkeypatch: pytest.MonkeyPatch) -> N
     assert settings.home() == Path("/somewhere/threat-response")
 
 
-INTERVAL = {"data_interval_start": at("2026-01-02T10:00"), "data_interval_end": at("2026-01-02T11:00")}
-
-
-@pytest.mark.parametrize(
-    ("values", "start", "end"),
-    [
-        (INTERVAL, "10:00", "11:00"),
-        ({}, "10:07", "11:07"),  # a run without a logical date: Airflow leaves these keys out
-        ({"params": {"lookback_minutes": 30}}, "10:37", "11:07"),
-    ],
-)
-def test_the_window_of_a_run(values: dict[str, Any], start: str, end: str) -> None:
-    window = run_.window(context(**values))
-    assert (window.start_at, window.end_at) == (at(f"2026-01-02T{start}"), at(f"2026-01-02T{end}"))
-
-
-@pytest.mark.parametrize("blocks", [True, False])
-@pytest.mark.parametrize("run_type", ["manual", "scheduled", "backfill"])
-@pytest.mark.parametrize("effects", [None, "auto", "apply", "plan"])
-def test_who_may_write(effects: str | None, run_type: str, blocks: bool) -> None:
-    expected = {"apply": True, "plan": False}.get(effects or "auto", not (run_type == "backfill" and blocks))
-    assert run_.may_write(context(run_type, params={"effects": effects}), blocks=blocks) is expected
-
-
-@pytest.mark.parametrize("effects", ["Apply", "yes", "dry-run"])
-def test_an_effect_that_nobody_knows_writes_nothing(effects: str) -> None:
-    with pytest.raises(ValueError, match="effects"):
-        run_.may_write(context(params={"effects": effects}), blocks=False)
-
-
-def test_a_runs_own_severity() -> None:
-    assert run_.minimum_severity(context()) is None
-    assert run_.minimum_severity(context(params={"minimum_severity": ""})) is None
-    assert run_.minimum_severity(context(params={"minimum_severity": "low"})) is Severity.LOW
-    with pytest.raises(ValueError, match="urgent"):
-        run_.minimum_severity(context(params={"minimum_severity": "urgent"}))
-
-
-def test_the_name_of_a_run() -> None:
-    assert run_.run_name(context()) == "d/r-1"
-
-
 def test_whether_a_connection_exists(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AIRFLOW_CONN_HOUSE_TEST", "{}")
-    assert settings.connection_exists("house_test")
-    assert not settings.connection_exists("house_test_of_nobody")
+    monkeypatch.setenv("AIRFLOW_CONN_SETTINGS_TEST", "{}")
+    assert settings.connection_exists("settings_test")
+    assert not settings.connection_exists("settings_test_of_nobody")

@@ -101,7 +101,7 @@ class House:
         )
 
     def left(self, quotas: Sequence[Quota] = DAILY, now: datetime | None = None) -> int | None:
-        return self.ledger.quota_left(ACCOUNT, quotas, backfill=False, live_share=0.3, now=now or self.now)
+        return self.ledger.quotas.left(ACCOUNT, quotas, backfill=False, live_share=0.3, now=now or self.now)
 
 
 @pytest.fixture

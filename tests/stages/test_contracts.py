@@ -183,7 +183,7 @@ def test_fetch_reads_the_window_and_its_overlap_and_archives_what_came(server: T
     assert dict(server.seen[0].query)["until"] == "2026-01-02T11:00:00+00:00"
     raw = [gzip.decompress(Path(uri.removeprefix("file://")).read_bytes()) for uri in batch.archive]
     assert [[e["id"] for e in json.loads(page)["events"]] for page in raw] == [["c", "a"], ["b"]]
-    (row,) = settings.ledger().windows()
+    (row,) = settings.ledger().windows.rows()
     assert (row.source, row.findings, row.records, row.pages) == ("tiny", 3, 3, 2)
     assert row.run_id == "response/scheduled-2026-01-02T10:00"
     assert (row.digest, row.start_at) == (batch.digest, at("2026-01-02T10:00"))
@@ -194,7 +194,7 @@ def test_a_window_fetched_again_gives_the_same_and_leaves_no_second_copy(server:
     first = fetch()
     assert fetch() == first
     assert len(list(tmp_path.rglob("page-*.json.gz"))) == 1
-    assert len(settings.ledger().windows()) == 1
+    assert len(settings.ledger().windows.rows()) == 1
     serve(server, [event("a", "10:00"), event("b", "10:01")])
     assert uids(fetch()) == ["a", "b"]
     assert len(list(tmp_path.rglob("page-*.json.gz"))) == 2  # both readings can be looked at
@@ -208,7 +208,7 @@ def test_a_record_that_cannot_be_read_costs_itself_only(server: TinyServer, prin
     )
     batch = fetch()
     assert uids(batch) == ["a", "c"]
-    assert (batch.records, settings.ledger().windows()[0].rejected) == (5, 3)
+    assert (batch.records, settings.ledger().windows.rows()[0].rejected) == (5, 3)
     assert [(r.record, r.field) for r in batch.rejected] == [
         ("bad 2026 INFO forged", "severity"),
         ("b", "severity"),
@@ -237,7 +237,7 @@ def test_a_late_event_counts_once_in_the_first_window_that_sees_it(server: TinyS
     assert uids(fetch(*eleven)) == ["late", "next"]  # not "on-time" again
     assert uids(fetch(*eleven)) == ["late", "next"]  # a repeated run gets its own again
     assert uids(fetch("2026-01-02T12:00", "2026-01-02T13:00")) == []
-    assert [row.findings for row in settings.ledger().windows("tiny")] == [1, 2, 0]
+    assert [row.findings for row in settings.ledger().windows.rows("tiny")] == [1, 2, 0]
 
 
 def test_an_event_later_than_the_overlap_is_not_read(server: TinyServer) -> None:
@@ -277,8 +277,10 @@ def test_a_source_that_fails_leaves_no_window_behind(server: TinyServer, status:
     server.script = [json_answer({"pages": 2, "events": [event("a", "10:00")]}), tiny.Answer(status)]
     with pytest.raises(kind):
         TinyFetch(task_id="fetch").execute(context())
-    assert settings.ledger().windows() == []
-    assert settings.ledger().claim_findings([_finding("a")], window_key="other", now=settings.now()) == {"a": "other"}
+    assert settings.ledger().windows.rows() == []
+    assert settings.ledger().windows.claim_findings([_finding("a")], window_key="other", now=settings.now()) == {
+        "a": "other"
+    }
 
 
 def _finding(uid: str) -> Finding:
@@ -452,7 +454,7 @@ def test_a_provider_that_wants_nothing_costs_the_rest_and_stops_nothing(
     assert {r.answer for r in answers.values()} == {answer}
     assert asked(server) == [EVIL]  # it is not asked on and on
     assert sum("is silent for 3 observables" in line for line in printed()) == 1
-    assert settings.ledger().answer_changes(at("2000-01-01"), settings.now() + timedelta(days=1)) == []
+    assert settings.ledger().answers.changes(at("2000-01-01"), settings.now() + timedelta(days=1)) == []
 
 
 @pytest.mark.parametrize("status", [500, 302])
@@ -571,7 +573,7 @@ def test_a_control_blocks_and_a_second_run_changes_nothing(world: World, server:
     second = act(indicator(IP, EVIL), indicator(IP, WORSE))
     assert (second.outcomes, {a.changed for a in second.actions.values()}) == (first.outcomes, {False})
     assert sum(seen.method == "PUT" for seen in server.seen) == writes == 2
-    rows = settings.ledger().actions("tiny_control")
+    rows = settings.ledger().actions.rows("tiny_control")
     assert [(row.observable, row.outcome, row.proof) for row in rows] == [
         (f"{IP}:{EVIL}", "blocked", {"list": "x"}),
         (f"{IP}:{WORSE}", "blocked", {"list": "x"}),
@@ -647,7 +649,7 @@ def test_which_runs_write(world: World, server: TinyServer, effects: str | None,
     batch = ActionBatch.model_validate(operator.execute(context(run_type=run_type, effects=effects)))
     assert batch.actions[0].outcome is (Outcome.BLOCKED if writes else Outcome.PLANNED)
     assert world.blocked == ({EVIL} if writes else set())
-    assert len(settings.ledger().actions()) == (1 if writes else 0)  # a plan is no state
+    assert len(settings.ledger().actions.rows()) == (1 if writes else 0)  # a plan is no state
 
 
 def test_an_effect_that_nobody_knows_is_refused(world: World) -> None:
@@ -675,7 +677,7 @@ def test_one_items_failure_costs_that_item_and_then_the_task(world: World) -> No
     # Published although the task fails: the incident's update reads it.
     assert isinstance(run.error, Rejected)
     assert list(run.pushed) == ["return_value"]
-    assert {row.observable: row.outcome for row in settings.ledger().actions()}[f"{IP}:{WORSE}"] == "failed"
+    assert {row.observable: row.outcome for row in settings.ledger().actions.rows()}[f"{IP}:{WORSE}"] == "failed"
 
 
 @pytest.mark.parametrize(
@@ -773,10 +775,10 @@ def test_the_sensor_waits_until_all_pending_is_in_force(world: World) -> None:
     assert poke(*batch) == (False, None)
     world.blocked = {EVIL}
     assert poke(*batch) == (False, None)
-    assert settings.ledger().actions() == []
+    assert settings.ledger().actions.rows() == []
     world.blocked = {EVIL, WORSE}
     assert poke(*batch) == (True, {EVIL: "blocked", WORSE: "blocked", CLEAN: "failed"})
-    assert {row.outcome for row in settings.ledger().actions()} == {"blocked", "failed"}
+    assert {row.outcome for row in settings.ledger().actions.rows()} == {"blocked", "failed"}
 
 
 def test_the_sensors_patience_ends_with_what_is_true(world: World) -> None:

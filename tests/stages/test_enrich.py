@@ -180,11 +180,11 @@ def test_a_frozen_run_takes_what_was_known_when_its_window_was_first_decided(ven
     now, then = settings.now(), settings.now() - 2 * DAY
     case = case_of(event("1", EVIL, CLEAN))
     ledger = settings.ledger()
-    ledger.record_window(fetched(), run_id="run-1", now=then)
+    ledger.windows.record(fetched(), run_id="run-1", now=then)
     # Asked a little after the window's end, and decided on a little later; nobody could be asked about CLEAN.
     early = reputation(EVIL, 40, known_at=then)
-    ledger.store_reputations([(early, DAY)])
-    ledger.record_decided(CaseBatch.model_validate(case).window, now=then + timedelta(minutes=5))
+    ledger.answers.store([(early, DAY)])
+    ledger.windows.record_decided(CaseBatch.model_validate(case).window, now=then + timedelta(minutes=5))
     assert enrich(case)[EVIL.value].score == 92
     decide_.remember_decided(context(), ledger, case, decide(case, enrich(case)))
     calls = len(vendor.calls("abuseipdb"))
@@ -194,7 +194,7 @@ def test_a_frozen_run_takes_what_was_known_when_its_window_was_first_decided(ven
     assert frozen[CLEAN.value].summary.startswith("frozen: nothing was known at ")
     assert frozen[CLEAN.value].retry_at is None
     assert len(vendor.calls("abuseipdb")) == calls == 2
-    changes = [(b.score if b else None, a.score) for b, a in ledger.answer_changes(now - DAY, settings.now())]
+    changes = [(b.score if b else None, a.score) for b, a in ledger.answers.changes(now - DAY, settings.now())]
     assert changes == [(40, 92), (None, 0)]
 
 
@@ -279,7 +279,9 @@ def test_what_a_spent_quota_left_is_finished_by_a_later_run_and_told_in_the_same
     assert len(comments) == 2
     assert "Gave no answer" not in comments[1]
     # It was no finding of the later window.
-    assert settings.ledger().claim_findings([attack], window_key="mine", now=settings.now()) == {"attack": "mine"}
+    assert settings.ledger().windows.claim_findings([attack], window_key="mine", now=settings.now()) == {
+        "attack": "mine"
+    }
 
     case, _ = whole_run(dag, context(run_id="run-4"))
     assert (case["findings"], extract.carried_over(context())) == ([], [])

@@ -5,6 +5,41 @@ It is not the truth. The vendors' systems are asked before every write, so a los
 correctness. SQLite by default; Postgres through the connection ``threat_response_ledger``.
 """
 
-from include.soar.ledger.database import Ledger
+from __future__ import annotations
 
-__all__ = ["Ledger"]
+from sqlalchemy.exc import SQLAlchemyError
+
+from include.soar.ledger.actions import Actions
+from include.soar.ledger.answers import Answers
+from include.soar.ledger.claims import Claims
+from include.soar.ledger.database import Database
+from include.soar.ledger.incidents import Incidents
+from include.soar.ledger.quotas import Quotas
+from include.soar.ledger.unfinished import UnfinishedFindings
+from include.soar.ledger.verdicts import Verdicts
+from include.soar.ledger.windows import Windows
+
+
+class Ledger:
+    """
+    :param url: SQLAlchemy URL. A SQLite file and its folder are made, and the schema is brought up to date, on
+        first use.
+    """
+
+    def __init__(self, url: str) -> None:
+        database = Database(url)
+        self.database = database
+        self.windows = Windows(database)
+        self.answers = Answers(database)
+        self.quotas = Quotas(database)
+        self.unfinished = UnfinishedFindings(database)
+        self.incidents = Incidents(database)
+        self.claims = Claims(database)
+        self.actions = Actions(database)
+        self.verdicts = Verdicts(database)
+
+    def close(self) -> None:
+        self.database.close()
+
+
+__all__ = ["Ledger", "SQLAlchemyError"]

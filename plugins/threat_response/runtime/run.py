@@ -1,80 +1,111 @@
-"""TODO: what run is."""
+"""The run that a task belongs to: its window, its name, and what it may do. The only reader of Airflow's context."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
+from urllib.parse import quote
 
 from airflow.sdk import Context
+from airflow.sdk.configuration import conf
 
 from include.soar.model import Severity, Window
 from include.soar.window import resolve_window
 
 
-def window(context: Context) -> Window:
-    """The window that this run reads; see ``include/soar/window.py``."""
-    run = context["dag_run"]
-    # `.get`: a run without a logical date has none of these keys.
-    values: Mapping[str, Any] = context
-    return resolve_window(
-        params=values.get("params") or {},
-        run_type=str(getattr(run.run_type, "value", run.run_type)),
-        run_after=run.run_after,
-        logical_date=values.get("logical_date"),
-        interval_start=values.get("data_interval_start"),
-        interval_end=values.get("data_interval_end"),
-    )
+@dataclass(frozen=True)
+class Run:
+    """Made from a task's context by :meth:`of`. Each property is read when it is first used."""
 
+    context: Mapping[str, Any]
 
-def run_name(context: Context) -> str:
-    """``dag/run``, the name under which the ledger remembers who did something."""
-    run = context["dag_run"]
-    return f"{run.dag_id}/{run.run_id}"
+    @classmethod
+    def of(cls, context: Context) -> Run:
+        return cls(context)
 
+    @cached_property
+    def window(self) -> Window:
+        """The window that this run reads; see ``include/soar/window.py``."""
+        run = self.context["dag_run"]
+        # `.get`: a run without a logical date has none of these keys.
+        return resolve_window(
+            params=self.params,
+            run_type=self._type,
+            run_after=run.run_after,
+            logical_date=self.context.get("logical_date"),
+            interval_start=self.context.get("data_interval_start"),
+            interval_end=self.context.get("data_interval_end"),
+        )
 
-def minimum_severity(context: Context) -> Severity | None:
-    """The run's own minimum severity, None where the policy's holds."""
-    chosen = (context.get("params") or {}).get("minimum_severity")
-    return Severity(chosen) if chosen else None
+    @property
+    def params(self) -> Mapping[str, Any]:
+        return self.context.get("params") or {}
 
+    @property
+    def name(self) -> str:
+        """``dag/run``, the name under which the ledger remembers who did something."""
+        run = self.context["dag_run"]
+        return f"{run.dag_id}/{run.run_id}"
 
-def may_write(context: Context, *, blocks: bool) -> bool:
-    """
-    Whether this run may write outside.
+    @property
+    def url(self) -> str | None:
+        """The run's page in Airflow; None where Airflow does not know its own address."""
+        base = conf.get("api", "base_url", fallback="").rstrip("/")
+        run = self.context["dag_run"]
+        return f"{base}/dags/{quote(run.dag_id, safe='')}/runs/{quote(run.run_id, safe='')}" if base else None
 
-    ``effects`` = ``apply``: yes. ``plan``: no. ``auto`` (the default): yes, except that a backfill only plans its
-    blocks, since yesterday's address may be someone else's today.
+    @property
+    def minimum_severity(self) -> Severity | None:
+        """The run's own minimum severity, None where the policy's holds."""
+        chosen = self.params.get("minimum_severity")
+        return Severity(chosen) if chosen else None
 
-    :param blocks: True for a control (stages 6, 7, 8), False for incidents
-    """
-    chosen = (context.get("params") or {}).get("effects") or "auto"
-    if chosen not in ("auto", "apply", "plan"):
-        raise ValueError(f"effects: {chosen!r} is not auto, apply or plan")
-    if chosen != "auto":
-        return bool(chosen == "apply")
-    return not (blocks and is_backfill(context))
+    @property
+    def is_backfill(self) -> bool:
+        return self._type == "backfill"
 
+    def may_write(self, *, blocks: bool) -> bool:
+        """
+        Whether this run may write outside.
 
-def is_backfill(context: Context) -> bool:
-    run_type = context["dag_run"].run_type
-    return str(getattr(run_type, "value", run_type)) == "backfill"
+        ``effects`` = ``apply``: yes. ``plan``: no. ``auto`` (the default): yes, except that a backfill only plans its
+        blocks, since yesterday's address may be someone else's today.
 
+        :param blocks: True for a control (stages 6, 7, 8), False for incidents
+        """
+        chosen = self._choice("effects", ("auto", "apply", "plan"))
+        if chosen != "auto":
+            return chosen == "apply"
+        return not (blocks and self.is_backfill)
 
-def answers_are_frozen(context: Context) -> bool:
-    """
-    Whether this run takes the answers that were known when its window was first decided, and asks nobody.
+    @property
+    def answers_are_frozen(self) -> bool:
+        """
+        Whether this run takes the answers that were known when its window was first decided, and asks nobody.
 
-    ``answers`` = ``fresh`` (the default) or ``frozen``.
-    """
-    chosen = (context.get("params") or {}).get("answers") or "fresh"
-    if chosen not in ("fresh", "frozen"):
-        raise ValueError(f"answers: {chosen!r} is not fresh or frozen")
-    return bool(chosen == "frozen")
+        ``answers`` = ``fresh`` (the default) or ``frozen``.
+        """
+        return self._choice("answers", ("fresh", "frozen")) == "frozen"
 
+    @property
+    def finishes(self) -> bool:
+        """
+        Whether what this run leaves unfinished is remembered, and what it finishes forgotten: not of a run that only
+        plans its blocks, or a later run would make them, nor of one that asks nobody.
+        """
+        return self.may_write(blocks=True) and not self.answers_are_frozen
 
-def finishes(context: Context) -> bool:
-    """
-    Whether what this run leaves unfinished is remembered, and what it finishes forgotten: not of a run that only plans
-    its blocks, or a later run would make them, nor of one that asks nobody.
-    """
-    return may_write(context, blocks=True) and not answers_are_frozen(context)
+    @property
+    def _type(self) -> str:
+        run_type = self.context["dag_run"].run_type
+        return str(getattr(run_type, "value", run_type))
+
+    def _choice(self, name: str, allowed: tuple[str, ...]) -> str:
+        """A parameter's value, by default the first one that is allowed."""
+        chosen = self.params.get(name) or allowed[0]
+        if chosen not in allowed:
+            *most, last = allowed
+            raise ValueError(f"{name}: {chosen!r} is not {', '.join(most)} or {last}")
+        return str(chosen)

@@ -1,6 +1,7 @@
-"""What a running task gets from the house: policy, ledger, archive, window, and what it may do.
+"""The settings of this installation: clock, policy, ledger, archive.
 
-Read when a task runs, never while a DAG file is parsed. Three environment variables, all optional:
+Read when a task runs, never while a DAG file is parsed; what is heavy is imported then, too. Three environment
+variables, all optional:
 
 ``THREAT_RESPONSE_HOME``     folder for the SQLite ledger and the archive (default ``$AIRFLOW_HOME/threat-response``)
 ``THREAT_RESPONSE_POLICY``   policy files, ``:``-separated, later ones laid over earlier ones
@@ -21,13 +22,11 @@ from urllib.parse import quote
 from airflow.sdk import BaseHook, ObjectStoragePath
 from airflow.sdk.exceptions import AirflowNotFoundException, AirflowSkipException
 
-from include.soar.ledger import Ledger
-from include.soar.policy.file import load_policy
-from include.soar.policy.rules import Policy
-
 if TYPE_CHECKING:
     from include.soar.gate.asn import AsnTable
     from include.soar.gate.gate import Gate
+    from include.soar.ledger import Ledger
+    from include.soar.policy.rules import Policy
 
 log = logging.getLogger("threat_response")
 
@@ -53,6 +52,8 @@ def policy() -> Policy:
 
 @lru_cache(maxsize=4)
 def _policy(files: tuple[tuple[Path, int], ...]) -> Policy:
+    from include.soar.policy.file import load_policy
+
     return load_policy([path for path, _ in files])
 
 
@@ -100,6 +101,8 @@ def skip_if_absent(conn_id: str, what: str) -> None:
 
 def ledger() -> Ledger:
     """The ledger: by the connection ``threat_response_ledger`` where it exists, else SQLite in the home folder."""
+    from include.soar.ledger import Ledger
+
     try:
         connection = BaseHook.get_connection(LEDGER_CONNECTION)
     except AirflowNotFoundException:

@@ -14,7 +14,8 @@ from include.soar.incident import question, texts
 from include.soar.judge import caps
 from include.soar.model import Approval, ApprovalAnswer, Decision, digest
 from include.soar.vendor.errors import one_line
-from threat_response.runtime import run, settings
+from threat_response.runtime import settings
+from threat_response.runtime.run import Run
 
 APPROVE, REJECT = "Approve", "Reject"
 
@@ -59,7 +60,7 @@ class ApproveBlocksOperator(HITLOperator):
             len(decision.held),
             "; ".join(map(one_line, decision.hold_reasons)),
         )
-        if not run.may_write(context, blocks=True):
+        if not Run.of(context).may_write(blocks=True):
             self.log.info("This run only plans its blocks: nobody is asked, and they stay held")
             return decision.to_json()
         context["ti"].xcom_push(key="return_value", value=decision.to_json())

@@ -70,7 +70,7 @@ class Meter:
 
     def closed(self) -> NoAnswer | None:
         """Whether the breaker is open, and for how long."""
-        admission = self.ledger.admit(self.account, now=self.now())
+        admission = self.ledger.quotas.admit(self.account, now=self.now())
         self.doubtful = admission.probe
         if admission.closed_until is None:
             return None
@@ -85,7 +85,7 @@ class Meter:
         self.give_back()
         while True:
             now = self.now()
-            reservation = self.ledger.reserve(
+            reservation = self.ledger.quotas.reserve(
                 self.account,
                 self.quotas,
                 wanted,
@@ -113,7 +113,7 @@ class Meter:
     def give_back(self) -> None:
         """Give back what was not used, and let the ledger know what the answers said."""
         if self._reservation is not None:
-            self.ledger.settle(
+            self.ledger.quotas.give_back(
                 self.account,
                 self._reservation,
                 unused=self.left,
@@ -127,14 +127,14 @@ class Meter:
         """A good answer: the breaker, where it was open, is closed."""
         if self.doubtful:
             self.doubtful = False
-            self.ledger.recover(self.account)
+            self.ledger.quotas.close_breaker(self.account)
 
     def open(self, error: VendorError) -> NoAnswer:
         """Open the breaker. How long is the provider's word where it gave one, else the policy's."""
         breaker = self.rules.breaker
         pause = shut_for(self.quotas, error.retry_after) if isinstance(error, RateLimited) else None
         reason = f"{error.vendor} {error.operation}: {error.reason}"
-        until = self.ledger.trip(
+        until = self.ledger.quotas.open_breaker(
             self.account,
             reason=reason,
             pause=pause,

@@ -31,7 +31,8 @@ from include.soar.vendor.errors import (
     VendorError,
     one_line,
 )
-from threat_response.runtime import run, settings
+from threat_response.runtime import settings
+from threat_response.runtime.run import Run
 from threat_response.transport.hook import VendorHook
 
 # --- stage 1 ------------------------------------------------------------------------------------------------
@@ -120,7 +121,7 @@ class ControlOperator(BaseOperator):
             )
         decision = Decision.model_validate(self.decision)
         incidents = IncidentBatch.model_validate(self.incidents)
-        writes = run.may_write(context, blocks=True)
+        writes = Run.of(context).may_write(blocks=True)
         gate = settings.gate()
         told = {ref.finding_uid for ref in incidents.incidents if ref.outcome is not IncidentOutcome.FAILED}
         wanted: list[Indicator] = []
@@ -158,7 +159,7 @@ class ControlOperator(BaseOperator):
         )
         self._tell(batch)
         if writes:
-            settings.ledger().record_actions(batch, run_id=run.run_name(context), now=settings.now())
+            settings.ledger().actions.record(batch, run_id=Run.of(context).name, now=settings.now())
         if done.error is None:
             done.error = next((_as_error(a) for a in batch.actions if a.outcome is Outcome.FAILED), None)
         if done.error is not None:
@@ -253,5 +254,5 @@ class ConfirmSensor(BaseSensorOperator):
             self.log.warning(
                 "%s: %d still pending after %s; the incident says so", self.control, waiting, self.patience
             )
-        settings.ledger().record_actions(batch, run_id=run.run_name(context), now=settings.now())
+        settings.ledger().actions.record(batch, run_id=Run.of(context).name, now=settings.now())
         return PokeReturnValue(True, batch.to_json())

@@ -6,12 +6,11 @@ from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Context
 
 from include.soar.enrich.sift import unfinished
-from include.soar.gate.gate import Gate
 from include.soar.judge import decision as decision_
 from include.soar.judge import verdict
 from include.soar.judge.verdict import History, Judgement
@@ -24,11 +23,13 @@ from include.soar.model import (
     ReputationBatch,
     Severity,
 )
-from include.soar.policy.file import asn_table
 from include.soar.policy.rules import Policy
 from include.soar.vendor.errors import one_line
 from threat_response.runtime import settings
-from threat_response.runtime.run import answers_are_frozen, finishes, may_write, run_name
+from threat_response.runtime.run import Run
+
+if TYPE_CHECKING:
+    from include.soar.gate.gate import Gate
 
 
 def decide(
@@ -50,6 +51,8 @@ def decide(
     :param gate: if not that of ``policy`` and the installed warning lists
     :return: ``Decision`` JSON
     """
+    from include.soar.policy.file import asn_table
+
     batch = CaseBatch.model_validate(case)
     said = [ReputationBatch.model_validate(answer) for answer in answers.values() if answer is not None]
     by_observable: dict[str, list[Reputation]] = {}
@@ -151,10 +154,10 @@ def counts(case: Mapping[str, Any], decision: Mapping[str, Any]) -> dict[str, in
 
 def cancel_protected(context: Context, ledger: Ledger) -> None:
     """Say which blocks a later entry speaks against. A run that only plans its blocks changes nothing."""
-    if not may_write(context, blocks=True):
+    if not Run.of(context).may_write(blocks=True):
         return
     moment = settings.now()
-    for row, hit in ledger.cancel_protected(settings.gate(moment), run_id=run_name(context), now=moment):
+    for row, hit in ledger.actions.cancel_protected(settings.gate(moment), run_id=Run.of(context).name, now=moment):
         settings.log.warning(
             "Cancelled: %s at %s is in force, and now %s protects it (%s): lift it, see docs/runbook.md",
             one_line(row.observable),
@@ -175,22 +178,22 @@ def remember_decided(context: Context, ledger: Ledger, case: Mapping[str, Any], 
     batch = CaseBatch.model_validate(case)
     left = unfinished(batch, Decision.model_validate(decision))
     moment = settings.now()
-    if not answers_are_frozen(context):
-        ledger.record_decided(batch.window, now=moment)
+    if not Run.of(context).answers_are_frozen:
+        ledger.windows.record_decided(batch.window, now=moment)
     for one in left:
         settings.log.warning(
             "Unfinished: finding %s: no answer yet by %s; %s",
             one_line(one.finding.uid),
             ", ".join(one.providers),
             f"a run after {one.retry_at:%Y-%m-%d %H:%M:%S} UTC finishes it"
-            if finishes(context)
+            if Run.of(context).finishes
             else "this run only plans its blocks, so no later run finishes it: run it again",
         )
-    if not finishes(context):
+    if not Run.of(context).finishes:
         return
     open_uids = {one.finding.uid for one in left}
     days = settings.policy().enrichment.carry_over.days
-    given_up = ledger.record_unfinished(
+    given_up = ledger.unfinished.record(
         left,
         done=[f.uid for f in batch.findings if f.uid not in open_uids],
         give_up_before=moment - timedelta(days=days),

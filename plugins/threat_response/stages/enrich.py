@@ -31,7 +31,8 @@ from include.soar.vendor.errors import (
     VendorError,
     one_line,
 )
-from threat_response.runtime import run, settings
+from threat_response.runtime import settings
+from threat_response.runtime.run import Run
 from threat_response.stages.asking import Meter, NoAnswer, Round, clock_words
 from threat_response.transport.hook import VendorHook
 
@@ -144,10 +145,10 @@ class EnrichOperator(BaseOperator):
     ) -> tuple[dict[str, Reputation], datetime]:
         """The answers that need no call, by observable key, and the time at which they were known."""
         if frozen:
-            at = ledger.first_decided_at(window) or window.end_at
+            at = ledger.windows.first_decided_at(window) or window.end_at
             # A list's answers are not asked for again and again, so they do not end.
-            return ledger.reputations(self.provider, observables, now=at, stale=not self.is_remote), at
-        return ledger.reputations(self.provider, observables, now=now) if self.is_remote else {}, now
+            return ledger.answers.known(self.provider, observables, now=at, stale=not self.is_remote), at
+        return ledger.answers.known(self.provider, observables, now=now) if self.is_remote else {}, now
 
     def execute(self, context: Context) -> dict[str, Any]:
         settings.skip_if_absent(self.conn_id, f"enrichment by {self.provider}")
@@ -156,9 +157,9 @@ class EnrichOperator(BaseOperator):
             raise AirflowSkipException(f"{self.provider} is not asked: there is no case")
         case = CaseBatch.model_validate(self.case)
         ledger, now = settings.ledger(), settings.now()
-        self._ledger, self._backfill = ledger, run.is_backfill(context)
-        sifted = self.questions(case, now=now, minimum_severity=run.minimum_severity(context))
-        frozen = run.answers_are_frozen(context) and self.has_opinion
+        self._ledger, self._backfill = ledger, Run.of(context).is_backfill
+        sifted = self.questions(case, now=now, minimum_severity=Run.of(context).minimum_severity)
+        frozen = Run.of(context).answers_are_frozen and self.has_opinion
         stored, at = self.stored(ledger, case.window, sifted.to_ask, frozen=frozen, now=now)
         missing = [o for o in sifted.to_ask if o.key not in stored]
         said: dict[Observable, Reputation] = {}
@@ -218,7 +219,7 @@ class EnrichOperator(BaseOperator):
         ledger, name = meter.ledger, call.__name__
 
         def known(some: Sequence[Observable]) -> dict[str, Reputation]:
-            return ledger.reputations(self.provider, some, now=settings.now()) if self.is_remote else {}
+            return ledger.answers.known(self.provider, some, now=settings.now()) if self.is_remote else {}
 
         asking = Round(
             call=lambda hook, some: on(getattr(hook, name), some),
@@ -249,11 +250,11 @@ class EnrichOperator(BaseOperator):
         if not real:
             return
         if not self.is_remote:
-            before = ledger.reputations(self.provider, [r.observable for r in real], now=settings.now(), stale=True)
+            before = ledger.answers.known(self.provider, [r.observable for r in real], now=settings.now(), stale=True)
             real = [r for r in real if (old := before.get(r.observable.key)) is None or _differ(old, r)]
         hours = settings.policy().reputation_hours
         life = {Answer.LISTED: timedelta(hours=hours.listed), Answer.NOT_LISTED: timedelta(hours=hours.not_listed)}
-        ledger.store_reputations((r, life[r.answer]) for r in real)
+        ledger.answers.store((r, life[r.answer]) for r in real)
 
     def _silences(self, observables: Sequence[Observable], error: VendorError) -> list[Reputation]:
         """The provider went silent: say so for each, and say loudly once."""

@@ -17,7 +17,7 @@ from include.soar.model import (
 )
 from include.soar.vendor.errors import one_line
 from threat_response.runtime import settings
-from threat_response.runtime.run import finishes, is_backfill
+from threat_response.runtime.run import Run
 
 
 class NothingFetched(ValueError):
@@ -80,10 +80,12 @@ def _distinct(findings: Sequence[Finding]) -> tuple[Finding, ...]:
 def carried_over(context: Context) -> list[Finding]:
     """What earlier runs left unfinished and this one may finish. A backfill leaves it to the live runs."""
     rules = settings.policy().enrichment.carry_over
-    if not finishes(context) or is_backfill(context) or not rules.findings:
+    if not Run.of(context).finishes or Run.of(context).is_backfill or not rules.findings:
         return []
     moment = settings.now()
-    found = settings.ledger().unfinished(now=moment, since=moment - timedelta(days=rules.days), limit=rules.findings)
+    found = settings.ledger().unfinished.due(
+        now=moment, since=moment - timedelta(days=rules.days), limit=rules.findings
+    )
     for finding in found:
         settings.log.info("Carried over: finding %s of %s, to be finished", one_line(finding.uid), finding.detected_at)
     return found

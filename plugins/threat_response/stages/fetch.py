@@ -23,7 +23,8 @@ from include.soar.vendor.errors import (
     RecordProblem,
     one_line,
 )
-from threat_response.runtime import run, settings
+from threat_response.runtime import settings
+from threat_response.runtime.run import Run
 from threat_response.transport.hook import VendorHook
 
 
@@ -86,7 +87,7 @@ class FetchOperator(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         settings.skip_if_absent(self.conn_id, f"source {self.source}")
-        window = run.window(context)
+        window = Run.of(context).window
         settled_at = window.end_at + self.settled_after
         if settings.now() < settled_at:
             self.log.info("%s is complete up to %s only at %s: waiting", self.source, window.end_at, settled_at)
@@ -105,11 +106,11 @@ class FetchOperator(BaseOperator):
         batch = self._batch(window, pages, archived, findings, rejected)
         ledger = settings.ledger()
         now = settings.now()
-        owners = ledger.claim_findings(batch.findings, window_key=window.key, now=now)
+        owners = ledger.windows.claim_findings(batch.findings, window_key=window.key, now=now)
         mine = tuple(f for f in batch.findings if f.detected_at >= window.start_at or owners[f.uid] == window.key)
         late = sum(f.detected_at < window.start_at for f in mine)
         batch = batch.model_copy(update={"findings": mine})
-        ledger.record_window(batch, run_id=run.run_name(context), now=now)
+        ledger.windows.record(batch, run_id=Run.of(context).name, now=now)
         self.log.info(
             "%s: %d records on %d pages, %d findings of this window (%d of them late), %d records not readable",
             self.source,

@@ -40,7 +40,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/ledger.db"
     url: str = request.getfixturevalue("database")
-    with contextlib.closing(Ledger(url)) as ledger, ledger.engine.begin() as connection:
+    with contextlib.closing(Ledger(url)) as ledger, ledger.database.engine.begin() as connection:
         # One database for all: making and migrating one takes longer than any test here.
         connection.execute(text(f"TRUNCATE {', '.join(Table.metadata.tables)}"))
     return url
@@ -54,7 +54,7 @@ def ledger(url: str) -> Iterator[Ledger]:
 
 def reserve(ledger: Ledger, wanted: int, *, backfill: bool = False, now: datetime = NOW, **more: Any) -> Reservation:
     fields = {"account": ACCOUNT, "quotas": (CHECKS,), "live_share": 0.3} | more
-    return ledger.reserve(
+    return ledger.quotas.reserve(
         fields["account"], fields["quotas"], wanted, backfill=backfill, live_share=fields["live_share"], now=now
     )
 
@@ -136,12 +136,12 @@ def test_a_burst_and_a_day_hold_both(ledger: Ledger) -> None:
 
 def test_without_a_quota_everything_is_granted(ledger: Ledger) -> None:
     assert reserve(ledger, 10**6, quotas=()) == Reservation(10**6)
-    assert ledger.quota_left(ACCOUNT, (), backfill=False, live_share=0.3, now=NOW) is None
+    assert ledger.quotas.left(ACCOUNT, (), backfill=False, live_share=0.3, now=NOW) is None
 
 
 def test_what_is_left_can_be_asked_without_taking_it(ledger: Ledger) -> None:
     def left(**more: Any) -> int | None:
-        return ledger.quota_left(ACCOUNT, (CHECKS,), **({"backfill": False, "live_share": 0.3, "now": NOW} | more))
+        return ledger.quotas.left(ACCOUNT, (CHECKS,), **({"backfill": False, "live_share": 0.3, "now": NOW} | more))
 
     reserve(ledger, 400)
     assert (left(), left(), left(backfill=True), left(now=MIDNIGHT)) == (600, 600, 600, 1000)
@@ -152,11 +152,11 @@ def test_what_is_left_can_be_asked_without_taking_it(ledger: Ledger) -> None:
 
 def settle(ledger: Ledger, reservation: Reservation, seen: QuotaSeen | None = None, **more: Any) -> None:
     fields: dict[str, Any] = {"unused": 0, "backfill": False, "now": NOW} | more
-    ledger.settle(ACCOUNT, reservation, seen=seen, **fields)
+    ledger.quotas.give_back(ACCOUNT, reservation, seen=seen, **fields)
 
 
 def left(ledger: Ledger, *, backfill: bool = False, now: datetime = NOW) -> int | None:
-    return ledger.quota_left(ACCOUNT, (CHECKS,), backfill=backfill, live_share=0.3, now=now)
+    return ledger.quotas.left(ACCOUNT, (CHECKS,), backfill=backfill, live_share=0.3, now=now)
 
 
 def test_what_was_not_used_is_given_back(ledger: Ledger) -> None:
@@ -230,7 +230,7 @@ def test_of_many_who_may_probe_one_does(url: str) -> None:
 
     def probe(_: int) -> bool:
         with contextlib.closing(Ledger(url)) as ledger:
-            return ledger.admit(ACCOUNT, now=NOW + MINUTE).probe
+            return ledger.quotas.admit(ACCOUNT, now=NOW + MINUTE).probe
 
     with ThreadPoolExecutor(4) as pool:
         assert sum(pool.map(probe, range(4))) == 1
@@ -240,27 +240,29 @@ def test_of_many_who_may_probe_one_does(url: str) -> None:
 
 
 def trip(ledger: Ledger, pause: timedelta | None = None, now: datetime = NOW) -> datetime:
-    return ledger.trip(ACCOUNT, reason="down", pause=pause, first_pause=5 * MINUTE, longest_pause=HOUR, now=now)
+    return ledger.quotas.open_breaker(
+        ACCOUNT, reason="down", pause=pause, first_pause=5 * MINUTE, longest_pause=HOUR, now=now
+    )
 
 
 def test_an_open_breaker_lets_nobody_through_and_then_one(ledger: Ledger) -> None:
-    assert ledger.admit(ACCOUNT, now=NOW).closed_until is None
+    assert ledger.quotas.admit(ACCOUNT, now=NOW).closed_until is None
     until = trip(ledger)
     assert until == NOW + 5 * MINUTE
-    closed = ledger.admit(ACCOUNT, now=until - timedelta(seconds=1))
+    closed = ledger.quotas.admit(ACCOUNT, now=until - timedelta(seconds=1))
     assert (closed.closed_until, closed.why) == (until, "down")
-    assert ledger.admit(replace(ACCOUNT, name="blacklist"), now=NOW).closed_until is None
-    assert ledger.admit(ACCOUNT, now=until).probe
-    assert ledger.admit(ACCOUNT, now=until).closed_until == until + 2 * MINUTE  # the probe is under way
-    assert ledger.admit(ACCOUNT, now=until + 2 * MINUTE).probe  # whose task seems to be dead
-    ledger.recover(ACCOUNT)
-    assert ledger.admit(ACCOUNT, now=until + 2 * MINUTE) == ledger.admit(ACCOUNT, now=NOW)
+    assert ledger.quotas.admit(replace(ACCOUNT, name="blacklist"), now=NOW).closed_until is None
+    assert ledger.quotas.admit(ACCOUNT, now=until).probe
+    assert ledger.quotas.admit(ACCOUNT, now=until).closed_until == until + 2 * MINUTE  # the probe is under way
+    assert ledger.quotas.admit(ACCOUNT, now=until + 2 * MINUTE).probe  # whose task seems to be dead
+    ledger.quotas.close_breaker(ACCOUNT)
+    assert ledger.quotas.admit(ACCOUNT, now=until + 2 * MINUTE) == ledger.quotas.admit(ACCOUNT, now=NOW)
 
 
 def test_a_breaker_that_opens_again_stays_open_twice_as_long(ledger: Ledger) -> None:
     assert [(trip(ledger) - NOW) // MINUTE for _ in range(6)] == [5, 10, 20, 40, 60, 60]
     assert trip(ledger, pause=MINUTE) == NOW + MINUTE  # the provider's own word counts
-    ledger.recover(ACCOUNT)
+    ledger.quotas.close_breaker(ACCOUNT)
     assert trip(ledger) == NOW + 5 * MINUTE
 
 
@@ -271,10 +273,10 @@ EVIL, OTHER = address("203.0.113.7"), address("203.0.113.8")
 
 def test_what_was_known_at_any_time_can_be_asked(ledger: Ledger) -> None:
     before, after = reputation(EVIL, 20), reputation(EVIL, 90, known_at=NOW + 6 * HOUR)
-    ledger.store_reputations([(before, 6 * HOUR), (after, DAY), (reputation(OTHER, 1, provider="list_feed"), HOUR)])
+    ledger.answers.store([(before, 6 * HOUR), (after, DAY), (reputation(OTHER, 1, provider="list_feed"), HOUR)])
 
     def known(now: datetime, *, stale: bool = False) -> Any:
-        return ledger.reputations("abuseipdb", [EVIL, OTHER], now=now, stale=stale).get(EVIL.key)
+        return ledger.answers.known("abuseipdb", [EVIL, OTHER], now=now, stale=stale).get(EVIL.key)
 
     assert known(NOW - MINUTE) is None
     assert known(NOW) == known(NOW + 5 * HOUR) == before
@@ -286,22 +288,22 @@ def test_what_was_known_at_any_time_can_be_asked(ledger: Ledger) -> None:
 def test_what_changed_between_two_times(ledger: Ledger) -> None:
     first, second, third = (reputation(EVIL, n, known_at=NOW + n * HOUR) for n in (1, 2, 3))
     new = reputation(OTHER, 50, known_at=NOW + 2 * HOUR)
-    ledger.store_reputations((r, HOUR) for r in (first, second, third, new))
-    assert ledger.answer_changes(NOW + HOUR, NOW + 3 * HOUR) == [(first, third), (None, new)]
-    assert ledger.answer_changes(NOW + HOUR, NOW + 2 * HOUR) == [(first, second), (None, new)]
-    assert ledger.answer_changes(NOW, NOW + HOUR) == [(None, first)]
-    assert ledger.answer_changes(NOW + 3 * HOUR, NOW + 9 * HOUR) == []
+    ledger.answers.store((r, HOUR) for r in (first, second, third, new))
+    assert ledger.answers.changes(NOW + HOUR, NOW + 3 * HOUR) == [(first, third), (None, new)]
+    assert ledger.answers.changes(NOW + HOUR, NOW + 2 * HOUR) == [(first, second), (None, new)]
+    assert ledger.answers.changes(NOW, NOW + HOUR) == [(None, first)]
+    assert ledger.answers.changes(NOW + 3 * HOUR, NOW + 9 * HOUR) == []
 
 
 def test_a_window_is_first_decided_once(ledger: Ledger) -> None:
     batch = FetchBatch(source="s", window=window(), pages=1, records=0, archive=(), digest="d", findings=())
-    ledger.record_decided(window(), now=NOW)  # nobody read it: nothing to remember
-    assert ledger.first_decided_at(window()) is None
-    ledger.record_window(batch, run_id="r", now=NOW)
-    ledger.record_decided(window(), now=NOW)
-    ledger.record_decided(window(), now=NOW + HOUR)
-    ledger.record_window(batch, run_id="again", now=NOW + HOUR)
-    assert ledger.first_decided_at(window()) == NOW
+    ledger.windows.record_decided(window(), now=NOW)  # nobody read it: nothing to remember
+    assert ledger.windows.first_decided_at(window()) is None
+    ledger.windows.record(batch, run_id="r", now=NOW)
+    ledger.windows.record_decided(window(), now=NOW)
+    ledger.windows.record_decided(window(), now=NOW + HOUR)
+    ledger.windows.record(batch, run_id="again", now=NOW + HOUR)
+    assert ledger.windows.first_decided_at(window()) == NOW
 
 
 # --- unfinished --------------------------------------------------------------------------------------------------
@@ -312,10 +314,10 @@ def test_what_is_unfinished_is_taken_up_when_its_time_has_come_until_it_is_done(
         return Unfinished(finding(uid), ("abuseipdb",), retry_at)
 
     def due(now: datetime, limit: int = 9) -> list[str]:
-        return [f.uid for f in ledger.unfinished(now=now, since=now - 3 * DAY, limit=limit)]
+        return [f.uid for f in ledger.unfinished.due(now=now, since=now - 3 * DAY, limit=limit)]
 
     def record(*unfinished: Unfinished, now: datetime, done: tuple[str, ...] = ()) -> int:
-        return ledger.record_unfinished(unfinished, done=done, give_up_before=now - 3 * DAY, now=now)
+        return ledger.unfinished.record(unfinished, done=done, give_up_before=now - 3 * DAY, now=now)
 
     record(left("a", NOW + HOUR), left("b", NOW + 2 * HOUR), now=NOW, done=("c",))
     assert (due(NOW), due(NOW + HOUR), due(NOW + 2 * HOUR)) == ([], ["a"], ["a", "b"])
@@ -327,4 +329,4 @@ def test_what_is_unfinished_is_taken_up_when_its_time_has_come_until_it_is_done(
     assert due(NOW + 4 * DAY) == []
     assert record(now=NOW + 3 * DAY) == 0
     assert record(now=NOW + 3 * DAY + MINUTE) == 1
-    assert ledger.unfinished(now=NOW + 9 * DAY, since=NOW - DAY, limit=9) == []
+    assert ledger.unfinished.due(now=NOW + 9 * DAY, since=NOW - DAY, limit=9) == []

@@ -90,7 +90,7 @@ def test_every_record_of_the_window_becomes_a_finding_once(sim: SimServer) -> No
     kept = next(f for f in batch.findings if f.vendor_id == "f-1")
     assert "status:resolved" in kept.tags
     assert not [m for m in kept.mentions if m.role is Role.ATTACKER]
-    (window,) = settings.ledger().windows(PRODUCT)
+    (window,) = settings.ledger().windows.rows(PRODUCT)
     assert (window.findings, window.rejected, window.digest) == (26, 0, batch.digest)
 
 
@@ -123,7 +123,7 @@ def test_a_broken_record_costs_only_itself(sim: SimServer) -> None:
     assert rejected.kept_at is not None
     page = gzip.decompress(Path(rejected.kept_at.removeprefix("file://")).read_bytes())
     assert b"i-0002" in page
-    assert settings.ledger().windows(PRODUCT)[0].rejected == 1
+    assert settings.ledger().windows.rows(PRODUCT)[0].rejected == 1
 
 
 def test_a_short_read_leaves_no_window_behind(sim: SimServer) -> None:
@@ -131,7 +131,7 @@ def test_a_short_read_leaves_no_window_behind(sim: SimServer) -> None:
     sim.fault(PRODUCT, "empty", path="/incidents", key="entities", skip=1)
     with pytest.raises(Unexpected):
         run()
-    assert not settings.ledger().windows(PRODUCT)
+    assert not settings.ledger().windows.rows(PRODUCT)
     assert len(run().findings) == 25
 
 

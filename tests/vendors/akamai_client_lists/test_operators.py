@@ -252,7 +252,7 @@ def test_an_activation_requested_by_somebody_else_in_between(sim: SimServer) -> 
 def test_the_ledger_knows_what_was_done(sim: SimServer) -> None:
     seed(sim)
     block()
-    assert {(row.observable, row.outcome) for row in settings.ledger().actions(PRODUCT)} == {
+    assert {(row.observable, row.outcome) for row in settings.ledger().actions.rows(PRODUCT)} == {
         (f"ipv4-addr:{V4}", "pending"),
         (f"ipv6-addr:{V6}", "pending"),
     }

@@ -96,7 +96,7 @@ def test_every_event_of_the_window_becomes_a_finding_once(sim: SimServer) -> Non
     assert names(batch) == [f"q-{n:04d}" for n in range(25)]
     assert (batch.source, batch.pages, batch.records) == (PRODUCT, 3, 25)
     assert batch.findings[7].title == "Malware: c7.badware.example (Known Malware)"
-    (window,) = settings.ledger().windows(PRODUCT)
+    (window,) = settings.ledger().windows.rows(PRODUCT)
     assert (window.findings, window.rejected, window.digest) == (25, 0, batch.digest)
 
 
@@ -139,7 +139,7 @@ def test_a_broken_row_costs_only_itself(sim: SimServer) -> None:
     kept_at = batch.rejected[0].kept_at
     assert kept_at is not None
     assert b"q-0002" in gzip.decompress(Path(kept_at.removeprefix("file://")).read_bytes())
-    assert settings.ledger().windows(PRODUCT)[0].rejected == 2
+    assert settings.ledger().windows.rows(PRODUCT)[0].rejected == 2
 
 
 def test_a_short_read_leaves_no_window_behind(sim: SimServer) -> None:
@@ -147,7 +147,7 @@ def test_a_short_read_leaves_no_window_behind(sim: SimServer) -> None:
     sim.fault(PRODUCT, "empty", key="dataRows", skip=1)
     with pytest.raises(Unexpected):
         run()
-    assert not settings.ledger().windows(PRODUCT)
+    assert not settings.ledger().windows.rows(PRODUCT)
     assert len(run().findings) == 25
 
 

@@ -203,7 +203,7 @@ def test_two_runs_that_overlap_open_one_incident(sim: SimServer) -> None:
     batch = case(finding("f-1"))
     ledger = house_module.ledger()
     mark = marks.marker("f-1")
-    assert ledger.claim(f"incident:{mark}", by="dag/first", now=house_module.now(), lease=timedelta(minutes=5))
+    assert ledger.claims.take(f"incident:{mark}", by="dag/first", now=house_module.now(), lease=timedelta(minutes=5))
     ctx = context("second")
     with pytest.raises(Unavailable, match="another run"):
         open_incidents(batch, ctx=ctx)
@@ -218,7 +218,7 @@ def test_two_runs_that_overlap_open_one_incident(sim: SimServer) -> None:
 
 def test_a_claim_of_a_dead_run_ends(sim: SimServer) -> None:
     ledger, an_hour_ago = house_module.ledger(), house_module.now() - timedelta(hours=1)
-    ledger.claim(f"incident:{marks.marker('f-1')}", by="dead", now=an_hour_ago, lease=timedelta(minutes=5))
+    ledger.claims.take(f"incident:{marks.marker('f-1')}", by="dead", now=an_hour_ago, lease=timedelta(minutes=5))
     assert outcomes(open_incidents(case(finding("f-1")))) == ["created"]
 
 
@@ -253,7 +253,7 @@ def test_our_own_is_closed_when_another_was_first(sim: SimServer, lost: bool) ->
     assert comments(sim, ours["unique_id"]) == [f"<p>duplicate of {theirs['readable_id']}</p>"]
     assert ref.detail == f"duplicate {ours['readable_id']} closed"
     assert [ids[0] for ids in links(sim, "incident", "ioc_ip")] == [theirs["unique_id"]]
-    row = house_module.ledger().incident(ref.marker)
+    row = house_module.ledger().incidents.get(ref.marker)
     assert row is not None
     assert row.unique_id == theirs["unique_id"]
 
@@ -338,7 +338,7 @@ def test_plan_mode_writes_nothing(sim: SimServer) -> None:
     done = update(batch, planned, actions={"waf": actions()}, ctx=context(effects="plan"))
     assert [u["outcome"] for u in done["updates"]] == ["planned: a comment would be added"]
     assert writes(sim) == []
-    assert house_module.ledger().incident(marks.marker("f-2")) is None
+    assert house_module.ledger().incidents.get(marks.marker("f-2")) is None
     assert IncidentBatch.model_validate(opened).incidents[0].unique_id == planned["incidents"][0]["unique_id"]
 
 
@@ -675,10 +675,10 @@ def test_two_runs_do_not_comment_at_once(sim: SimServer) -> None:
     unique_id = incidents(sim)[0]["unique_id"]
     ledger = house_module.ledger()
     now = house_module.now()
-    assert ledger.claim(f"comment:{unique_id}", by="dag/other", now=now, lease=timedelta(minutes=2))
+    assert ledger.claims.take(f"comment:{unique_id}", by="dag/other", now=now, lease=timedelta(minutes=2))
     with pytest.raises(Unavailable):
         update(batch, opened, actions={"waf": actions()})
     assert comments(sim, unique_id) == []
-    ledger.release(f"comment:{unique_id}", by="dag/other")
+    ledger.claims.release(f"comment:{unique_id}", by="dag/other")
     update(batch, opened, actions={"waf": actions()})
     assert len(comments(sim, unique_id)) == 1

@@ -50,7 +50,7 @@ def test_addresses_get_tags_and_nothing_gets_an_opinion() -> None:
         PROTECTED: (),
     }
     assert {r.answer for r in answers.values()} == {Answer.NOT_APPLICABLE}
-    assert settings.ledger().reputations("offline_asn", [EVIL, SIX], now=NOW, stale=True) == {}
+    assert settings.ledger().answers.known("offline_asn", [EVIL, SIX], now=NOW, stale=True) == {}
 
 
 def test_context_changes_no_verdict_and_is_no_silence() -> None:

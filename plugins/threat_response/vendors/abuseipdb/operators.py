@@ -12,7 +12,8 @@ from airflow.sdk import BaseOperator, Context
 from include.soar.enrich.quota import Account, Quota, quotas_of
 from include.soar.model import Answer, Observable, ObservableType, Reputation
 from include.soar.vendor.errors import VendorError
-from threat_response.runtime import run, settings
+from threat_response.runtime import settings
+from threat_response.runtime.run import Run
 from threat_response.stages.asking import Meter, metered
 from threat_response.stages.enrich import EnrichOperator
 from threat_response.vendors.abuseipdb import api
@@ -50,7 +51,7 @@ class AbuseIPDBRefreshOperator(BaseOperator):
             Account(hook.vendor, hook.key_digest, "blacklist"),
             quotas_of(rules, hook.vendor, api.QUOTAS),
             rules,
-            run.is_backfill(context),
+            Run.of(context).is_backfill,
             now=settings.now,
             wait=time.sleep,
         )

@@ -11,10 +11,8 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
 from typing import Any
-from urllib.parse import quote
 
 from airflow.sdk import BaseOperator, Context
-from airflow.sdk.configuration import conf
 
 from include.soar.gate.gate import Gate
 from include.soar.incident import clean, texts
@@ -46,8 +44,8 @@ from include.soar.vendor.errors import (
     VendorError,
     one_line,
 )
-from threat_response.runtime import run as run_
 from threat_response.runtime import settings
+from threat_response.runtime.run import Run
 from threat_response.vendors.cyware_respond import api
 from threat_response.vendors.cyware_respond.hook import CywareRespondHook
 from threat_response.vendors.cyware_respond.tenant import COMMENT_ON_CLOSED, VENDOR, Tenant
@@ -116,7 +114,7 @@ class RespondOperator(BaseOperator):
             raise Unauthorized(
                 VENDOR, "connection", f"there is no connection {self.conn_id!r}, and Respond is required"
             )
-        return CywareRespondHook(self.conn_id, writes_allowed=run_.may_write(context, blocks=False))
+        return CywareRespondHook(self.conn_id, writes_allowed=Run.of(context).may_write(blocks=False))
 
     def read(self, incidents: Any) -> tuple[CaseBatch, Decision, list[tuple[Finding, IncidentRef]]]:
         """
@@ -180,7 +178,7 @@ def comment_once(
     :raises VendorError: it could not be added, or nobody knows and it is not there
     """
     claim = f"comment:{unique_id}"
-    if not ledger.claim(claim, by=run, now=settings.now(), lease=COMMENT_LEASE):
+    if not ledger.claims.take(claim, by=run, now=settings.now(), lease=COMMENT_LEASE):
         raise Unavailable(VENDOR, "add_comment", f"another run is commenting on {unique_id} at this moment")
     try:
         if is_there(hook.comments(unique_id)):
@@ -192,7 +190,7 @@ def comment_once(
                 raise
         return True
     finally:
-        ledger.release(claim, by=run)
+        ledger.claims.release(claim, by=run)
 
 
 # --- stage 4 ------------------------------------------------------------------------------------------------
@@ -217,7 +215,7 @@ class CywareOpenIncidentsOperator(RespondOperator):
         if findings:
             ledger = settings.ledger()
             try:
-                opening = _Opening(hook, case, decision, ledger, run_.run_name(context), failures)
+                opening = _Opening(hook, case, decision, ledger, Run.of(context).name, failures)
                 refs = opening.open(findings)
                 if hook.writes_allowed:
                     refs = opening.attach(findings, refs)
@@ -310,7 +308,7 @@ class _Opening:
             return self._settle(finding, rows, IncidentOutcome.EXISTING)
         if not self.hook.writes_allowed:
             return self._ref(finding, IncidentOutcome.PLANNED, detail="would be created")
-        if not self.ledger.claim(f"incident:{mark}", by=self.run, now=settings.now(), lease=LEASE):
+        if not self.ledger.claims.take(f"incident:{mark}", by=self.run, now=settings.now(), lease=LEASE):
             busy = Unavailable(VENDOR, "create_incident", f"another run is creating {mark} at this moment")
             return _Tried(doubt=busy, sent=False)
         # Another run may have finished between our look and our claim; and an analyst may have changed the title.
@@ -326,7 +324,7 @@ class _Opening:
 
     def _remembered(self, mark: str) -> api.Incident | None:
         """What the ledger knows is a hint only: the incident must be there and bear our mark."""
-        row = self.ledger.incident(mark)
+        row = self.ledger.incidents.get(mark)
         if row is None or row.unique_id is None:
             return None
         try:
@@ -396,14 +394,14 @@ class _Opening:
                 self.failures.add(error)
                 details.append(f"duplicate {name} could not be closed: {error}")
         if self.hook.writes_allowed:
-            self.ledger.record_incident(
+            self.ledger.incidents.record(
                 marks_.marker(finding.uid),
                 finding.uid,
                 unique_id=kept.unique_id,
                 readable_id=kept.readable_id,
                 now=settings.now(),
             )
-            self.ledger.release(f"incident:{marks_.marker(finding.uid)}", by=self.run)
+            self.ledger.claims.release(f"incident:{marks_.marker(finding.uid)}", by=self.run)
         return self._ref(finding, outcome, kept, detail="; ".join(details))
 
     def _ref(
@@ -531,7 +529,7 @@ class CywareRelateOperator(RespondOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         case, decision, pairs = self.read(self.incidents)
         failures, relations = Failures(), list[Relation]()
-        relating = _Relating(self.hook(context), settings.ledger(), run_.run_name(context), case, decision, failures)
+        relating = _Relating(self.hook(context), settings.ledger(), Run.of(context).name, case, decision, failures)
         for finding, ref in pairs:
             try:
                 if failures.stopped_by:
@@ -750,7 +748,7 @@ class CywareUpdateIncidentsOperator(RespondOperator):
         batches = [ActionBatch.model_validate(b) for b in given.values() if b is not None]
         absent = sorted(name for name, batch in given.items() if batch is None)
         related = RelationBatch.model_validate(self.relations).relations if self.relations is not None else ()
-        hook, failures, ledger, run = self.hook(context), Failures(), settings.ledger(), run_.run_name(context)
+        hook, failures, ledger, run = self.hook(context), Failures(), settings.ledger(), Run.of(context).name
         updates = []
         for finding, ref in pairs:
             unique_id = str(ref.unique_id)
@@ -764,7 +762,7 @@ class CywareUpdateIncidentsOperator(RespondOperator):
                 relations=[r for r in related if r.incident_id == unique_id],
                 skipped=absent,
                 run=run,
-                run_url=run_url(context),
+                run_url=Run.of(context).url,
                 at=settings.now(),
                 reference=reference,
             )
@@ -846,10 +844,3 @@ def wanted_labels(current: Sequence[str], actions: Sequence[Action], tenant: Ten
     if Outcome.PENDING not in outcomes:
         labels = [label for label in labels if label != tenant.label_pending]
     return labels
-
-
-def run_url(context: Context) -> str | None:
-    """The run's page in Airflow; None where Airflow does not know its own address."""
-    base = conf.get("api", "base_url", fallback="").rstrip("/")
-    run = context["dag_run"]
-    return f"{base}/dags/{quote(run.dag_id, safe='')}/runs/{quote(run.run_id, safe='')}" if base else None

@@ -1,0 +1,72 @@
+"""What each control was asked to do, and what became of it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from include.soar.gate.gate import Gate
+from include.soar.gate.layers import Hit
+from include.soar.ledger.database import Database
+from include.soar.ledger.tables import (
+    ActionRow,
+)
+from include.soar.model import (
+    IN_FORCE,
+    ActionBatch,
+    Observable,
+    Outcome,
+)
+
+
+class Actions:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def record(self, batch: ActionBatch, *, run_id: str, now: datetime) -> None:
+        rows = [
+            {
+                "control": action.control,
+                "observable": action.observable.key,
+                "verb": action.verb.value,
+                "outcome": action.outcome.value,
+                "detail": action.detail,
+                "proof": dict(action.proof),
+                "expires_at": action.expires_at,
+                "run_id": run_id,
+                "updated_at": now,
+            }
+            for action in batch.actions
+        ]
+        if rows:
+            with self._database.session() as session:
+                self._database.upsert(session, ActionRow, rows, keep=set())
+
+    def rows(self, control: str | None = None) -> list[ActionRow]:
+        query = select(ActionRow).order_by(ActionRow.control, ActionRow.observable)
+        if control:
+            query = query.where(ActionRow.control == control)
+        with Session(self._database.engine, expire_on_commit=False) as session:
+            return list(session.scalars(query))
+
+    def cancel_protected(self, gate: Gate, *, run_id: str, now: datetime) -> list[tuple[ActionRow, Hit]]:
+        """
+        Mark what is in force although the gate has come to protect it. Each is given once: it is then ``cancelled``,
+        until a person or the control says otherwise.
+        """
+        found: list[tuple[ActionRow, Hit]] = []
+        in_force = select(ActionRow).where(ActionRow.outcome.in_(sorted(IN_FORCE)))
+        with self._database.session() as session:
+            for row in session.scalars(in_force.order_by(ActionRow.control, ActionRow.observable)):
+                if row.expires_at is not None and row.expires_at <= now:
+                    continue
+                observable = Observable.of_key(row.observable)
+                if observable is not None and (hit := gate.check(observable)):
+                    row.outcome, row.detail = Outcome.CANCELLED, f"was {row.outcome}; {hit.reason}"
+                    row.run_id, row.updated_at = run_id, now
+                    found.append((row, hit))
+            session.flush()
+            session.expunge_all()
+        return found

@@ -1,0 +1,222 @@
+"""How often each key has asked, and which breakers are open."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from include.soar.enrich.quota import Account, Admission, Quota, QuotaSeen, Reservation, backfills_part, longest
+from include.soar.ledger.database import Database
+from include.soar.ledger.tables import (
+    AccountRow,
+    QuotaRow,
+)
+
+
+class Quotas:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def reserve(
+        self,
+        account: Account,
+        quotas: Sequence[Quota],
+        wanted: int,
+        *,
+        backfill: bool,
+        live_share: float,
+        now: datetime,
+    ) -> Reservation:
+        """
+        As many of the wanted calls as every quota still has, all or nothing of each: what is granted here is granted
+        to nobody else.
+
+        :param quotas: those of this account
+        :param live_share: the share of each quota that backfills leave
+        """
+        with self._database.session() as session:
+            self._locked(session, account)
+            periods = [(quota, *self._period(session, account, quota, now)) for quota in quotas]
+            left = [_left(*period, backfill, live_share, now) for period in periods]
+            granted = max(0, min([wanted, *(one.calls for one in left)]))
+            if granted:
+                for _, row, _ in periods:
+                    row.used += granted
+                    row.used_by_backfill += granted if backfill else 0
+                    row.last_at = max(row.last_at, now)
+            short = max((one for one in left if one.calls < wanted), key=lambda one: one.again_at, default=None)
+            return Reservation(
+                granted,
+                tuple((quota, row.started_at) for quota, row, _ in periods),
+                f"{short.whose} used up" if short else "",
+                short.again_at if short else None,
+            )
+
+    def give_back(
+        self,
+        account: Account,
+        reservation: Reservation,
+        *,
+        unused: int,
+        seen: QuotaSeen | None,
+        backfill: bool,
+        now: datetime,
+    ) -> None:
+        """
+        Give back what was not used of a reservation, and believe what the answers' headers say.
+
+        Their limit replaces ours, their count of used calls raises ours, never lowers it: calls that somebody has
+        reserved have not arrived there yet. Only the period in which the call was reserved is corrected.
+
+        :param unused: of the calls granted
+        """
+        if not reservation.periods or not (unused or seen):
+            return
+        told = longest([quota for quota, _ in reservation.periods])
+        with self._database.session() as session:
+            self._locked(session, account)
+            for quota, started_at in reservation.periods:
+                row = session.get_one(QuotaRow, (*_key(account), quota.seconds, started_at))
+                row.used = max(row.used - unused, row.seen_used)
+                row.used_by_backfill = max(row.used_by_backfill - (unused if backfill else 0), 0)
+                if seen is None or quota is not told:
+                    continue
+                if seen.limit is not None:
+                    row.allowed = seen.limit
+                if seen.remaining is not None:
+                    row.seen_used = max(row.seen_used, row.allowed - seen.remaining)
+                    row.used = max(row.used, row.seen_used)
+                if seen.resets_at and now < seen.resets_at <= now + quota.period:
+                    row.ends_at = seen.resets_at
+
+    def left(
+        self, account: Account, quotas: Sequence[Quota], *, backfill: bool, live_share: float, now: datetime
+    ) -> int | None:
+        """How many calls would be granted now; None: there is no quota."""
+        if not quotas:
+            return None
+        with self._database.session() as session:
+            self._locked(session, account)
+            periods = [(quota, *self._period(session, account, quota, now)) for quota in quotas]
+            return max(0, min(_left(*period, backfill, live_share, now).calls for period in periods))
+
+    def _locked(self, session: Session, account: Account) -> AccountRow:
+        """The account's row, which nobody else can change until this transaction ends."""
+        row = dict(zip(("provider", "key", "name"), _key(account), strict=True))
+        self._database.upsert(session, AccountRow, [row | {"openings": 0, "reason": ""}], keep={"openings", "reason"})
+        return session.get_one(AccountRow, _key(account), with_for_update=True)
+
+    def _period(
+        self, session: Session, account: Account, quota: Quota, now: datetime
+    ) -> tuple[QuotaRow, QuotaRow | None]:
+        """The quota's period at this time, made if it is new, and the one before it."""
+        query = (
+            select(QuotaRow)
+            .where(
+                QuotaRow.provider == account.provider,
+                QuotaRow.key == account.key,
+                QuotaRow.name == account.name,
+                QuotaRow.period_seconds == quota.seconds,
+            )
+            .order_by(QuotaRow.started_at.desc())
+            .limit(2)
+        )
+        rows = list(session.scalars(query))
+        # Before the last one's start as well: another worker's clock may be ahead of ours.
+        if rows and now < rows[0].ends_at:
+            return rows[0], rows[1] if len(rows) > 1 else None
+        phase = {"phase": rows[0].ends_at} if rows else {}
+        row = QuotaRow(
+            **dict(zip(("provider", "key", "name"), _key(account), strict=True)),
+            period_seconds=quota.seconds,
+            started_at=quota.period_start(now, **phase),
+            ends_at=quota.renews_at(now, **phase),
+            allowed=quota.calls,
+            used=0,
+            used_by_backfill=0,
+            seen_used=0,
+            last_at=now,
+        )
+        session.add(row)
+        return row, rows[0] if rows else None
+
+    def admit(self, account: Account, *, now: datetime, probe_lease: timedelta = timedelta(minutes=2)) -> Admission:
+        """
+        Whether anybody may ask now. After the breaker's time the first who comes may probe; the others are told to
+        wait until the lease ends, by when the probe has closed the breaker or opened it anew.
+        """
+        with self._database.session() as session:
+            row = self._locked(session, account)
+            if row.blocked_until is None:
+                return Admission()
+            if now < row.blocked_until:
+                return Admission(row.blocked_until, row.reason)
+            row.blocked_until = now + probe_lease
+            return Admission(probe=True)
+
+    def open_breaker(
+        self,
+        account: Account,
+        *,
+        reason: str,
+        pause: timedelta | None,
+        first_pause: timedelta,
+        longest_pause: timedelta,
+        now: datetime,
+    ) -> datetime:
+        """
+        Open the breaker. Gives the time at which it may be probed.
+
+        :param pause: None: ``first_pause``, and twice as long each time that it opens again without a good answer
+        """
+        with self._database.session() as session:
+            row = self._locked(session, account)
+            if pause is None:
+                # The exponent is bounded, or a year of failures would overflow.
+                pause = min(first_pause * 2 ** min(row.openings, 20), longest_pause)
+            row.openings += 1
+            row.blocked_until, row.reason = now + pause, reason
+            return row.blocked_until
+
+    def close_breaker(self, account: Account) -> None:
+        """The provider answers: close the breaker."""
+        with self._database.session() as session:
+            row = self._locked(session, account)
+            row.openings, row.blocked_until, row.reason = 0, None, ""
+
+
+def _key(account: Account) -> tuple[str, str, str]:
+    return account.provider, account.key, account.name
+
+
+@dataclass(frozen=True)
+class _Left:
+    calls: int
+    whose: str
+    again_at: datetime
+
+
+def _left(
+    quota: Quota, row: QuotaRow, before: QuotaRow | None, backfill: bool, live_share: float, now: datetime
+) -> _Left:
+    """What a quota has left in the period ``row``, and when it has more."""
+    counted = [row]
+    again_at = row.ends_at
+    if quota.is_burst:
+        if before and now < before.last_at + quota.period:
+            counted.append(before)
+            again_at = before.last_at + quota.period
+        if row.used >= row.allowed:
+            again_at = row.last_at + quota.period
+    left = row.allowed - sum(one.used for one in counted)
+    whose = str(replace(quota, calls=row.allowed))
+    if backfill:
+        part = backfills_part(row.allowed, live_share)
+        share = part - sum(one.used_by_backfill for one in counted)
+        if share < left:
+            return _Left(share, f"the backfills' {part:,} of {whose} are", again_at)
+    return _Left(left, f"{whose} are", again_at)

@@ -1,0 +1,64 @@
+"""Findings that a later run has to finish, since an answer was missing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import delete, select
+
+from include.soar.enrich.sift import Unfinished
+from include.soar.ledger.database import Database, chunks
+from include.soar.ledger.tables import (
+    UnfinishedRow,
+)
+from include.soar.model import (
+    Finding,
+)
+
+
+class UnfinishedFindings:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def due(self, *, now: datetime, since: datetime, limit: int) -> list[Finding]:
+        """Findings that asking again may finish now, the oldest first; none that were left before ``since``."""
+        query = (
+            select(UnfinishedRow)
+            .where(UnfinishedRow.retry_at <= now, UnfinishedRow.since >= since)
+            .order_by(UnfinishedRow.since, UnfinishedRow.finding_uid)
+            .limit(limit)
+        )
+        with self._database.session() as session:
+            return [Finding.model_validate(row.finding) for row in session.scalars(query)]
+
+    def record(
+        self, left: Sequence[Unfinished], *, done: Sequence[str], give_up_before: datetime, now: datetime
+    ) -> int:
+        """
+        Remember what a run could not finish, and forget what it could.
+
+        :param done: uids of findings that are complete
+        :param give_up_before: forget what has been unfinished since before then
+        :return: how many were given up
+        """
+        rows = [
+            {
+                "finding_uid": one.finding.uid,
+                "since": now,
+                "retry_at": one.retry_at,
+                "providers": list(one.providers),
+                "finding": one.finding.to_json(),
+            }
+            for one in left
+        ]
+        with self._database.session() as session:
+            if rows:
+                self._database.upsert(session, UnfinishedRow, rows, keep={"since"})
+            for part in chunks(done):
+                session.execute(delete(UnfinishedRow).where(UnfinishedRow.finding_uid.in_(part)))
+            old = select(UnfinishedRow).where(UnfinishedRow.since < give_up_before)
+            given_up = list(session.scalars(old))
+            for row in given_up:
+                session.delete(row)
+            return len(given_up)

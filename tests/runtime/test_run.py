@@ -1,0 +1,59 @@
+"""What a run may do, which window is its own, and how the ledger calls it."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from include.soar.model import Severity
+from tests.soar.examples import at
+from threat_response.runtime.run import Run
+
+
+def context(run_type: str = "manual", **values: Any) -> Any:
+    run = SimpleNamespace(run_type=run_type, run_id="r-1", dag_id="d", run_after=at("2026-01-02T11:07"))
+    return {"dag_run": run, "params": {}, **values}
+
+
+INTERVAL = {"data_interval_start": at("2026-01-02T10:00"), "data_interval_end": at("2026-01-02T11:00")}
+
+
+@pytest.mark.parametrize(
+    ("values", "start", "end"),
+    [
+        (INTERVAL, "10:00", "11:00"),
+        ({}, "10:07", "11:07"),  # a run without a logical date: Airflow leaves these keys out
+        ({"params": {"lookback_minutes": 30}}, "10:37", "11:07"),
+    ],
+)
+def test_the_window_of_a_run(values: dict[str, Any], start: str, end: str) -> None:
+    window = Run.of(context(**values)).window
+    assert (window.start_at, window.end_at) == (at(f"2026-01-02T{start}"), at(f"2026-01-02T{end}"))
+
+
+@pytest.mark.parametrize("blocks", [True, False])
+@pytest.mark.parametrize("run_type", ["manual", "scheduled", "backfill"])
+@pytest.mark.parametrize("effects", [None, "auto", "apply", "plan"])
+def test_who_may_write(effects: str | None, run_type: str, blocks: bool) -> None:
+    expected = {"apply": True, "plan": False}.get(effects or "auto", not (run_type == "backfill" and blocks))
+    assert Run.of(context(run_type, params={"effects": effects})).may_write(blocks=blocks) is expected
+
+
+@pytest.mark.parametrize("effects", ["Apply", "yes", "dry-run"])
+def test_an_effect_that_nobody_knows_writes_nothing(effects: str) -> None:
+    with pytest.raises(ValueError, match="effects"):
+        Run.of(context(params={"effects": effects})).may_write(blocks=False)
+
+
+def test_a_runs_own_severity() -> None:
+    assert Run.of(context()).minimum_severity is None
+    assert Run.of(context(params={"minimum_severity": ""})).minimum_severity is None
+    assert Run.of(context(params={"minimum_severity": "low"})).minimum_severity is Severity.LOW
+    with pytest.raises(ValueError, match="urgent"):
+        _ = Run.of(context(params={"minimum_severity": "urgent"})).minimum_severity
+
+
+def test_the_name_of_a_run() -> None:
+    assert Run.of(context()).name == "d/r-1"
