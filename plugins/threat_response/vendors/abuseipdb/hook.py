@@ -157,7 +157,7 @@ class AbuseIPDBHook(Provider, VendorHook):
         """Whole /24 networks first, where the connection wants it, then one by one."""
         networks = []
         if self.check_block_from >= 2:
-            gate = settings.policy().gate_at(settings.now())
+            gate = settings.gate()
             networks = [
                 Question(tuple(members), _about_network(block), len(members), "check-block", shortcut=True)
                 for block, members in api.crowded_blocks(observables, at_least=self.check_block_from).items()
