@@ -26,6 +26,8 @@ from include.demo.place import ROOT, connections, make_secrets
 from include.ops.policy_diff import GoodValues
 from include.simulators.demo_feed import build_demo
 from include.simulators.demo_feed.cast import CONFIG_ID
+from include.soar.gate.gate import Gate, gate_of
+from include.soar.gate.index_file import shipped
 from include.soar.judge.verdict import gather, judge, lacking_evidence
 from include.soar.ledger import Ledger
 from include.soar.model import (
@@ -61,23 +63,14 @@ LISTS = 10
 BUCKETS = ((0, 24), (25, 49), (50, 74), (75, 89), (90, 100))
 
 
-class OpenGate:
+class OpenGate(Gate):
     """A gate that protects nothing: to see what the real one is good for."""
+
+    def __init__(self) -> None:
+        """Neither rules nor lists."""
 
     def check(self, observable: Observable) -> None:
         return None
-
-    def private(self, observable: Observable) -> None:
-        return None
-
-
-class Ungated(Policy):
-    def gate_at(self, now: datetime) -> Any:
-        return OpenGate()
-
-
-def without_gate(policy: Policy) -> Policy:
-    return Ungated.model_validate_json(json.dumps(policy.document))
 
 
 def trusting(policy: Policy) -> Policy:
@@ -112,12 +105,12 @@ def demo_day(policy: Policy) -> Iterator[str]:
     demo = build_demo(END)
     truth: dict[str, Record] = demo["_truth"]["observables"]
     policies = (
-        ("as shipped, with the demo's layer", policy),
-        ("the same without the gate", without_gate(policy)),
-        ("AbuseIPDB alone is enough", trusting(policy)),
-        ("the same without the gate", without_gate(trusting(policy))),
+        ("as shipped, with the demo's layer", policy, None),
+        ("the same without the gate", policy, OpenGate()),
+        ("AbuseIPDB alone is enough", trusting(policy), None),
+        ("the same without the gate", trusting(policy), OpenGate()),
     )
-    days = [(name, run_day(demo, rules)) for name, rules in policies]
+    days = [(name, run_day(demo, rules, gate)) for name, rules, gate in policies]
     yield table(
         f"1e. Blocks of the demo day against its answer sheet: {len(truth)} values, "
         f"{sum(t['block_expected'] for t in truth.values())} to be blocked",
@@ -167,23 +160,30 @@ def calibration(day: Day, truth: Mapping[str, Record]) -> str:
     )
 
 
-def run_day(demo: Mapping[str, Record], policy: Policy) -> Day:
-    """Each hour is a window of its own, in order, with the ledger of those before."""
+def run_day(demo: Mapping[str, Record], policy: Policy, gate: Gate | None = None) -> Day:
+    """
+    Each hour is a window of its own, in order, with the ledger of those before.
+
+    :param gate: if not the policy's
+    """
     lists = _lists(demo["list_feed"]["files"])
     day = Day()
     with tempfile.TemporaryDirectory() as folder, closing(Ledger(f"sqlite:///{folder}/ledger.db")) as ledger:
         for start, findings in _hours(_findings(demo)):
             case = extract.extract([_batch(start, findings)])
             now = start + HOUR
+            asked = gate or gate_of(policy.never_block, shipped(), now)
             history = ledger.verdicts.history(**decide.history_question(case, policy), known_before=now)
             observables = [Observable.model_validate(o["observable"]) for o in case["observed"]]
             answers = {
-                "abuseipdb": [_abuseipdb(o, demo["abuseipdb"]["addresses"], policy, now) for o in observables],
+                "abuseipdb": [_abuseipdb(o, demo["abuseipdb"]["addresses"], asked, now) for o in observables],
                 "list_feed": [lists.reputation(o, known_at=now) for o in observables],
             }
             said = {p: ReputationBatch(provider=p, reputations=tuple(r)).to_json() for p, r in answers.items()}
-            decision = decide.decide(case, said, policy=policy, history=history, minimum_severity=None, now=now)
-            made = decide.judgements(case, decision, policy=policy, history=history, now=now)
+            decision = decide.decide(
+                case, said, policy=policy, history=history, minimum_severity=None, gate=asked, now=now
+            )
+            made = decide.judgements(case, decision, policy=policy, history=history, gate=asked, now=now)
             ledger.verdicts.record(made, policy=policy, minimum_severity=None, run_id=start.isoformat(), now=now)
             day.acted |= {i["observable"]["value"] for i in decision["indicators"]}
             day.refused += Counter(r["layer"] for r in decision["refusals"])
@@ -223,9 +223,9 @@ def _batch(start: datetime, findings: Sequence[Finding]) -> dict[str, Any]:
     ).to_json()
 
 
-def _abuseipdb(observable: Observable, seeded: Record, policy: Policy, now: datetime) -> Reputation:
+def _abuseipdb(observable: Observable, seeded: Record, gate: Gate, now: datetime) -> Reputation:
     """What the operator would give: addresses that are nobody's business are not asked about."""
-    if not observable.is_address or policy.gate_at(now).private(observable):
+    if not observable.is_address or gate.private(observable):
         answer = {"observable": observable, "provider": abuseipdb.VENDOR, "answer": Answer.NOT_APPLICABLE}
         return Reputation.model_validate({**answer, "known_at": now})
     unseeded = {"abuseConfidenceScore": 0, "totalReports": 0, "numDistinctUsers": 0}
@@ -252,7 +252,7 @@ def real_lists(policy: Policy, share: int) -> str:
     bad = {a: n for a, n in counts.items() if not good_lists.entry(_address(a))}
     listed_good = {a: n for a, n in counts.items() if a not in bad}
     good = {str(ipaddress.ip_network(n)[0]): 0 for n in networks[::share]} | listed_good
-    gate = policy.gate_at(END)
+    gate = gate_of(policy.never_block, shipped(), END)
     protected = {a for a in (*bad, *good) if gate.check(_address(a))}
     rows = []
     for words, family_size in (("ten independent lists", 1), ("the same, two and two copies", 2)):

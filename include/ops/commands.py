@@ -19,19 +19,11 @@ from typing import NoReturn
 from include.ops import answers_diff as answers
 from include.ops import policy_diff as policies
 from include.ops.explain import explanation, under_another_policy
-from include.ops.replay import ReplayError, run_of
+from include.ops.replay import ReplayError, Rules, run_of
 from include.ops.text import shown
 from include.soar.extract.refang import refang
-from include.soar.extract.values import (
-    parse_address,
-    parse_asn,
-    parse_cve,
-    parse_domain,
-    parse_email,
-    parse_hash,
-    parse_network,
-    parse_url,
-)
+from include.soar.extract.values import KINDS, parse_any
+from include.soar.gate.index_file import shipped
 from include.soar.ledger import Ledger, SQLAlchemyError
 from include.soar.model import Observable, Outcome, Severity
 from include.soar.policy.file import load_policy
@@ -47,11 +39,10 @@ class CannotAnswer(ValueError):
 def observable_of(text: str) -> Observable:
     """One value as a person writes or pastes it, defanged or not. :raises CannotAnswer: it is none"""
     plain = refang(text.strip())
-    parsers = (parse_address, parse_network, parse_hash, parse_cve, parse_asn, parse_url, parse_email, parse_domain)
-    for parse in parsers:
-        if found := parse(plain):
-            return found
-    raise CannotAnswer(f"{shown(text)} is no address, network, domain, URL, e-mail address, hash, CVE or AS number")
+    if found := parse_any(plain):
+        return found
+    *words, last = dict.fromkeys(kind.words for kind in KINDS.values())
+    raise CannotAnswer(f"{shown(text)} is no {', '.join(words)} or {last}")
 
 
 def open_ledger(url: str | None) -> Ledger:
@@ -73,10 +64,10 @@ def explain(options: argparse.Namespace) -> int:
     row = ledger.verdicts.latest(observable, at=options.at or datetime.now(UTC))
     if row is None:
         raise CannotAnswer(f"the ledger has no verdict about {observable.type.value} {shown(options.observable)}")
-    text, same = explanation(row, ledger.verdicts.policy(row.policy_digest))
+    text, same = explanation(row, ledger.verdicts.policy(row.policy_digest), named_by=shipped().tags(observable))
     print(text)
     if options.policy:
-        print(under_another_policy(row, policy_of(options.policy), options.policy))
+        print(under_another_policy(row, Rules.of(policy_of(options.policy)), options.policy))
     return 0 if same else 1
 
 
@@ -89,7 +80,7 @@ def policy_diff(options: argparse.Namespace) -> int:
     archived = (
         run_of(ledger.verdicts.of_run(run_id)) for run_id in ledger.verdicts.deciding_runs(since=since, until=until)
     )
-    difference = policies.compare(archived, a, b, good)
+    difference = policies.compare(archived, Rules.of(a), Rules.of(b), good)
     print(policies.render(difference, (options.a, options.b)))
     return 1 if difference.good_hit(difference.b) else 0
 

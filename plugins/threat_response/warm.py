@@ -105,12 +105,10 @@ def _below(name: str) -> Iterator[str]:
 
 def _read_files() -> None:
     """The policy and the never-block lists; each is read again by a task once its file was changed."""
-    from include.soar.gate.warninglists import shipped
     from threat_response.runtime import settings
 
     try:
-        settings.policy()
-        shipped()
+        settings.gate()
     except (OSError, ValueError) as error:
         # A policy that is wrong is a task's to report.
         log.warning("Tasks will read the policy themselves: %s", error)

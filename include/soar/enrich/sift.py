@@ -61,8 +61,8 @@ def sift(
     listed: Collection[Observable] = (),
 ) -> Sifted:
     """
-    :param is_remote: False for lists that lie here: nobody is told anything and nothing is used up, so what is
-        not to be told, and what is never blocked anyway, is looked up all the same
+    :param is_remote: False for local lists: nothing leaves and no quota is used, so restricted and protected values are
+        looked up as well
     :param minimum_severity: overrides the policy's, for what counts as high priority
     :param listed: what local lists name
     """
@@ -74,10 +74,11 @@ def sift(
         kind = why = ""
         if observable.type not in types:
             kind, why = TYPE, f"no {observable.type.value} here"
-        elif hit := gate.private(observable):
-            kind, why = PRIVATE, f"not sent out: {hit.reason}"
-        elif is_remote and (hit := gate.check(observable)):
-            kind, why = PROTECTED, f"never blocked anyway: {hit.reason}"
+        elif hit := gate.check(observable):
+            if hit.is_private:
+                kind, why = PRIVATE, f"not sent out: {hit.reason}"
+            elif is_remote:
+                kind, why = PROTECTED, f"never blocked anyway: {hit.reason}"
         if kind:
             left_out.append(LeftOut(observable, kind, Answer.NOT_APPLICABLE, why))
             continue

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
 
+from include.soar.gate.asn import AsnTable
 from include.soar.judge.traffic import Statement, asn_said, behind
 from include.soar.model import Approval, ApprovalAnswer, Decision, Indicator, Observable, ObservableType, Refusal
 from include.soar.policy.rules import BlockPolicy
@@ -42,15 +43,24 @@ def width_refused(observable: Observable, rules: BlockPolicy) -> tuple[str, str]
     return name, f"/{network.prefixlen} is wider than block.widest_prefix.{name} /{widest}"
 
 
-def check_caps(indicators: Sequence[Indicator], statements: dict[str, list[Statement]], rules: BlockPolicy) -> Exceeded:
-    """:param statements: what the findings say, by address"""
+def check_caps(
+    indicators: Sequence[Indicator],
+    statements: dict[str, list[Statement]],
+    rules: BlockPolicy,
+    *,
+    asns: AsnTable | None,
+) -> Exceeded:
+    """
+    :param statements: what the findings say, by address
+    :param asns: the table that ``rules`` names, for addresses whose autonomous system no finding says
+    """
     addresses = [i.observable for i in indicators if i.observable.is_address or _is_network(i.observable)]
     reasons = []
     if len(indicators) > rules.maximum_per_run:
         reasons.append(f"{len(indicators)} indicators in one run: block.maximum_per_run is {rules.maximum_per_run}")
     networks = Counter(str(_around(observable)) for observable in addresses)
     reasons += _exceeding(networks, rules.maximum_per_network, "block.maximum_per_network")
-    known = [asn_said(behind(o, statements)) or _looked_up(o, rules) for o in addresses]
+    known = [asn_said(behind(o, statements)) or _looked_up(o, asns) for o in addresses]
     systems = Counter(f"AS{asn}" for asn in known if asn)
     reasons += _exceeding(systems, rules.maximum_per_asn, "block.maximum_per_asn")
     remarks = []
@@ -73,8 +83,8 @@ def _around(observable: Observable) -> Network:
     return network.supernet(new_prefix=prefix) if network.prefixlen > prefix else network
 
 
-def _looked_up(observable: Observable, rules: BlockPolicy) -> int | None:
-    return rules.asns.get(ipaddress.ip_network(observable.value).network_address) if rules.asns else None
+def _looked_up(observable: Observable, asns: AsnTable | None) -> int | None:
+    return asns.get(ipaddress.ip_network(observable.value).network_address) if asns else None
 
 
 def _exceeding(counts: Counter[str], most: int, name: str) -> list[str]:

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from types import MappingProxyType
 
+from include.soar.gate.asn import AsnTable
+from include.soar.gate.gate import Gate
 from include.soar.judge import caps
 from include.soar.judge.traffic import Statement, behind, by_address, good_users
 from include.soar.judge.verdict import History, Inputs, gather, judge, lacking_evidence
@@ -31,6 +33,8 @@ def decide(
     reputations: Mapping[str, Sequence[Reputation]],
     policy: Policy,
     *,
+    gate: Gate,
+    asns: AsnTable | None,
     history: Mapping[str, History] = MappingProxyType({}),
     minimum_severity: Severity | None = None,
     silent_providers: Sequence[str] = (),
@@ -40,13 +44,13 @@ def decide(
     From findings and answers to a decision.
 
     :param reputations: by observable key
+    :param gate: what the policy protects at ``now``
+    :param asns: the table that ``block.asn_table`` names
     :param history: by observable key, what we decided about it over earlier findings
     :param minimum_severity: overrides the policy's
     :param now: an observable whose block would already be over is not planned
-    :raises PolicyError: a file that the policy names is missing or cannot be read
     :return: where a cap is exceeded nothing is to be acted on, and all of it is held
     """
-    policy.block.require_files()
     floor = minimum_severity or policy.priority.minimum_severity
     priorities = tuple(
         Priority(
@@ -58,7 +62,6 @@ def decide(
     )
     high = {p.finding_uid for p in priorities if p.high}
     by_uid = {f.uid: f for f in findings}
-    gate = policy.gate_at(now)
     statements = by_address(findings)
     verdicts: list[Verdict] = []
     indicators: list[Indicator] = []
@@ -79,7 +82,7 @@ def decide(
             indicators.append(outcome)
         elif outcome is not None:
             refusals.append(outcome)
-    looked = caps.check_caps(indicators, statements, policy.block)
+    looked = caps.check_caps(indicators, statements, policy.block, asns=asns)
     return Decision(
         policy_digest=policy.digest,
         priorities=priorities,

@@ -86,7 +86,7 @@ class Outcome(StrEnum):
     NOT_OURS = "not_ours"  # to be lifted, but what is there is not ours, or a person has changed it: it stays
 
 
-#: Something of ours does, or will soon do, something there.
+#: Outcomes in which our entry has an effect there, now or soon.
 IN_FORCE = frozenset({Outcome.BLOCKED, Outcome.DETECT_ONLY, Outcome.WATCHED, Outcome.PENDING})
 
 
@@ -96,7 +96,7 @@ class Action(Frozen):
 
     :param control: the product, e.g. ``akamai_client_lists``
     :param outcome: the state read back from it
-    :param changed: True when this very try wrote it; False when it was already so. Not part of the state.
+    :param changed: True when this attempt wrote it; False when it already was so. Not part of the state.
     :param proof: where a person can check: list, version, activation, indicator id
     """
 

@@ -1,4 +1,4 @@
-"""What every stage's operator has: a connection that may be absent, and a batch that is published even if it fails."""
+"""What the stages' operators share: a connection that may be absent, and a batch that is published even on failure."""
 
 from __future__ import annotations
 

@@ -152,7 +152,7 @@ class Control(StageOperator):
     def _sort(self, decision: Decision, incidents: IncidentBatch) -> tuple[list[Indicator], list[Action]]:
         """The indicators to act on, and an action for each other one that says why not."""
         now = settings.now()
-        gate = settings.policy().gate_at(now)
+        gate = settings.gate(now)
         told = {ref.finding_uid for ref in incidents.incidents if ref.outcome is not IncidentOutcome.FAILED}
         wanted: list[Indicator] = []
         refused: list[Action] = []

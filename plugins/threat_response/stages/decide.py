@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Context
 
@@ -28,6 +28,9 @@ from include.soar.vendor.errors import one_line
 from threat_response.runtime import settings
 from threat_response.runtime.run import Run
 
+if TYPE_CHECKING:
+    from include.soar.gate.gate import Gate
+
 
 def decide(
     case: Mapping[str, Any],
@@ -37,6 +40,7 @@ def decide(
     minimum_severity: Severity | None,
     now: datetime,
     history: Mapping[str, History] = MappingProxyType({}),
+    gate: Gate | None = None,
 ) -> dict[str, Any]:
     """
     The end of stage 3: everything the providers said becomes verdicts and a plan.
@@ -44,8 +48,11 @@ def decide(
     :param case: ``CaseBatch`` JSON
     :param answers: ``ReputationBatch`` JSON by provider; None for one that was skipped or failed
     :param history: what the ledger answers to :func:`history_question`
+    :param gate: if not that of ``policy`` and the installed warning lists
     :return: ``Decision`` JSON
     """
+    from include.soar.policy.file import asn_table
+
     batch = CaseBatch.model_validate(case)
     said = [ReputationBatch.model_validate(answer) for answer in answers.values() if answer is not None]
     by_observable: dict[str, list[Reputation]] = {}
@@ -56,6 +63,8 @@ def decide(
         batch.observed,
         by_observable,
         policy,
+        gate=gate or _gate_of(policy, now),
+        asns=asn_table(policy.block),
         history=history,
         minimum_severity=minimum_severity,
         silent_providers=sorted(
@@ -64,6 +73,13 @@ def decide(
         ),
         now=now,
     ).to_json()
+
+
+def _gate_of(policy: Policy, now: datetime) -> Gate:
+    from include.soar.gate.gate import gate_of
+    from include.soar.gate.index_file import shipped
+
+    return gate_of(policy.never_block, shipped(), now)
 
 
 def history_question(case: Mapping[str, Any], policy: Policy) -> dict[str, Any]:
@@ -88,6 +104,7 @@ def judgements(
     policy: Policy,
     history: Mapping[str, History],
     now: datetime,
+    gate: Gate | None = None,
 ) -> list[Judgement]:
     """
     Every verdict of a decision with what it followed from, for the ledger.
@@ -98,7 +115,7 @@ def judgements(
     batch, decided = CaseBatch.model_validate(case), Decision.model_validate(decision)
     findings = {f.uid: f for f in batch.findings}
     said = {v.observable: v.reputations for v in decided.verdicts}
-    gate = policy.gate_at(now)
+    gate = gate or _gate_of(policy, now)
     return verdict.judgements(
         decided,
         (
@@ -140,9 +157,7 @@ def cancel_protected(context: Context, ledger: Ledger) -> None:
     if not Run.of(context).may_write(blocks=True):
         return
     moment = settings.now()
-    for row, hit in ledger.actions.cancel_protected(
-        settings.policy().gate_at(moment), run_id=Run.of(context).name, now=moment
-    ):
+    for row, hit in ledger.actions.cancel_protected(settings.gate(moment), run_id=Run.of(context).name, now=moment):
         settings.log.warning(
             "Cancelled: %s at %s is in force, and now %s protects it (%s): lift it, see docs/runbook.md",
             one_line(row.observable),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import Context, TriggerRule
 from airflow.sdk.exceptions import AirflowSkipException
 
-from include.soar.enrich.quota import Account
+from include.soar.enrich.quota import Account, quotas_of
 from include.soar.model import Answer, CaseBatch, Observable, Reputation, ReputationBatch, Severity, Window
 from include.soar.vendor.errors import RateLimited, Unauthorized, Unavailable, VendorError, one_line
 from threat_response.runtime import settings
@@ -43,7 +43,7 @@ def meter_of(
     :param wait: waits for a quota that renews soon
     """
     rules = settings.policy().enrichment
-    quotas = rules.quotas_of(hook.vendor, hook.quotas or ())
+    quotas = quotas_of(rules, hook.vendor, hook.quotas or ())
     name = kind if kind is not None else next((quota.name for quota in quotas), "")
     account = Account(hook.vendor, hook.key_digest, name)
     return Meter(ledger, account, quotas, rules, backfill, now=settings.now, wait=wait)
@@ -143,7 +143,7 @@ class Enrich(StageOperator):
         return sift(
             case,
             policy,
-            policy.gate_at(now),
+            settings.gate(now),
             provider=self.vendor,
             types=self.hook_class.types,
             is_remote=self.is_remote,

@@ -250,7 +250,7 @@ class IncidentWork:
 
     @cached_property
     def gate(self) -> Gate:
-        return settings.policy().gate_at(settings.now())
+        return settings.gate()
 
     @cached_property
     def templates(self) -> Templates:

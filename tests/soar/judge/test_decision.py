@@ -32,8 +32,9 @@ from include.soar.model import (
     Standing,
     Traffic,
 )
-from include.soar.policy.rules import Policy, PolicyError
-from tests.soar.examples import NOW, address, finding, observed, policy, reputation, sighting
+from include.soar.policy.file import asn_table
+from include.soar.policy.rules import Policy
+from tests.soar.examples import NOW, address, finding, gate_at, observed, policy, reputation, sighting
 
 EVIL = address("203.0.113.7")
 BOTH = [reputation(EVIL, provider="abuseipdb"), reputation(EVIL, provider="list_feed")]
@@ -61,7 +62,9 @@ def run(
     by_key: dict[str, list[Reputation]] = {}
     for one in BOTH if reputations is None else reputations:
         by_key.setdefault(one.observable.key, []).append(one)
-    return decide(findings, items or [observed(EVIL)], by_key, rules or policy(), **{"now": NOW, **more})
+    rules = rules or policy()
+    given: dict[str, Any] = {"now": NOW, "asns": asn_table(rules.block), **more}
+    return decide(findings, items or [observed(EVIL)], by_key, rules, **{"gate": gate_at(rules, given["now"]), **given})
 
 
 def refusal(decision: Decision) -> Refusal:
@@ -247,7 +250,7 @@ def test_whatever_happens_a_block_is_earned_allowed_and_ends(rows: list[Any]) ->
     decision = run(findings, reputations, items=items or [observed(EVIL)])
     rules = policy()
     for indicator in decision.indicators:
-        assert rules.gate_at(NOW).check(indicator.observable) is None
+        assert gate_at(rules).check(indicator.observable) is None
         assert set(indicator.roles) <= rules.block.roles
         assert NOW < indicator.expires_at <= NOW + timedelta(days=7)
         assert indicator.finding_uids
@@ -487,36 +490,6 @@ def test_a_cap_that_cannot_be_applied_is_said(tmp_path: Path) -> None:
     assert many([], policy()).remarks == ()
 
 
-@pytest.mark.parametrize(
-    ("content", "problem"),
-    [
-        (None, "no such file"),
-        ("203.0.113.0\t203.0.113.255\tAS64496\n", "line 1: 'AS64496' is no AS number"),
-        ("203.0.113.0\t203.0.113.255\n", "line 1: not range_start"),
-        (f"{TABLE}203.0.113.0\t203.0.113.300\t1\n", "line 4: "),
-        (f"{TABLE}203.0.113\t203.0.113.1\t1\n", "line 4: '203.0.113' is no address"),
-        ("203.0.113.9\t203.0.113.1\t1\n", "line 1: 203.0.113.9 to 203.0.113.1 is no range"),
-        ("203.0.113.9\t2001:db8::1\t1\n", "is no range"),
-        (f"{TABLE}203.0.113.100\t203.0.113.110\t1\n", "two ranges hold 203.0.113.100"),
-    ],
-)
-def test_a_table_that_is_missing_or_wrong_stops_the_plan(tmp_path: Path, content: str | None, problem: str) -> None:
-    path = tmp_path / "table.tsv"
-    if content is not None:
-        path.write_text(content, encoding="utf-8")
-    with pytest.raises(PolicyError) as caught:
-        many(["203.0.113.1"], policy(tmp_path, f"block: {{asn_table: {path}}}"))
-    assert str(caught.value).startswith(f"block.asn_table: {path}: ")
-    assert problem in str(caught.value)
-
-
-def test_a_missing_table_is_told_before_it_is_needed(tmp_path: Path) -> None:
-    with pytest.raises(PolicyError, match="no such file"):
-        run([], items=[], rules=policy(tmp_path, f"block: {{asn_table: {tmp_path}/nowhere.tsv}}"))
-    with pytest.raises(PolicyError, match="is not an absolute path"):
-        policy(tmp_path, "block: {asn_table: nowhere.tsv}")
-
-
 def test_many_networks_above_the_cap_are_named_with_a_bound(tmp_path: Path) -> None:
     values = [f"2001:db8:{n}::{host}" for n in range(1, 9) for host in (1, 2)]
     reasons = many(values, policy(tmp_path, "block: {maximum_per_network: 1}")).hold_reasons
@@ -534,7 +507,9 @@ def test_the_caps_are_exceeded_exactly_above_their_numbers(numbers: list[int], m
     names = ("maximum_per_run", "maximum_per_network", "maximum_per_asn")
     rules = policy().block.model_copy(update=dict(zip(names, most, strict=True)))
     traffic = tuple(Traffic(address=value, asn=number) for value, number in asn.items())
-    looked = caps.check_caps([planned(value) for value in values], by_address([finding(traffic=traffic)]), rules)
+    looked = caps.check_caps(
+        [planned(value) for value in values], by_address([finding(traffic=traffic)]), rules, asns=None
+    )
 
     def largest(of: list[Any]) -> int:
         return max(map(of.count, of), default=0)

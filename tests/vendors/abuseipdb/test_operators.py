@@ -11,7 +11,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from include.simulators.abuseipdb import AbuseIpdbSimulator
 from include.soar.model import Answer, CaseBatch, Observable, Reputation, ReputationBatch
-from tests.soar.examples import address, domain, observed, window
+from tests.soar.examples import address, observed, window
 from tests.stages.controls import POLICY, PROTECTED, context
 from tests.support import SimServer
 from tests.vendors.support import connect
@@ -46,26 +46,6 @@ def enrich(*observables: Observable, lists: Any = ()) -> dict[str, Reputation]:
     return {r.observable.value: r for r in batch.reputations}
 
 
-def test_addresses_of_both_families_are_asked_about_and_nothing_else(vendor: SimServer) -> None:
-    answers = enrich(EVIL, SIX, CLEAN, domain("evil.example"), address(PROTECTED), address("10.0.0.1"))
-    assert {value: (r.answer, r.score) for value, r in answers.items()} == {
-        EVIL.value: (Answer.LISTED, 92),
-        SIX.value: (Answer.LISTED, 40),
-        CLEAN.value: (Answer.NOT_LISTED, 0),
-        "evil.example": (Answer.NOT_APPLICABLE, None),
-        PROTECTED: (Answer.NOT_APPLICABLE, None),
-        "10.0.0.1": (Answer.NOT_APPLICABLE, None),
-    }
-    asked = {dict(call["query"])["ipAddress"] for call in vendor.calls("abuseipdb")}
-    assert asked == {EVIL.value, SIX.value, CLEAN.value}
-
-
-def test_the_quota_is_spent_once_a_value(vendor: SimServer) -> None:
-    first = enrich(EVIL, CLEAN)
-    assert enrich(EVIL, CLEAN) == first
-    assert vendor.state("abuseipdb")["used_today"] == {"check": 2}
-
-
 def test_a_quota_that_ends_in_the_middle_leaves_the_rest_unchecked(
     vendor: SimServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -82,28 +62,6 @@ def test_a_quota_that_ends_in_the_middle_leaves_the_rest_unchecked(
     vendor.world.clock.set(tomorrow)
     vendor.configure("abuseipdb", daily_limits={"check": 10})
     assert enrich(EVIL, CLEAN, SIX)[CLEAN.value].answer is Answer.NOT_LISTED
-
-
-@pytest.mark.parametrize(
-    ("kind", "options"),
-    [
-        ("status", {"status": 401}),
-        ("status", {"status": 503}),
-        ("html", {"status": 200}),
-        ("truncate", {}),
-        ("reset", {}),
-        ("merge", {"patch": {"data": {"abuseConfidenceScore": None}}}),
-        ("merge", {"patch": {"data": {"ipAddress": "203.0.113.200"}}}),
-    ],
-    ids=["401", "503", "html", "cut", "reset", "no score", "another address"],
-)
-def test_a_broken_provider_stops_nothing_and_is_never_clean(
-    vendor: SimServer, kind: str, options: dict[str, Any]
-) -> None:
-    vendor.fault("abuseipdb", kind, times=-1, **options)
-    answers = enrich(EVIL, CLEAN)
-    assert {(r.answer, r.score) for r in answers.values()} == {(Answer.ERROR, None)}
-    assert len(vendor.calls("abuseipdb")) <= 4, "no more than a second try for each"
 
 
 # --- the blacklist, before any question --------------------------------------------------------------------------

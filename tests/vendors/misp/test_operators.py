@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -68,12 +67,6 @@ def test_all_values_in_lists_and_nothing_else(vendor: SimServer) -> None:
     assert {value for values in asked(vendor) for value in values} == {o.value for o in (EVIL, SIX, CLEAN, NAME, HASH)}
 
 
-def test_nothing_is_asked_twice(vendor: SimServer) -> None:
-    first = enrich(EVIL, CLEAN)
-    assert enrich(EVIL, CLEAN) == first
-    assert len(asked(vendor)) == 1
-
-
 def test_a_value_that_misp_refuses_costs_itself(vendor: SimServer, monkeypatch: pytest.MonkeyPatch) -> None:
     connect(monkeypatch, "misp_default", "misp", vendor, password=KEY)
     vendor.configure("misp", refuses=CLEAN.value)
@@ -100,25 +93,3 @@ def test_a_limit_in_the_middle_keeps_the_answers_and_the_rest_is_asked_later(
     monkeypatch.setattr(settings, "now", lambda: later)
     vendor.world.clock.set(later)
     assert {r.answer for r in enrich(EVIL, SIX, NAME).values()} == {Answer.LISTED}
-
-
-@pytest.mark.parametrize(
-    ("kind", "options", "answer"),
-    [
-        ("status", {"status": 403}, Answer.ERROR),
-        ("status", {"status": 503}, Answer.ERROR),
-        ("status", {"status": 429}, Answer.NOT_CHECKED),
-        ("html", {"status": 200}, Answer.ERROR),
-        ("truncate", {}, Answer.ERROR),
-        ("reset", {}, Answer.ERROR),
-        ("merge", {"patch": {"response": {"Attribute": None}}}, Answer.ERROR),
-    ],
-    ids=["403", "503", "429", "html", "cut", "reset", "no list"],
-)
-def test_a_broken_provider_stops_nothing_and_is_never_clean(
-    vendor: SimServer, kind: str, options: dict[str, Any], answer: Answer
-) -> None:
-    vendor.fault("misp", kind, times=-1, **options)
-    answers = enrich(EVIL, CLEAN, NAME)
-    assert {(r.answer, r.score) for r in answers.values()} == {(answer, None)}
-    assert len(vendor.calls("misp")) <= 4, "no more than a second try for each list"

@@ -89,13 +89,8 @@ class AkamaiClientListsHook(EdgeGridHook):
 
     def delete_items(self, values: Sequence[str]) -> tuple[dict[str, str], VendorError | None]:
         """As :meth:`write_items`: removes items, in chunks, and a bad one costs only itself."""
-        refused: dict[str, str] = {}
-        try:
-            for chunk in api.chunks([{"value": value} for value in values]):
-                self._write("delete", chunk, refused)
-        except VendorError as error:
-            return refused, error
-        return refused, None
+        entries = [{"value": value} for value in values]
+        return write_in_halves(api.chunks(entries), partial(self._write, "delete"), name=itemgetter("value"))
 
     def activate(self, comments: str) -> api.Activation | None:
         """

@@ -85,18 +85,16 @@ class CrowdStrikeFalconHook(VendorHook):
 
     def delete(self, ids: Sequence[str], comment: str) -> tuple[dict[str, str], VendorError | None]:
         """
-        Delete in chunks. A refused chunk is halved until the bad id is alone.
+        Delete in chunks.
 
         :return: why each refused id was refused, and what stopped the deleting, if anything. An id that is not there is
             refused, too: search to know.
         """
-        refused: dict[str, str] = {}
-        try:
-            for chunk in api.id_chunks(ids):
-                self._delete(chunk, comment, refused)
-        except VendorError as error:
-            return refused, error
-        return refused, None
+
+        def send(chunk: Sequence[str]) -> None:
+            self._call("indicator_delete", ids=list(chunk), comment=comment)
+
+        return write_in_halves(api.id_chunks(ids), send, name=str)
 
     def ping(self) -> str:
         answer = self._call("indicator_combined", limit=1)
@@ -156,17 +154,6 @@ class CrowdStrikeFalconHook(VendorHook):
 
     def _write(self, operation: str, comment: str, chunk: Sequence[dict[str, Any]]) -> None:
         self._call(operation, body={"comment": comment, "indicators": list(chunk)})
-
-    def _delete(self, ids: list[str], comment: str, refused: dict[str, str]) -> None:
-        try:
-            self._call("indicator_delete", ids=ids, comment=comment)
-        except Rejected as error:
-            if len(ids) == 1:
-                refused[ids[0]] = error.reason
-                return
-            half = len(ids) // 2
-            self._delete(ids[:half], comment, refused)
-            self._delete(ids[half:], comment, refused)
 
 
 class Line:

@@ -92,17 +92,7 @@ class SplunkHook(VendorHook):
         :return: why each refused key was refused, and what stopped the deleting, if anything. One that is not there any
             more counts as deleted.
         """
-        refused: dict[str, str] = {}
-        try:
-            for key in keys:
-                try:
-                    self.send(self.place.delete_request(key))
-                except Rejected as error:
-                    if error.status != 404:
-                        refused[key] = error.reason
-        except VendorError as error:
-            return refused, error
-        return refused, None
+        return write_in_halves([[key] for key in keys], self._delete, name=str)
 
     def ping(self) -> str:
         where = f"app {self.place.app} of {urlsplit(self.url).hostname}"
@@ -112,3 +102,11 @@ class SplunkHook(VendorHook):
 
     def _save(self, chunk: Sequence[api.Document]) -> None:
         api.check_saved(self.send(self.place.save_request(list(chunk))))
+
+    def _delete(self, keys: Sequence[str]) -> None:
+        for key in keys:
+            try:
+                self.send(self.place.delete_request(key))
+            except Rejected as error:
+                if error.status != 404:
+                    raise
