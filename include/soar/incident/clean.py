@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
-from html.parser import HTMLParser
 from urllib.parse import urlsplit
 
 from include.soar.model import Observable, ObservableType
@@ -62,39 +61,8 @@ def when(instant: datetime | None) -> str:
     return f"{instant:%Y-%m-%d %H:%M:%S} UTC" if instant else "-"
 
 
-class _Text(HTMLParser):
-    """HTML as lines: a table row is one line, cells apart by `` | ``."""
-
-    def __init__(self) -> None:
-        super().__init__(convert_charrefs=True)
-        self.lines: list[str] = [""]
-        self._cells = 0
-        self._href = ""
-
-    def handle_starttag(self, name: str, attrs: list[tuple[str, str | None]]) -> None:
-        if name in ("p", "tr", "table"):
-            self.lines.append("")
-            self._cells = 0
-        elif name in ("td", "th"):
-            self.lines[-1] += " | " if self._cells else ""
-            self._cells += 1
-        elif name == "li":
-            before = self.lines[-1]
-            self.lines[-1] += " " if before.endswith(":") else "; " if before and not before.endswith("| ") else ""
-        elif name == "a":
-            self._href = dict(attrs).get("href") or ""
-
-    def handle_endtag(self, name: str) -> None:
-        if name == "a" and self._href:
-            self.lines[-1] += f" <{clean(self._href, TEXT)}>"
-
-    def handle_data(self, data: str) -> None:
-        self.lines[-1] += without_invisible(data)
-
-
 def render_text(markup: str) -> str:
     """A description or a comment as plain text, for logs and terminals. No control characters but the line ends."""
-    parser = _Text()
-    parser.feed(markup)
-    parser.close()
-    return "\n".join(line for line in (" ".join(line.split()) for line in parser.lines) if line)
+    from include.soar.incident.plain import lines  # html.parser: when a text is shown, not when the DAG is read
+
+    return "\n".join(lines(markup))

@@ -32,28 +32,10 @@ _UNSAFE_FILTERS = ("safe", "urlize", "xmlattr")
 #: What has a meaning in Markdown. A backslash takes it away from any punctuation (CommonMark, section 2.4).
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+!|&~^$])")
 #: Which elements and attributes a SOC's templates may write.
-_ELEMENTS = {
-    *(
-        "a",
-        "b",
-        "blockquote",
-        "br",
-        "caption",
-        "code",
-        "div",
-        "em",
-        "h1",
-        "h2",
-        "h3",
-        "h4",
-        "h5",
-        "h6",
-        "hr",
-        "i",
-        "li",
-    ),
-    *("ol", "p", "pre", "small", "span", "strong", "table", "tbody", "td", "tfoot", "th", "thead", "tr", "u", "ul"),
-}
+_ELEMENTS = re.compile(
+    r"a|b|blockquote|br|caption|code|div|em|h[1-6]|hr|i|li|ol|p|pre|small|span|strong"
+    r"|table|tbody|td|tfoot|th|thead|tr|u|ul"
+)
 _ATTRIBUTES = {"align", "class", "colspan", "href", "rowspan", "title"}
 
 
@@ -85,6 +67,8 @@ def _environment(folders: tuple[Path, ...], *, markdown: bool) -> Environment:
     )
     for name in _UNSAFE_FILTERS:
         del made.filters[name]
+    # Jinja2's own escape without cleaning or cutting, and the value would then count as markup.
+    made.filters.update(dict.fromkeys(("e", "escape", "forceescape"), made.finalize))
     return made
 
 
@@ -135,12 +119,12 @@ def render(
         try:
             text = _render(name, values, tuple(folders))
             if not name.endswith(".md.j2"):
-                _check(text, must_show)
+                check(text, must_show)
             return text
         except Exception as error:  # whatever a template raises, the incident is written
             if on_problem is None:
                 raise
-            on_problem(f"{_place(error, name)}: {clean(error)}; the shipped templates are used for {name}")
+            on_problem(f"{_place(error, name, folders)}: {clean(error)}; the shipped templates are used for {name}")
     return _render(name, values, ())
 
 
@@ -150,11 +134,12 @@ def _render(name: str, values: Mapping[str, Any], folders: tuple[Path, ...]) -> 
     return without_invisible(environment(folders).get_template(name).render(values))
 
 
-def _place(error: Exception, name: str) -> str:
-    """``file:line`` of the template in which it happened, or its name alone."""
+def _place(error: Exception, name: str, folders: Sequence[Path]) -> str:
+    """``file:line`` of the SOC's template in which it happened, or the name of the text alone."""
     if isinstance(error, TemplateSyntaxError):
         return f"{error.filename or error.name or name}:{error.lineno}"
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename.endswith(".j2")]
+    own = tuple(f"{folder}/" for folder in folders)
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename.startswith(own)]
     return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else name
 
 
@@ -166,7 +151,7 @@ class _Shown(HTMLParser):
         self.text = ""
 
     def handle_starttag(self, name: str, attrs: list[tuple[str, str | None]]) -> None:
-        if name not in _ELEMENTS:
+        if not _ELEMENTS.fullmatch(name):
             raise BadText(f"the element {name} is not allowed")
         for key, value in attrs:
             if key not in _ATTRIBUTES:
@@ -178,7 +163,8 @@ class _Shown(HTMLParser):
         self.text += data
 
 
-def _check(markup: str, must_show: str) -> None:
+def check(markup: str, must_show: str) -> None:
+    """:raises BadText: the markup must not be written to an incident, or does not show ``must_show``"""
     shown = _Shown()
     shown.feed(markup)
     shown.close()

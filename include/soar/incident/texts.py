@@ -1,58 +1,48 @@
-"""What an incident says: its description and its comments. Pure: data in, HTML out.
+"""What an incident says: its title, its description and its comments. Pure: data in, HTML out.
 
-Each text is gathered here as one view of plain data (``views.py``) and written by a template (``templates/``), which a
-SOC can replace by its own. Everything foreign (a path, a user agent, a source's summary) was written by an attacker or
-may have been, and is shown to analysts: every value that a template writes is cleaned and escaped (``render.py``), and
-observables get there defanged only.
+Each text is gathered as one view of plain data (``gather.py``, ``views.py``) and written by a template
+(``templates/``), which a SOC can replace by its own. Everything foreign (a path, a user agent, a source's summary) was
+written by an attacker or may have been, and is shown to analysts: every value that a template writes is cleaned and
+escaped (``render.py``), and observables get there defanged only.
+
+Views and Jinja2 are imported when a text is made: this module is read with the DAG.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from include.soar.incident import views
-from include.soar.incident.clean import CELL, ROWS, clean, defang, when
-from include.soar.incident.question import APPROVAL_TASK
-from include.soar.incident.views import SHIPPED, Link, Rows, Templates
-from include.soar.model import (
-    Action,
-    ActionBatch,
-    Answer,
-    Approval,
-    CaseBatch,
-    Decision,
-    Finding,
-    Indicator,
-    Observable,
-    Observed,
-    Outcome,
-    Refusal,
-    Relation,
-    Reputation,
-    Standing,
-    Verdict,
-    digest,
-)
+from include.soar.incident.clean import clean
+from include.soar.incident.inputs import SHIPPED, Link, State, Templates
+from include.soar.incident.selections import actions_of, answer_words, observed_in, refusals_of
+from include.soar.model import Action, CaseBatch, Decision, Finding, Observable, digest
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-#: Tags of one source that are shown, reasons of one source for not answering, and values shared with one incident.
-MOST_TAGS, MOST_REASONS, MOST_SHARED = 8, 3, 20
-
-Judged = Sequence[tuple[Observed, Verdict | None]]
-Item = TypeVar("Item")
-Row = TypeVar("Row")
+__all__ = [
+    "Link",
+    "State",
+    "Templates",
+    "actions_of",
+    "answer_words",
+    "description",
+    "duplicate_note",
+    "environment",
+    "observed_in",
+    "refusals_of",
+    "related_comment",
+    "state_reference",
+    "state_report",
+    "title",
+]
 
 
 def environment(folders: Sequence[Path] = ()) -> Environment:
     """The Jinja2 environment of the texts: the shipped templates, and those of ``folders`` laid over them by name."""
-    from include.soar.incident import render  # jinja2: when a text is made, not when a DAG is read
+    from include.soar.incident import render
 
     return render.environment(folders)
 
@@ -70,213 +60,6 @@ def title(finding: Finding, source: str, mark: str, *, limit: int = 200) -> str:
     return clean(foreign, limit - len(suffix)) + suffix
 
 
-# --- selections ---------------------------------------------------------------------------------------------
-
-
-def observed_in(case: CaseBatch, finding: Finding) -> list[Observed]:
-    """What was seen in one finding, with the sightings of that finding only."""
-    chosen = []
-    for item in case.observed:
-        sightings = tuple(s for s in item.sightings if s.finding_uid == finding.uid)
-        if sightings:
-            chosen.append(item.model_copy(update={"sightings": sightings}))
-    return chosen
-
-
-_WORST_FIRST = (Standing.MALICIOUS, Standing.SUSPICIOUS, Standing.UNKNOWN, Standing.BENIGN)
-
-
-def _judged(case: CaseBatch, decision: Decision, finding: Finding) -> Judged:
-    """Every observable of the finding with its verdict, worst first."""
-    verdicts = {v.observable: v for v in decision.verdicts}
-
-    def place(one: tuple[Observed, Verdict | None]) -> tuple[int, str]:
-        item, verdict = one
-        return _WORST_FIRST.index(verdict.standing) if verdict else len(_WORST_FIRST), item.observable.key
-
-    return sorted(((i, verdicts.get(i.observable)) for i in observed_in(case, finding)), key=place)
-
-
-def refusals_of(decision: Decision, finding: Finding) -> list[Refusal]:
-    chosen = [r for r in decision.refusals if finding.uid in r.finding_uids]
-    return sorted(chosen, key=lambda r: (r.observable.key, r.layer, r.entry))
-
-
-#: How bad an outcome is for the reader: what needs a person comes first.
-_OUTCOME_ORDER = {
-    outcome: place
-    for place, outcome in enumerate(
-        (
-            Outcome.FAILED,
-            Outcome.PENDING,
-            Outcome.BLOCKED,
-            Outcome.DETECT_ONLY,
-            Outcome.WATCHED,
-            Outcome.PROTECTED,
-            Outcome.EXPIRED,
-            Outcome.UNSUPPORTED,
-            Outcome.PLANNED,
-        )
-    )
-}
-
-
-def actions_of(case: CaseBatch, finding: Finding, batches: Iterable[ActionBatch]) -> list[Action]:
-    """What was done about one finding's observables."""
-    keys = {item.observable.key for item in observed_in(case, finding)}
-    chosen = [a for batch in batches for a in batch.actions if a.observable.key in keys]
-    return sorted(chosen, key=lambda a: (_OUTCOME_ORDER[a.outcome], a.control, a.verb.value, a.observable.key))
-
-
-# --- parts of the views -------------------------------------------------------------------------------------
-
-
-def _rows(items: Sequence[Item], row: Callable[[Item], Row]) -> Rows[Row]:
-    return Rows(tuple(map(row, items[:ROWS])), more=max(0, len(items) - ROWS))
-
-
-def _shared(observables: Sequence[Observable]) -> str:
-    return ", ".join(defang(o) for o in observables[:MOST_SHARED])
-
-
-def _observable_row(one: tuple[Observed, Verdict | None]) -> views.ObservableRow:
-    item, verdict = one
-    seen = ", ".join(sorted({f"{s.role.value} ({s.field})" for s in item.sightings}))
-    known = "".join(f"; {word}" for word in _context(verdict))
-    return views.ObservableRow(
-        value=clean(defang(item.observable)),
-        what=clean(f"{item.observable.type.value}; {seen}{known}"),
-        verdict=f"{verdict.standing.value} {verdict.confidence}" if verdict else "",
-        reasons=_why(verdict),
-    )
-
-
-def _why(verdict: Verdict | None) -> tuple[str, ...]:
-    """The reasons by which a verdict can be worked out again. What speaks neither way is told with the sources only."""
-    said = {r.provider: r for r in verdict.reputations} if verdict else {}
-    reasons = []
-    for reason in verdict.reasons if verdict else ():
-        source = said.get(reason.partition(": ")[0])
-        if source is None or source.answer is Answer.LISTED:
-            reasons.append(clean(reason))
-    return tuple(reasons)
-
-
-def _context(verdict: Verdict | None) -> tuple[str, ...]:
-    """What sources know that says nothing good or bad: whose network it is, say."""
-    without_opinion = (r for r in verdict.reputations if r.answer is Answer.NOT_APPLICABLE) if verdict else ()
-    return tuple(dict.fromkeys(word for r in without_opinion for word in r.tags))[:MOST_TAGS]
-
-
-_GRADE = re.compile(r"; grade ([A-F]) \(")
-
-
-def _sources(judged: Judged) -> Rows[views.SourceRow]:
-    """One row for each source that has something to tell about a value; those that do not list it share one."""
-    rows: list[views.SourceRow] = []
-    for item, verdict in judged:
-        value = clean(defang(item.observable))
-        answered = [r for r in verdict.reputations if r.score is not None] if verdict else []
-        telling = [r for r in answered if r.answer is Answer.LISTED or r.tags or r.techniques]
-        for said in sorted(telling, key=lambda r: (-(r.score or 0), r.provider)):
-            rows.append(
-                views.SourceRow(
-                    value=value,
-                    sources=(_page(said),),
-                    grade=_grade(verdict, said.provider),
-                    says=f"{said.answer.value.replace('_', ' ')} {said.score}",
-                    labels=clean(", ".join((*said.techniques[:MOST_TAGS], *said.tags[:MOST_TAGS]))),
-                    reported=_days(said),
-                )
-            )
-        if others := [r for r in answered if r not in telling]:
-            rows.append(views.SourceRow(value=value, sources=tuple(map(_page, others[:MOST_TAGS]))))
-    return _rows(rows, lambda row: row)
-
-
-def _page(said: Reputation) -> Link:
-    """The source's name, as a link to its page about the value: a long one is left out, since there may be hundreds."""
-    return Link(said.provider, said.reference if len(said.reference or "") <= CELL else None)
-
-
-def _grade(verdict: Verdict | None, provider: str) -> str:
-    """As its reason gives it: where it is weighed."""
-    for reason in verdict.reasons if verdict else ():
-        if reason.startswith(f"{provider}: ") and (found := _GRADE.search(reason)):
-            return found[1]
-    return ""
-
-
-def _days(said: Reputation) -> str:
-    first, last = said.first_reported_at, said.last_reported_at
-    if first and last and first.date() != last.date():
-        return f"{first:%Y-%m-%d} to {last:%Y-%m-%d}"
-    return f"{last or first:%Y-%m-%d}" if last or first else ""
-
-
-def _unanswered(decision: Decision, judged: Judged) -> tuple[views.UnansweredSource, ...]:
-    """Who gave no answer about a value of this incident, why, and when they can be asked again."""
-    said = [r for _, verdict in judged if verdict for r in verdict.reputations]
-    reasons: dict[str, dict[str, list[Reputation]]] = {
-        name: {} for name in decision.silent_providers if not any(r.provider == name for r in said)
-    }
-    for one in said:
-        if one.answer in (Answer.NOT_CHECKED, Answer.ERROR):
-            reasons.setdefault(one.provider, {}).setdefault(one.summary, []).append(one)
-    return tuple(
-        views.UnansweredSource(
-            provider=clean(provider, 60),
-            values=sum(map(len, by_reason.values())),
-            reasons=tuple(_no_answer(reason, ones) for reason, ones in list(by_reason.items())[:MOST_REASONS]),
-            more=max(0, len(by_reason) - MOST_REASONS),
-        )
-        for provider, by_reason in sorted(reasons.items())
-    )
-
-
-def _no_answer(reason: str, ones: Sequence[Reputation]) -> str:
-    retry_at = min((r.retry_at for r in ones if r.retry_at), default=None)
-    again = f" (asked again from {when(retry_at)} on)" if retry_at and "asked again from" not in reason else ""
-    return f"{clean(reason, CELL)}{again}"
-
-
-def _refusals(decision: Decision, finding: Finding) -> Rows[views.RefusalRow]:
-    def row(r: Refusal) -> views.RefusalRow:
-        return views.RefusalRow(*map(clean, (defang(r.observable), r.layer, r.list_name, r.entry, r.reason)))
-
-    return _rows(refusals_of(decision, finding), row)
-
-
-def _until(indicator: Indicator) -> views.UntilRow:
-    return views.UntilRow(clean(defang(indicator.observable)), when(indicator.expires_at))
-
-
-def _held(decision: Decision, finding: Finding) -> views.Held | None:
-    """That the run stopped before blocking, for a finding that this concerns."""
-    held = [i for i in decision.held if finding.uid in i.finding_uids]
-    answered = decision.approval if not held and _concerns(decision, finding) else None
-    if not held and not answered:
-        return None
-    return views.Held(
-        of_run=len(decision.held),
-        of_event=len(held),
-        task=APPROVAL_TASK,
-        waiting=_rows(held, _until),
-        answer=answer_words(answered) if answered else "",
-        because=tuple(map(clean, decision.hold_reasons)),
-    )
-
-
-def _concerns(decision: Decision, finding: Finding) -> bool:
-    refused = (r.finding_uids for r in decision.refusals if r.layer == "approval")
-    return any(finding.uid in uids for uids in (*(i.finding_uids for i in decision.indicators), *refused))
-
-
-def answer_words(approval: Approval) -> str:
-    who = f" by {approval.by}" if approval.by else ""
-    return f"{approval.answer.value}{who} at {when(approval.at)}"
-
-
 # --- the incident's description -----------------------------------------------------------------------------
 
 
@@ -290,28 +73,9 @@ def description(
     templates: Templates = SHIPPED,
 ) -> str:
     """What happened, what was seen, what is thought of it. HTML, written once when the incident is opened."""
-    judged = _judged(case, decision, finding)
-    severity = finding.severity.value + (f", confidence {finding.confidence}" if finding.confidence is not None else "")
-    view = views.Description(
-        source=source,
-        event=Link(clean(finding.vendor_id), finding.url),
-        detected=when(finding.detected_at),
-        severity=severity,
-        priority=next((p.reason for p in decision.priorities if p.finding_uid == finding.uid), ""),
-        category=clean(finding.category),
-        target=clean(finding.target),
-        tags=clean(", ".join(finding.tags)),
-        reference=mark,
-        title=finding.title,
-        description=finding.description,
-        observables=_rows(judged, _observable_row),
-        sources=_sources(judged),
-        acting=_rows([i for i in decision.indicators if finding.uid in i.finding_uids], _until),
-        held=_held(decision, finding),
-        refusals=_refusals(decision, finding),
-        unanswered=_unanswered(decision, judged),
-    )
-    return templates.text(view)
+    from include.soar.incident import gather
+
+    return templates.text(gather.description(case, decision, finding, source, mark))
 
 
 # --- the comment on an older, related incident --------------------------------------------------------------
@@ -333,16 +97,9 @@ def related_comment(
     :param incident: the new incident
     :param reference: by which a repeated run finds the comment
     """
-    view = views.RelatedComment(
-        incident=incident,
-        shares=_shared(shared),
-        title=finding.title,
-        detected=when(finding.detected_at),
-        severity=finding.severity.value,
-        target=clean(finding.target),
-        observables=_rows(_judged(case, decision, finding), _observable_row),
-        reference=reference,
-    )
+    from include.soar.incident import gather
+
+    view = gather.related_comment(case, decision, finding, incident, shared, reference)
     return templates.text(view, must_show=reference)
 
 
@@ -352,7 +109,9 @@ def duplicate_note(name: str, *, templates: Templates = SHIPPED) -> str:
 
     :param name: the incident that is kept
     """
-    return templates.text(views.DuplicateNote(name))
+    from include.soar.incident.views import DuplicateNote
+
+    return templates.text(DuplicateNote(name))
 
 
 # --- the state report ---------------------------------------------------------------------------------------
@@ -386,44 +145,6 @@ def state_reference(case: CaseBatch, decision: Decision, finding: Finding, actio
     return "TR-S-" + digest(state)[:16]
 
 
-@dataclass(frozen=True)
-class State:
-    """
-    What the controls did about one finding, and who says so.
-
-    :param actions: those of the finding (:func:`actions_of`)
-    :param skipped: names of stages that did not take part
-    :param run: the Airflow run, with its page
-    :param at: when this was so
-    :param reference: :func:`state_reference`
-    """
-
-    actions: Sequence[Action]
-    relations: Sequence[Relation]
-    skipped: Sequence[str]
-    run: Link
-    at: datetime
-    reference: str
-
-
-def _action_row(action: Action) -> views.ActionRow:
-    proof = ", ".join(f"{name} {value}" for name, value in action.proof.items() if value is not None)
-    return views.ActionRow(
-        control=clean(action.control),
-        did=action.verb.value,
-        value=clean(defang(action.observable)),
-        outcome=action.outcome.value,
-        until=when(action.expires_at),
-        proof=clean(proof),
-        detail=clean(action.detail),
-    )
-
-
-def _relation_row(relation: Relation) -> views.RelationRow:
-    name = relation.related_readable_id or relation.related_id
-    return views.RelationRow(*map(clean, (name, _shared(relation.shared), relation.outcome, relation.detail)))
-
-
 def state_report(
     case: CaseBatch, decision: Decision, finding: Finding, state: State, *, templates: Templates = SHIPPED
 ) -> str:
@@ -431,20 +152,7 @@ def state_report(
     What was found, what was done where with what proof and until when, what failed, what is pending, what was
     refused and why, who gave no answer.
     """
-    judged = _judged(case, decision, finding)
-    counts = {o: sum(a.outcome is o for a in state.actions) for o in _OUTCOME_ORDER}
-    view = views.StateReport(
-        counts=tuple(f"{number} {outcome.value}" for outcome, number in counts.items() if number),
-        at=when(state.at),
-        run=Link(clean(state.run.text), state.run.url),
-        actions=_rows(state.actions, _action_row),
-        held=_held(decision, finding),
-        refusals=_refusals(decision, finding),
-        relations=_rows(state.relations, _relation_row),
-        observables=_rows(judged, _observable_row),
-        sources=_sources(judged),
-        unanswered=_unanswered(decision, judged),
-        skipped=tuple(state.skipped),
-        reference=state.reference,
-    )
+    from include.soar.incident import gather
+
+    view = gather.state_report(case, decision, finding, state)
     return templates.text(view, must_show=state.reference)

@@ -6,25 +6,12 @@ cut to a readable length here or when they are shown, never escaped here.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, fields
-from pathlib import Path
+from dataclasses import dataclass
 from typing import ClassVar, Generic, TypeVar
 
-from include.soar.incident.clean import web_address
+from include.soar.incident.inputs import Link
 
 Row = TypeVar("Row")
-
-
-@dataclass(frozen=True)
-class Link:
-    """A name, and the address behind it: None unless it is plain http or https."""
-
-    text: str
-    url: str | None = None
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "url", web_address(self.url))
 
 
 @dataclass(frozen=True)
@@ -248,27 +235,3 @@ class Question:
 
 View = Description | RelatedComment | StateReport | DuplicateNote | Question
 VIEWS: tuple[type[View], ...] = (Description, RelatedComment, StateReport, DuplicateNote, Question)
-
-
-@dataclass(frozen=True)
-class Templates:
-    """
-    The templates that write the texts: the shipped ones, and a SOC's own over them.
-
-    :param folders: templates laid over the shipped ones by file name, later folders over earlier ones
-    :param on_problem: gets one line when a SOC's template fails, and the text is made with the shipped ones; without
-        it the error is raised
-    """
-
-    folders: tuple[Path, ...] = ()
-    on_problem: Callable[[str], None] | None = None
-
-    def text(self, view: View, *, must_show: str = "") -> str:
-        """:param must_show: what the text must show, or a repeated run would not find it"""
-        from include.soar.incident.render import render  # jinja2: when a text is made, not when a DAG is read
-
-        values = {field.name: getattr(view, field.name) for field in fields(view)}
-        return render(view.template, values, folders=self.folders, must_show=must_show, on_problem=self.on_problem)
-
-
-SHIPPED = Templates()

@@ -27,7 +27,7 @@ from airflow.sdk.exceptions import AirflowNotFoundException, AirflowSkipExceptio
 from include.soar.vendor.errors import one_line
 
 if TYPE_CHECKING:
-    from include.soar.incident.views import Templates
+    from include.soar.incident.inputs import Templates
     from include.soar.ledger import Ledger
     from include.soar.policy.rules import Policy
 
@@ -67,7 +67,7 @@ def templates() -> tuple[Path, ...]:
 
 def incident_templates() -> Templates:
     """The templates of the incident's texts. Where a SOC's own fail, that is logged and the shipped ones are used."""
-    from include.soar.incident.views import Templates
+    from include.soar.incident.inputs import Templates
 
     folders = templates()
     for folder in folders:

@@ -36,7 +36,7 @@ from threat_response.stages.base import Failures, StageOperator
 
 if TYPE_CHECKING:
     from include.soar.gate.gate import Gate
-    from include.soar.incident.views import Templates
+    from include.soar.incident.inputs import Templates
     from include.soar.ledger import Ledger
 
 #: How long a run may take to look at an incident's comments and add one. Then another run may do it.

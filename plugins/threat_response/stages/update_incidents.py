@@ -91,7 +91,7 @@ class _Updating:
 
     def _report(self, finding: Finding, id: str, actions: Sequence[Action], reference: str) -> str:
         from include.soar.incident import clean, texts
-        from include.soar.incident.views import Link
+        from include.soar.incident.inputs import Link
 
         work = self.work
         state = texts.State(

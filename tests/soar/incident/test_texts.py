@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from include.soar.incident import clean, question, texts
 from include.soar.incident import marks as marks_
-from include.soar.incident.views import Link
+from include.soar.incident.inputs import Link
 from include.soar.judge import caps
 from include.soar.model import (
     Action,

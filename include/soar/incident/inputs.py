@@ -1,0 +1,70 @@
+"""What a caller gives to have a text made, beside the case and the decision."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from include.soar.incident.clean import TEXT, web_address
+from include.soar.model import Action, Relation
+
+if TYPE_CHECKING:
+    from include.soar.incident.views import View
+
+
+@dataclass(frozen=True)
+class Link:
+    """A name, and the address behind it: None unless it is plain http or https, and short enough to be shown whole."""
+
+    text: str
+    url: str | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "url", web_address(self.url) if len(self.url or "") <= TEXT else None)
+
+
+@dataclass(frozen=True)
+class State:
+    """
+    What the controls did about one finding, and who says so.
+
+    :param actions: those of the finding (``texts.actions_of``)
+    :param skipped: names of stages that did not take part
+    :param run: the Airflow run, with its page
+    :param at: when this was so
+    :param reference: ``texts.state_reference``
+    """
+
+    actions: Sequence[Action]
+    relations: Sequence[Relation]
+    skipped: Sequence[str]
+    run: Link
+    at: datetime
+    reference: str
+
+
+@dataclass(frozen=True)
+class Templates:
+    """
+    The templates that write the texts: the shipped ones, and a SOC's own over them.
+
+    :param folders: templates laid over the shipped ones by file name, later folders over earlier ones
+    :param on_problem: gets one line when a SOC's template fails, and the text is made with the shipped ones; without
+        it the error is raised
+    """
+
+    folders: tuple[Path, ...] = ()
+    on_problem: Callable[[str], None] | None = None
+
+    def text(self, view: View, *, must_show: str = "") -> str:
+        """:param must_show: what the text must show, or a repeated run would not find it"""
+        from include.soar.incident.render import render  # jinja2: when a text is made, not when a DAG is read
+
+        values = {field.name: getattr(view, field.name) for field in fields(view)}
+        return render(view.template, values, folders=self.folders, must_show=must_show, on_problem=self.on_problem)
+
+
+SHIPPED = Templates()
