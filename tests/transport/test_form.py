@@ -200,3 +200,32 @@ def test_every_vendors_session_has_the_connections_tls(
         session(ca_bundle=str(tmp_path / "nowhere.pem"))
     with pytest.raises(WrongConnection, match="unknown field 'ca_bundel'; did you mean 'ca_bundle'"):
         session(ca_bundel=bundle)
+
+
+@pytest.mark.parametrize(
+    ("name", "extra", "problem"),
+    [
+        ("taxii", {"auth": "beer"}, "wrong field auth: 'beer' is not one of basic, bearer, token, header"),
+        ("cyware_respond", {"levels": "{broken"}, "wrong field levels: is not JSON"),
+        ("cyware_respond", {"levels": {"enormous": "High"}}, "wrong field levels"),
+        ("cyware_respond", {"portal_url": "{tenant}"}, "wrong field portal_url"),
+        ("akamai_sia", {"access_token": "t", "config_id": "abc"}, "wrong field config_id: 'abc' does not match"),
+        ("akamai_client_lists", {"access_token": "t", "list_id": "1", "max_body": "all"}, "wrong field max_body"),
+        ("list_feed", {"lists": "drop drop /a | oops"}, "wrong field lists: "),
+        ("splunk", {"ca_bundle": "/nowhere.pem"}, "CA bundle cannot be read"),
+        ("crowdstrike_falcon", {"ca_bundle": "/nowhere.pem"}, "CA bundle cannot be read"),
+        ("crowdstrike_falcon", {"platforms": "windows,amiga"}, "wrong field platforms: 'amiga' is not one of"),
+        ("offline_asn", {}, "no field table"),
+        ("abuseipdb", {"max_age_day": 30}, "unknown field 'max_age_day'; did you mean 'max_age_days'?"),
+    ],
+)
+def test_test_connection_calls_a_wrong_field_that_and_no_wrong_key(
+    name: str, extra: dict[str, Any], problem: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Nothing listens on port 1, so whoever asks before the fields are checked says "the vendor is down".
+    document = {"conn_type": name, "host": "https://127.0.0.1", "port": 1, "login": "l", "password": "p"}
+    monkeypatch.setenv(f"AIRFLOW_CONN_{vendor_of(name).conn_id.upper()}", json.dumps(document | {"extra": extra}))
+    passed, message = hook_class(name)().test_connection()
+    assert not passed
+    assert message.startswith("Incomplete or wrong connection: ")
+    assert problem in message

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import gzip
-import json
-import zlib
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from airflow.sdk import Connection, ObjectStoragePath
+from airflow.sdk import Connection
 
 from include.soar.enrich.quota import QuotaSeen
 from include.soar.model import Observable, ObservableType, Reputation
-from include.soar.vendor.errors import RateLimited, Unexpected, VendorError
+from include.soar.vendor.errors import RateLimited, VendorError
 from include.soar.vendor.wire import Request, Response
 from threat_response.runtime import settings
 from threat_response.stages.asking import Meter, metered
+from threat_response.transport.copies import Copies, Reference, load_copy
 from threat_response.transport.hook import VendorHook
 from threat_response.vendors.abuseipdb import api
 from threat_response.vendors.abuseipdb.vendor import VENDOR
@@ -72,35 +70,36 @@ class AbuseIPDBHook(VendorHook):
         asked = self._wanted_blacklist()
         if asked is None:
             return None
-        form, minimum, limit = asked["form"], asked["confidence_minimum"], asked["limit"]
-        now, current = meter.now(), self._current(asked)
-        if current and now - datetime.fromisoformat(current["asked_at"]) < not_before:
-            return current if "uri" in current else None
-        request = api.blacklist_request(confidence_minimum=minimum, limit=limit, plaintext=form == PLAINTEXT)
-        try:
-            with metered(meter):
-                response = self._ask(request)
-            blacklist = api.parse_blacklist(response, confidence_minimum=minimum)
-        except VendorError as error:
-            self.log.warning("No new blacklist: %s. The addresses on it will be asked about one by one", error)
-        else:
-            for remark in api.blacklist_remarks(blacklist, confidence_minimum=minimum, limit=limit):
-                self.log.warning("Blacklist: %s", remark)
-            name = f"{blacklist.body_digest[:16]}.gz"
-            current = {
-                "uri": settings.archive_write(self._place / name, gzip.compress(response.body, mtime=0)),
-                "generated_at": blacklist.generated_at.isoformat(),
-                "rows": len(blacklist.rows),
-            }
-        current = {**current, **asked, "asked_at": now.isoformat()}
-        settings.archive_write(self._place / "current.json", json.dumps(current).encode())
-        return current if "uri" in current else None
+        now, copies = meter.now(), self._copies(asked)
+
+        def download(references: list[Reference]) -> list[Reference]:
+            try:
+                with metered(meter):
+                    references = [self._download_blacklist(copies, asked)]
+            except VendorError as error:
+                self.log.warning("No new blacklist: %s. The addresses on it will be asked about one by one", error)
+            return [{**reference, **asked, "asked_at": now.isoformat()} for reference in references]
+
+        references = copies.refresh(download, now=now, not_before=not_before, on_outage=lambda error: None)
+        return references[0] if references else None
+
+    def _download_blacklist(self, copies: Copies, asked: dict[str, Any]) -> Reference:
+        minimum, limit = asked["confidence_minimum"], asked["limit"]
+        plaintext = asked["form"] == PLAINTEXT
+        response = self._ask(api.blacklist_request(confidence_minimum=minimum, limit=limit, plaintext=plaintext))
+        blacklist = api.parse_blacklist(response, confidence_minimum=minimum)
+        for remark in api.blacklist_remarks(blacklist, confidence_minimum=minimum, limit=limit):
+            self.log.warning("Blacklist: %s", remark)
+        return {
+            "uri": copies.keep(blacklist.body_digest[:16], response.body),
+            "generated_at": blacklist.generated_at.isoformat(),
+            "rows": len(blacklist.rows),
+        }
 
     def kept_blacklist(self) -> list[dict[str, Any]]:
         """The reference of the newest copy, if there is one; nobody is asked."""
         asked = self._wanted_blacklist()
-        current = self._current(asked) if asked else {}
-        return [current] if "uri" in current else []
+        return self._copies(asked).references if asked else []
 
     def load_blacklist(self, reference: dict[str, Any]) -> api.Blacklist:
         """
@@ -108,10 +107,7 @@ class AbuseIPDBHook(VendorHook):
 
         :raises Unexpected: it is not there any more, or not whole
         """
-        try:
-            body = gzip.decompress(ObjectStoragePath(reference["uri"]).read_bytes())
-        except (OSError, EOFError, zlib.error) as error:
-            raise Unexpected(self.vendor, "blacklist", f"the copy cannot be read: {type(error).__name__}") from None
+        body = load_copy(self.vendor, "blacklist", reference, bytes)
         headers = {"x-generated-at": reference["generated_at"]} if reference["form"] == PLAINTEXT else {}
         return api.parse_blacklist(Response(200, headers, body), confidence_minimum=reference["confidence_minimum"])
 
@@ -149,17 +145,5 @@ class AbuseIPDBHook(VendorHook):
             "limit": self.settings.blacklist_limit,
         }
 
-    @property
-    def _place(self) -> ObjectStoragePath:
-        return settings.archive() / "blacklists" / self.conn_id
-
-    def _current(self, asked: dict[str, Any]) -> dict[str, Any]:
-        """The last reference, where it is of what the connection asks for."""
-        path = self._place / "current.json"
-        if not path.exists():
-            return {}
-        try:
-            current: dict[str, Any] = json.loads(path.read_bytes())
-        except ValueError:  # a worker that was killed while it wrote: as good as no copy
-            return {}
-        return current if all(current.get(name) == value for name, value in asked.items()) else {}
+    def _copies(self, asked: dict[str, Any]) -> Copies:
+        return Copies(settings.archive() / "blacklists" / self.conn_id, asked)

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
+from operator import itemgetter
 from typing import Any
 
 from include.soar.vendor.errors import Rejected, Unauthorized, VendorError
 from include.soar.vendor.wire import Request, Response
+from threat_response.transport.batches import write_in_halves
 from threat_response.transport.edgegrid import EdgeGridHook
 from threat_response.vendors.akamai_client_lists import api
 from threat_response.vendors.akamai_client_lists.vendor import VENDOR
@@ -71,19 +74,17 @@ class AkamaiClientListsHook(EdgeGridHook):
         self, *, append: Sequence[dict[str, Any]] = (), update: Sequence[dict[str, Any]] = ()
     ) -> tuple[dict[str, str], VendorError | None]:
         """
-        Append and update in chunks. The vendor refuses a chunk whole for one bad item, so a refused one is halved
-        until the bad item stands alone.
+        Append and update in chunks. The vendor refuses a chunk whole for one bad item: see ``write_in_halves``.
 
         :return: why each refused value was refused, and what stopped the writing, if anything. What was written
             before stays written: read the list to know.
         """
         refused: dict[str, str] = {}
-        try:
-            for kind, entries in (("append", append), ("update", update)):
-                for chunk in api.chunks(entries):
-                    self._write(kind, chunk, refused)
-        except VendorError as error:
-            return refused, error
+        for kind, entries in (("append", append), ("update", update)):
+            more, stopped = write_in_halves(api.chunks(entries), partial(self._write, kind), name=itemgetter("value"))
+            refused |= more
+            if stopped is not None:
+                return refused, stopped
         return refused, None
 
     def activate(self, comments: str) -> api.Activation | None:
@@ -117,16 +118,8 @@ class AkamaiClientListsHook(EdgeGridHook):
             f"{state.network} is {state.status} with version {state.active}. Writing was not tried"
         )
 
-    def _write(self, kind: str, chunk: list[dict[str, Any]], refused: dict[str, str]) -> None:
-        try:
-            self.send(api.items_request(self.list_id, **{kind: chunk}))
-        except Rejected as error:
-            if len(chunk) == 1:
-                refused[chunk[0]["value"]] = error.reason
-                return
-            half = len(chunk) // 2
-            self._write(kind, chunk[:half], refused)
-            self._write(kind, chunk[half:], refused)
+    def _write(self, kind: str, chunk: Sequence[dict[str, Any]]) -> None:
+        self.send(api.items_request(self.list_id, **{kind: list(chunk)}))
 
 
 def _is_problem(body: bytes) -> bool:

@@ -411,7 +411,11 @@ def _mentions_of(row: Row) -> Iterator[Mention]:
         yield from _mention(field, Role.MENTIONED, text)
     yield from _header_mentions("request", request.headers)
     yield from _header_mentions("response", response.headers)
-    for n, sinkhole in enumerate(event.correlatedSinkholeEvents):
+    yield from _sinkhole_mentions(row)
+
+
+def _sinkhole_mentions(row: Row) -> Iterator[Mention]:
+    for n, sinkhole in enumerate(row.event.correlatedSinkholeEvents):
         where = f"event.correlatedSinkholeEvents[{n}]"
         for name in ("sinkholeIP", "destinationIp", "hostname", "url", "userAgent"):
             yield from _mention(f"{where}.{name}", Role.MENTIONED, _text(sinkhole.get(name)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -15,6 +15,7 @@ from airflow.sdk import Connection
 from include.soar.model import Observable
 from include.soar.vendor.errors import Rejected, Unexpected, VendorError
 from include.soar.vendor.wire import Request, Response, failure
+from threat_response.transport.batches import write_in_halves
 from threat_response.transport.hook import VendorHook
 from threat_response.transport.http import hide
 from threat_response.vendors.crowdstrike_falcon import api
@@ -68,19 +69,18 @@ class CrowdStrikeFalconHook(VendorHook):
         self, *, create: Sequence[dict[str, Any]] = (), update: Sequence[dict[str, Any]] = (), comment: str
     ) -> tuple[dict[str, str], VendorError | None]:
         """
-        Create and update in chunks. One bad row makes the vendor refuse the whole request, so a refused chunk is
-        halved until the bad row stands alone.
+        Create and update in chunks. One bad row makes the vendor refuse the whole request: see ``write_in_halves``.
 
         :return: why each refused value (create) or id (update) was refused, and what stopped the writing, if
             anything. What was written before stays written: search to know.
         """
         refused: dict[str, str] = {}
-        try:
-            for operation, rows in (("indicator_create", create), ("indicator_update", update)):
-                for chunk in api.chunks(rows):
-                    self._write(operation, chunk, comment, refused)
-        except VendorError as error:
-            return refused, error
+        for operation, rows in (("indicator_create", create), ("indicator_update", update)):
+            send = partial(self._write, operation, comment)
+            more, stopped = write_in_halves(api.chunks(rows), send, name=lambda row: row.get("id") or row["value"])
+            refused |= more
+            if stopped is not None:
+                return refused, stopped
         return refused, None
 
     def ping(self) -> str:
@@ -139,16 +139,8 @@ class CrowdStrikeFalconHook(VendorHook):
             raise Unexpected(self.vendor, operation, "the vendor's client made no call")
         return self.line.last
 
-    def _write(self, operation: str, chunk: list[dict[str, Any]], comment: str, refused: dict[str, str]) -> None:
-        try:
-            self._call(operation, body={"comment": comment, "indicators": chunk})
-        except Rejected as error:
-            if len(chunk) == 1:
-                refused[chunk[0].get("id") or chunk[0]["value"]] = error.reason
-                return
-            half = len(chunk) // 2
-            self._write(operation, chunk[:half], comment, refused)
-            self._write(operation, chunk[half:], comment, refused)
+    def _write(self, operation: str, comment: str, chunk: Sequence[dict[str, Any]]) -> None:
+        self._call(operation, body={"comment": comment, "indicators": list(chunk)})
 
 
 class Line:

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import base64
-import gzip
 import hashlib
-import json
-import zlib
 from collections.abc import Iterable
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
 
-from airflow.sdk import Connection, ObjectStoragePath
+from airflow.sdk import Connection
 from requests.auth import AuthBase, HTTPBasicAuth
 
 from include.soar.model import digest
-from include.soar.vendor.errors import RateLimited, Unavailable, Unexpected, VendorError, WrongConnection, one_line
+from include.soar.vendor.errors import Unexpected, VendorError, WrongConnection, one_line
 from threat_response.runtime import settings
+from threat_response.transport.copies import Copies, Reference, has_shrunk, level_of, load_copy
 from threat_response.transport.hook import VendorHook
 from threat_response.transport.objects import read_object
 from threat_response.vendors.list_feed import api
@@ -69,23 +67,22 @@ class ListFeedHook(VendorHook):
             last_modified, fetched_at}``; ``fetched_at`` is when the provider last said that this is its list
         :raises Unavailable, RateLimited, Unexpected: the list cannot be read and there is no copy to go on with
         """
-        place = settings.archive() / "lists" / source.name
-        current, asked_at = self._current(place, source)
-        if current and asked_at and now - asked_at < not_before:
-            return current
-        try:
+        copies = Copies(settings.archive() / "lists" / source.name, asdict(source))
+
+        def download(references: list[Reference]) -> list[Reference]:
+            current = references[0] if references else None
             content, etag, last_modified = self._download(source, current)
             if content is None and current:
-                current = {**current, "fetched_at": now.isoformat()}
-            else:
-                current = self._keep(place, source, content or b"", etag, last_modified, current, now)
-        except (Unavailable, RateLimited, Unexpected) as error:
-            if not current:
-                raise
-            self._go_on_with(current, error)
-        state = {"reference": current, "asked_at": now.isoformat()}
-        settings.archive_write(place / "current.json", json.dumps(state).encode())
-        return current
+                return [{**current, "fetched_at": now.isoformat()}]
+            unchanged = {"etag": etag, "last_modified": last_modified, "fetched_at": now.isoformat()}
+            return [{**self._keep(copies, source, content or b"", current), **unchanged}]
+
+        def on_outage(error: VendorError) -> None:
+            then = f"Going on with the copy of {copies.references[0]['fetched_at']}"
+            self.log.log(level_of(error), "List %s: %s. %s", source.name, error, then)
+
+        (reference,) = copies.refresh(download, now=now, not_before=not_before, on_outage=on_outage)
+        return reference
 
     def load(self, reference: dict[str, Any]) -> list[str]:
         """
@@ -93,11 +90,8 @@ class ListFeedHook(VendorHook):
 
         :raises Unexpected: it is not there any more, or not whole
         """
-        try:
-            return gzip.decompress(ObjectStoragePath(reference["uri"]).read_bytes()).decode().splitlines()
-        except (OSError, EOFError, zlib.error, ValueError) as error:
-            problem = f"the copy cannot be read: {type(error).__name__}"
-            raise Unexpected(self.vendor, f"list {reference['name']}", problem) from None
+        operation = f"list {reference['name']}"
+        return load_copy(self.vendor, operation, reference, lambda content: content.decode().splitlines())
 
     def ping(self) -> str:
         found = []
@@ -105,25 +99,6 @@ class ListFeedHook(VendorHook):
             content, _, _ = self._download(source, None)
             found.append(f"{source.name} {len(api.parse_list(source, content or b'').entries)}")
         return f"{len(found)} lists can be read, entries: {', '.join(found)}"
-
-    def _go_on_with(self, current: dict[str, Any], error: VendorError) -> None:
-        """A provider that is down is usual; a list that is not as it was needs a person."""
-        say = self.log.error if isinstance(error, Unexpected) else self.log.warning
-        say("List %s: %s. Going on with the copy of %s", current["name"], error, current["fetched_at"])
-
-    @staticmethod
-    def _current(place: ObjectStoragePath, source: Source) -> tuple[dict[str, Any] | None, datetime | None]:
-        """The last good copy, and when the list was last asked for."""
-        path = place / "current.json"
-        if not path.exists():
-            return None, None
-        try:
-            state: dict[str, Any] = json.loads(path.read_bytes())
-            current, asked_at = state["reference"], datetime.fromisoformat(state["asked_at"])
-        except (ValueError, KeyError):  # a worker that was killed while it wrote: as good as no copy
-            return None, None
-        # A list that is now read from elsewhere or counts differently starts anew.
-        return (current, asked_at) if all(current.get(k) == v for k, v in asdict(source).items()) else (None, None)
 
     def _download(self, source: Source, current: dict[str, Any] | None) -> tuple[bytes | None, str | None, str | None]:
         """Content (None: unchanged), ETag, Last-Modified."""
@@ -141,30 +116,21 @@ class ListFeedHook(VendorHook):
         response = self.accept(request, response)
         return response.body, response.headers.get("etag"), response.headers.get("last-modified")
 
-    def _keep(
-        self,
-        place: ObjectStoragePath,
-        source: Source,
-        content: bytes,
-        etag: str | None,
-        last_modified: str | None,
-        before: dict[str, Any] | None,
-        now: datetime,
-    ) -> dict[str, Any]:
+    def _keep(self, copies: Copies, source: Source, content: bytes, before: Reference | None) -> Reference:
         entries, broken = api.parse_list(source, content)
         largest_loss = self.settings.largest_loss
-        if before and 100 * len(entries) < before["entries"] * (100 - largest_loss):
+        if before and has_shrunk(before["entries"], len(entries), largest_loss=largest_loss):
             problem = (
                 f"shrank from {before['entries']} to {len(entries)} entries: more likely cut than cleaned "
                 f"(largest_loss is {largest_loss} %)"
             )
             raise Unexpected(self.vendor, f"list {source.name}", problem)
         name = digest(entries)
-        uri = settings.archive_write(place / f"{name[:16]}.txt.gz", gzip.compress("\n".join(entries).encode(), mtime=0))
+        uri = copies.keep(f"{name[:16]}.txt", "\n".join(entries).encode())
         broken_uri = None
         if broken:
             aside = "\n".join(broken[: api.MOST_BROKEN_KEPT]).encode("utf-8", "replace")
-            broken_uri = settings.archive_write(place / f"{name[:16]}.broken.txt.gz", gzip.compress(aside, mtime=0))
+            broken_uri = copies.keep(f"{name[:16]}.broken.txt", aside)
             self.log.warning("List %s: %d lines could not be read; kept at %s", source.name, len(broken), broken_uri)
         self.log.info("List %s: %d entries, copy %s", source.name, len(entries), one_line(uri))
         return {
@@ -175,9 +141,6 @@ class ListFeedHook(VendorHook):
             "body_digest": hashlib.sha256(content).hexdigest(),
             "broken": len(broken),
             "broken_uri": broken_uri,
-            "etag": etag,
-            "last_modified": last_modified,
-            "fetched_at": now.isoformat(),
         }
 
     def secrets(self, connection: Connection) -> Iterable[str | None]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import cached_property
+from operator import itemgetter
 from urllib.parse import urlsplit
 
 from include.soar.vendor.errors import Rejected, VendorError
 from include.soar.vendor.wire import Request, Response
+from threat_response.transport.batches import write_in_halves
 from threat_response.transport.hook import VendorHook
 from threat_response.transport.http import hide
 from threat_response.vendors.splunk import api
@@ -75,19 +77,13 @@ class SplunkHook(VendorHook):
 
     def save(self, documents: Sequence[api.Document]) -> tuple[dict[str, str], VendorError | None]:
         """
-        Insert or replace, in chunks. The vendor stops at the first bad document, so a refused chunk is halved until
-        the bad document stands alone; those saved twice on the way are the same.
+        Insert or replace, in chunks. The vendor stops at the first bad document: see ``write_in_halves``. Those that
+        are saved twice on the way are the same.
 
         :return: why each refused key was refused, and what stopped the writing, if anything. What was written
             before stays written: read to know.
         """
-        refused: dict[str, str] = {}
-        try:
-            for chunk in api.write_chunks(documents):
-                self._save(chunk, refused)
-        except VendorError as error:
-            return refused, error
-        return refused, None
+        return write_in_halves(api.write_chunks(documents), self._save, name=itemgetter("_key"))
 
     def ping(self) -> str:
         where = f"app {self.place.app} of {urlsplit(self.url).hostname}"
@@ -95,13 +91,5 @@ class SplunkHook(VendorHook):
             return f"the collection {self.place.collection} is in {where}. Writing was not tried"
         return f"{where} answers; the collection {self.place.collection} is not there yet and will be created"
 
-    def _save(self, chunk: list[api.Document], refused: dict[str, str]) -> None:
-        try:
-            api.check_saved(self.send(self.place.save_request(chunk)))
-        except Rejected as error:
-            if len(chunk) == 1:
-                refused[chunk[0]["_key"]] = error.reason
-                return
-            half = len(chunk) // 2
-            self._save(chunk[:half], refused)
-            self._save(chunk[half:], refused)
+    def _save(self, chunk: Sequence[api.Document]) -> None:
+        api.check_saved(self.send(self.place.save_request(list(chunk))))

@@ -42,8 +42,8 @@ TYPES = ("indicator", "relationship", *MEANINGS)
 #: The cursor keeps so far behind the present: what the server adds with a time that is not past yet, or only counts in
 #: whole seconds, is read again instead of passed over.
 SETTLING = timedelta(minutes=1)
-#: A collection smaller than this share of the former copy is more likely broken than cleaned.
-SMALLEST_SHARE = 0.5
+#: A collection that lost more percent than this of the former copy is more likely broken than cleaned.
+LARGEST_LOSS = 50
 #: An indicator that ended longer ago than this is forgotten.
 LAPSED_KEPT = timedelta(days=30)
 

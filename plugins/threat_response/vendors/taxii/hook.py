@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import base64
-import gzip
 import hashlib
-import json
-import zlib
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any
 
-from airflow.sdk import Connection, ObjectStoragePath
+from airflow.sdk import Connection
 from requests.auth import AuthBase, HTTPBasicAuth
 
 from include.soar.model import digest
 from include.soar.vendor.errors import (
-    RateLimited,
     Unauthorized,
-    Unavailable,
     Unexpected,
     VendorError,
     WrongConnection,
@@ -26,6 +21,7 @@ from include.soar.vendor.errors import (
 )
 from include.soar.vendor.wire import Request, Response
 from threat_response.runtime import settings
+from threat_response.transport.copies import Copies, Reference, has_shrunk, level_of, load_copy
 from threat_response.transport.hook import VendorHook
 from threat_response.vendors.taxii import api
 from threat_response.vendors.taxii.api import Collection, State
@@ -115,35 +111,29 @@ class TaxiiHook(VendorHook):
         extra = self.connection.extra_dejson  # as it was written: another wording is another copy
         wanted = {name: extra.get(name) for name in ("discovery_path", "api_root", "collections", "first_days")}
         wanted = {name: None if value == "" else value for name, value in wanted.items()}
-        place = settings.archive() / "taxii" / digest([self.url, wanted])[:16]
-        references, asked_at = self._current(place)
-        if references and asked_at and now - asked_at < not_before:
-            return references
-        before = {(r["root"], r["collection"]): r for r in references if r["uri"]}
-        try:
-            collections = self.collections()
-        except (Unavailable, RateLimited, Unexpected) as error:
-            if not before:
-                raise
-            self._tell("The server's collections", error, "Going on with the copies there are")
-        else:
+        copies = Copies(settings.archive() / "taxii" / digest([self.url, wanted])[:16], wanted)
+
+        def download(references: list[Reference]) -> list[Reference]:
+            before = {(r["root"], r["collection"]): r for r in references if r["uri"]}
             failures: list[VendorError] = []
-            references = []
-            for collection in collections:
+            found = []
+            for collection in self.collections():
                 current = before.get((collection.root, collection.id))
                 try:
-                    reference = self._bring_up_to_date(place, collection, current, now=now, full_after=full_after)
+                    found.append(self._bring_up_to_date(copies, collection, current, now=now, full_after=full_after))
                 except Unauthorized:  # a person must act
                     raise
                 except VendorError as error:
-                    reference = self._go_on_with(collection, current, error)
+                    found.append(self._go_on_with(collection, current, error))
                     failures += [error] if current is None else []
-                references.append(reference)
-            if failures and len(failures) == len(references):
+            if failures and len(failures) == len(found):
                 raise failures[0]
-        state = {"references": references, "asked_at": now.isoformat()}
-        settings.archive_write(place / "current.json", json.dumps(state).encode())
-        return references
+            return found
+
+        def on_outage(error: VendorError) -> None:
+            self._tell("The server's collections", error, "Going on with the copies there are")
+
+        return copies.refresh(download, now=now, not_before=not_before, on_outage=on_outage)
 
     def load(self, reference: dict[str, Any]) -> State:
         """
@@ -151,11 +141,7 @@ class TaxiiHook(VendorHook):
 
         :raises Unexpected: it is not there any more, or not whole
         """
-        try:
-            return api.load(gzip.decompress(ObjectStoragePath(reference["uri"]).read_bytes()))
-        except (OSError, EOFError, zlib.error, ValueError, KeyError) as error:
-            problem = f"the copy cannot be read: {type(error).__name__}"
-            raise Unexpected(self.vendor, "objects", problem) from None
+        return load_copy(self.vendor, "objects", reference, api.load)
 
     def ping(self) -> str:
         found = self.collections()
@@ -180,21 +166,9 @@ class TaxiiHook(VendorHook):
             self.log.warning("TAXII: the server names its API root at another host; ours is asked for that path")
         return api.root_path(chosen, url=self.url, discovery_path=path)
 
-    @staticmethod
-    def _current(place: ObjectStoragePath) -> tuple[list[dict[str, Any]], datetime | None]:
-        """The last references, and when the server was last asked."""
-        path = place / "current.json"
-        if not path.exists():
-            return [], None
-        try:
-            state: dict[str, Any] = json.loads(path.read_bytes())
-            return list(state["references"]), datetime.fromisoformat(state["asked_at"])
-        except (ValueError, KeyError):  # a worker that was killed while it wrote: as good as no copy
-            return [], None
-
     def _bring_up_to_date(
         self,
-        place: ObjectStoragePath,
+        copies: Copies,
         collection: Collection,
         current: dict[str, Any] | None,
         *,
@@ -210,14 +184,14 @@ class TaxiiHook(VendorHook):
         in_full = state is None
         state, added_after = self._download(collection, state or {}, start, now)
         known = api.count(state)
-        if current and in_full and known.indicators < current["indicators"] * api.SMALLEST_SHARE:
+        if current and in_full and has_shrunk(current["indicators"], known.indicators, largest_loss=api.LARGEST_LOSS):
             problem = f"shrank from {current['indicators']} to {known.indicators} indicators: more likely broken"
             raise Unexpected(self.vendor, "objects", problem)
         content = api.dump(state)
         name = hashlib.sha256(content).hexdigest()
         return {
             **self._identity(collection),
-            "uri": settings.archive_write(place / f"{name[:16]}.jsonl.gz", gzip.compress(content, mtime=0)),
+            "uri": copies.keep(f"{name[:16]}.jsonl", content),
             "digest": name,
             **known.model_dump(),
             "added_after": added_after,
@@ -234,9 +208,7 @@ class TaxiiHook(VendorHook):
         return current
 
     def _tell(self, what: str, error: VendorError, then: str) -> None:
-        """A server that is down is usual; one that is not as it was needs a person."""
-        say = self.log.error if isinstance(error, Unexpected) else self.log.warning
-        say("%s: %s. %s", what, error, then)
+        self.log.log(level_of(error), "%s: %s. %s", what, error, then)
 
     @staticmethod
     def _identity(collection: Collection) -> dict[str, str]:
