@@ -140,6 +140,18 @@ def test_it_stops_when_the_product_is_down(product: Product, runs: Runs) -> None
     assert product.calls("get") == 3
 
 
+def test_failures_with_a_success_between_them_do_not_stop_it(product: Product, runs: Runs) -> None:
+    batch = case(*(finding(f"f-{n}") for n in range(6)), seen={})
+    opened = runs.open(batch)
+    ids = [ref["unique_id"] for ref in opened["incidents"]]
+    for id in (ids[0], ids[1], ids[3], ids[4]):
+        product.fault("get", "down", about=id)
+    product.forget_calls()
+    with pytest.raises(Unavailable):
+        runs.relate(batch, opened)
+    assert product.calls("get") == 6
+
+
 def test_an_incident_that_is_gone_is_told(product: Product, runs: Runs) -> None:
     batch = case(finding("f-1"))
     opened = runs.open(batch)
