@@ -25,6 +25,8 @@ from include.bench.pure import END, POLICY
 from include.demo.place import ROOT, connections, make_secrets
 from include.ops.policy_diff import GoodValues
 from include.simulators.demo_feed import CONFIG_ID, build_demo
+from include.soar.extract.case import case_of
+from include.soar.judge.decision import Basis, decide, history_period
 from include.soar.judge.verdict import gather, judge, lacking_evidence
 from include.soar.ledger import Ledger
 from include.soar.model import (
@@ -45,7 +47,6 @@ from include.soar.model import (
 from include.soar.policy.file import load_policy, stored_policy
 from include.soar.policy.rules import Policy
 from include.soar.vendor.wire import Response
-from threat_response.stages import decide, extract
 from threat_response.vendors.abuseipdb import api as abuseipdb
 from threat_response.vendors.akamai_api_security import api as api_security
 from threat_response.vendors.akamai_sia import api as sia
@@ -172,20 +173,21 @@ def run_day(demo: Mapping[str, Record], policy: Policy) -> Day:
     day = Day()
     with tempfile.TemporaryDirectory() as folder, closing(Ledger(f"sqlite:///{folder}/ledger.db")) as ledger:
         for start, findings in _hours(_findings(demo)):
-            case = extract.extract([_batch(start, findings)])
+            case = case_of([_batch(start, findings)])
             now = start + HOUR
-            history = ledger.verdicts.history(**decide.history_question(case, policy), known_before=now)
-            observables = [Observable.model_validate(o["observable"]) for o in case["observed"]]
+            since, before = history_period(case, policy)
+            observables = [item.observable for item in case.observed]
+            history = ledger.verdicts.history(observables, since=since, before=before, known_before=now)
             answers = {
                 "abuseipdb": [_abuseipdb(o, demo["abuseipdb"]["addresses"], policy, now) for o in observables],
                 "list_feed": [lists.reputation(o, known_at=now) for o in observables],
             }
-            said = {p: ReputationBatch(provider=p, reputations=tuple(r)).to_json() for p, r in answers.items()}
-            decision = decide.decide(case, said, policy=policy, history=history, minimum_severity=None, now=now)
-            made = decide.judgements(case, decision, policy=policy, history=history, now=now)
+            said = {p: ReputationBatch(provider=p, reputations=tuple(r)) for p, r in answers.items()}
+            basis = Basis(policy, policy.gate_at(now), None, now)
+            decision, made, _ = decide(case, said, basis, history=history)
             ledger.verdicts.record(made, policy=policy, minimum_severity=None, run_id=start.isoformat(), now=now)
-            day.acted |= {i["observable"]["value"] for i in decision["indicators"]}
-            day.refused += Counter(r["layer"] for r in decision["refusals"])
+            day.acted |= {i.observable.value for i in decision.indicators}
+            day.refused += Counter(r.layer for r in decision.refusals)
             for verdict in (judgement.verdict for judgement in made):
                 value, worst = verdict.observable.value, day.judged.get(verdict.observable.value)
                 order = list(Standing).index  # unknown, benign, suspicious, malicious
@@ -215,11 +217,11 @@ def _hours(findings: Sequence[Finding]) -> Iterator[tuple[datetime, list[Finding
         yield start, [f for f in findings if start <= f.detected_at < start + HOUR]
 
 
-def _batch(start: datetime, findings: Sequence[Finding]) -> dict[str, Any]:
+def _batch(start: datetime, findings: Sequence[Finding]) -> FetchBatch:
     window = Window(start_at=start, end_at=start + HOUR, chosen_by="bench")
     return FetchBatch(
         source="bench", window=window, pages=1, records=len(findings), archive=(), digest="", findings=tuple(findings)
-    ).to_json()
+    )
 
 
 def _abuseipdb(observable: Observable, seeded: Record, policy: Policy, now: datetime) -> Reputation:

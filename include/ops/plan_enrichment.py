@@ -19,15 +19,15 @@ from datetime import datetime, timedelta
 from typing import Any, NoReturn
 
 from include.soar.enrich.forecast import ASKED, STORED, UNKNOWN, BackfillPlan, Cost, Forecast
+from include.soar.extract.case import case_of
 from include.soar.ledger import Ledger
 from include.soar.model import CaseBatch, FetchBatch, Finding, Observable, Severity, Window, digest
 from include.soar.vendor.errors import VendorError, one_line
 from include.soar.window import WindowError, parse_instant
 from threat_response import registry
 from threat_response.runtime import settings
-from threat_response.stages import extract
 from threat_response.stages.enrich import EnrichOperator
-from threat_response.stages.fetch import FetchOperator
+from threat_response.stages.fetch import Fetch
 from threat_response.transport.hook import VendorHook
 
 HOUR = timedelta(hours=1)
@@ -103,18 +103,18 @@ def _no_lists(ask: type[EnrichOperator]) -> dict[str, Any]:
 
 
 def findings_by_window(
-    operator: FetchOperator, ledger: Ledger, start_at: datetime, end_at: datetime
+    operator: Fetch, ledger: Ledger, start_at: datetime, end_at: datetime
 ) -> dict[datetime, list[Finding]]:
     """Every finding by the start of the window that would have it."""
-    hook = operator.hook_class(operator.conn_id, writes_allowed=False)
+    hook = operator.hook(writes_allowed=False)
     found: dict[str, Finding] = {}
     begin = start_at - operator.overlap
     while begin < end_at:
         pages = operator.read(hook, begin, min(begin + STRETCH, end_at))
-        readable, _ = operator._parse_all(pages, ["nowhere: this is a plan"] * len(pages))
+        readable, _ = operator.parse_all(pages, ["nowhere: this is a plan"] * len(pages))
         found |= {f.uid: f for f in readable}
         begin += STRETCH
-    read = [(row.start_at, row.end_at) for row in ledger.windows.rows(operator.source)]
+    read = [(row.start_at, row.end_at) for row in ledger.windows.rows(operator.vendor)]
     windows = defaultdict(list)
     for finding in found.values():
         at = finding.detected_at
@@ -145,8 +145,8 @@ def cases(
                 digest=digest([f.uid for f in mine]),
                 findings=tuple(mine),
             )
-            batches.append(batch.to_json())
-        yield CaseBatch.model_validate(extract.extract(batches, own))
+            batches.append(batch)
+        yield case_of(batches, own)
 
 
 class _Planner:

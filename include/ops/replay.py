@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from include.soar.judge.decision import decide
-from include.soar.judge.verdict import ACT, HOLD, REFUSE, Inputs, Judgement, judge, judgements
+from include.soar.judge.decision import Basis, decide_inputs
+from include.soar.judge.verdict import ACT, HOLD, REFUSE, Inputs, Judgement, judge
 from include.soar.ledger.tables import VerdictRow
 from include.soar.model import Decision, Finding, Indicator, Refusal, Severity, Verdict
 from include.soar.policy.rules import Policy
@@ -74,18 +74,11 @@ class Run:
 
     def decide(self, policy: Policy) -> tuple[Decision, list[Judgement]]:
         """The same again under ``policy``, caps included, with the gate's lists of today."""
+        policy.block.require_files()
         gate = policy.gate_at(self.decided_at)
+        basis = Basis(policy, gate, policy.block.asns, self.decided_at, self.minimum_severity)
         inputs = [i.model_copy(update={"hit": gate.check(i.observable)}) for i in self.inputs]
-        decision = decide(
-            _findings(inputs),
-            [i.observed for i in inputs],
-            {i.observable.key: i.reputations for i in inputs},
-            policy,
-            history={i.observable.key: i.history for i in inputs if i.history},
-            minimum_severity=self.minimum_severity,
-            now=self.decided_at,
-        )
-        return decision, judgements(decision, inputs)
+        return decide_inputs(_findings(inputs), inputs, basis)
 
 
 def run_of(rows: Sequence[VerdictRow]) -> Run:

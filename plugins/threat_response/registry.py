@@ -13,7 +13,7 @@ from airflow.sdk import BaseOperator
 
 from threat_response.stages.control import ConfirmSensor, ControlOperator
 from threat_response.stages.enrich import EnrichOperator
-from threat_response.stages.fetch import FetchOperator
+from threat_response.stages.fetch import Fetch
 from threat_response.vendors.abuseipdb.operators import AbuseIPDBEnrichOperator, AbuseIPDBRefreshOperator
 from threat_response.vendors.akamai_api_security.operators import AkamaiApiSecurityFetchOperator
 from threat_response.vendors.akamai_client_lists.operators import (
@@ -48,7 +48,7 @@ class IncidentOperators(NamedTuple):
 
 
 #: Stage 1.
-FETCH: dict[str, type[FetchOperator]] = {
+FETCH: dict[str, type[Fetch]] = {
     "akamai_api_security": AkamaiApiSecurityFetchOperator,
     "akamai_sia": AkamaiSiaFetchOperator,
 }

@@ -17,7 +17,7 @@ from threat_response.provider_info import get_provider_info
 from threat_response.registry import BLOCK, CONFIRM, ENRICH, FETCH, INCIDENTS, REFRESH, WATCH
 from threat_response.stages.control import ConfirmSensor, ControlOperator
 from threat_response.stages.enrich import EnrichOperator
-from threat_response.stages.fetch import FetchOperator
+from threat_response.stages.fetch import Fetch
 from threat_response.transport.hook import VendorHook
 
 CONTROLS = {name: operator for place in BLOCK.values() for name, operator in place.items()}
@@ -89,7 +89,7 @@ def test_every_folder_simulator_and_connection_type_belongs_to_a_vendor_of_the_r
 
 def test_the_names_in_the_registry_are_those_of_the_operators() -> None:
     """The task id, the ledger's name and the policy's name of a vendor are one name."""
-    assert {name: operator.source for name, operator in FETCH.items()} == {name: name for name in FETCH}
+    assert {name: operator.vendor for name, operator in FETCH.items()} == {name: name for name in FETCH}
     assert {name: operator.provider for name, operator in ENRICH.items()} == {name: name for name in ENRICH}
     for operators in (CONTROLS, WATCH, CONFIRM):
         assert {name: operator.control for name, operator in operators.items()} == {name: name for name in operators}
@@ -100,7 +100,7 @@ def test_the_names_in_the_registry_are_those_of_the_operators() -> None:
 
 def test_every_operator_is_of_its_stages_contract() -> None:
     for operators, contract in (
-        (FETCH, FetchOperator),
+        (FETCH, Fetch),
         (ENRICH, EnrichOperator),
         (CONTROLS, ControlOperator),
         (WATCH, ControlOperator),

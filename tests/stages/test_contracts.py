@@ -49,7 +49,7 @@ from tests.vendors.support import connect
 from threat_response.runtime import settings
 from threat_response.stages.control import ConfirmSensor, ControlOperator, Result
 from threat_response.stages.enrich import EnrichOperator
-from threat_response.stages.fetch import FetchOperator, Page
+from threat_response.stages.fetch import Fetch, Page
 from threat_response.transport.hook import VendorHook
 from threat_response.transport.http import WriteInPlanMode
 
@@ -120,9 +120,11 @@ def context(
 # --- stage 1: fetch ----------------------------------------------------------------------------------------------
 
 
-class TinyFetch(FetchOperator):
-    source = "tiny"
-    hook_class = TinyHook
+class TinyFetch(Fetch):
+    vendor = "tiny"
+
+    def _hook_class(self) -> type[TinyHook]:
+        return TinyHook
 
     def read(self, hook: TinyHook, start_at: datetime, end_at: datetime) -> list[Page]:
         pages = []
@@ -138,7 +140,7 @@ class TinyFetch(FetchOperator):
             raise RecordProblem("severity", "unknown word\nwith a line end")
         return Finding(
             uid=record["id"],
-            source=self.source,
+            source=self.vendor,
             vendor_id=record["id"],
             title=record.get("title", "title"),
             severity=record.get("severity", "high"),

@@ -9,7 +9,7 @@ all of them and the malicious ones.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from include.soar.extract.values import parse_address
@@ -45,7 +45,7 @@ def by_address(findings: Iterable[Finding]) -> dict[str, list[Statement]]:
     return found
 
 
-def behind(observable: Observable, statements: dict[str, list[Statement]]) -> list[Statement]:
+def behind(observable: Observable, statements: Mapping[str, list[Statement]]) -> list[Statement]:
     """What is said about an address, or about the addresses of a network."""
     if observable.type is ObservableType.CIDR:
         network = ipaddress.ip_network(observable.value)

@@ -6,7 +6,7 @@ a person can work a verdict out again by hand, and the same inputs give the same
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from math import prod
@@ -14,7 +14,6 @@ from math import prod
 from include.soar.gate.layers import Hit
 from include.soar.model import (
     Answer,
-    Decision,
     Finding,
     Frozen,
     Indicator,
@@ -122,15 +121,6 @@ class Judgement:
     verdict: Verdict
     outcome: str
     plan: Indicator | Refusal | None
-
-
-def judgements(decision: Decision, inputs: Iterable[Inputs]) -> list[Judgement]:
-    """Every verdict of a decision with what it followed from."""
-    verdicts = {v.observable: v for v in decision.verdicts}
-    plans: dict[Observable, tuple[str, Indicator | Refusal | None]] = {}
-    for outcome, planned in ((REFUSE, decision.refusals), (HOLD, decision.held), (ACT, decision.indicators)):
-        plans |= {p.observable: (outcome, p) for p in planned}
-    return [Judgement(i, verdicts[i.observable], *plans.get(i.observable, (LEAVE, None))) for i in inputs]
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,10 @@
-"""What every stage's operator has: a connection that may be absent, and a batch that is published even when it fails."""
+"""What the stages' operators share: a connection that may be absent, a result that is published despite errors."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import Any, ClassVar
 
 from airflow.sdk import BaseOperator, Context
@@ -61,6 +62,18 @@ class StageOperator(BaseOperator):
         super().__init__(**kwargs)
         self.vendor = vendor or type(self).vendor
         self.conn_id = conn_id or (f"{self.vendor}_default" if self.vendor else "")
+
+    def _hook_class(self) -> Any:
+        """The vendor's hook, imported when the task runs: reading the DAG must not cost it."""
+        hooks = import_module(f"threat_response.vendors.{self.vendor}.hook")
+        return next(
+            kind
+            for kind in vars(hooks).values()
+            if isinstance(kind, type) and getattr(kind, "conn_type", None) == self.vendor
+        )
+
+    def hook(self, *, writes_allowed: bool = True) -> Any:
+        return self._hook_class()(self.conn_id, writes_allowed=writes_allowed)
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
