@@ -27,7 +27,7 @@ from include.ops.policy_diff import GoodValues
 from include.simulators.demo_feed import CONFIG_ID, build_demo
 from include.soar.extract.case import case_of
 from include.soar.judge.decision import Basis, decide, history_period
-from include.soar.judge.verdict import gather, judge, lacking_evidence
+from include.soar.judge.verdict import gather, judge, lacking_evidence, voices
 from include.soar.ledger import Ledger
 from include.soar.model import (
     Answer,
@@ -172,7 +172,7 @@ def run_day(demo: Mapping[str, Record], policy: Policy) -> Day:
     lists = _lists(demo["list_feed"]["files"])
     day = Day()
     with tempfile.TemporaryDirectory() as folder, closing(Ledger(f"sqlite:///{folder}/ledger.db")) as ledger:
-        for start, findings in _hours(_findings(demo)):
+        for start, findings in _hours(findings_of_day(demo)):
             case = case_of([_batch(start, findings)])
             now = start + HOUR
             since, before = history_period(case, policy)
@@ -197,7 +197,7 @@ def run_day(demo: Mapping[str, Record], policy: Policy) -> Day:
     return day
 
 
-def _findings(demo: Mapping[str, Record]) -> list[Finding]:
+def findings_of_day(demo: Mapping[str, Record]) -> list[Finding]:
     """Every readable event, once: of an incident that was listed again, its last state."""
     security = demo["akamai_api_security"]
     found = [
@@ -318,8 +318,9 @@ def _decided(observable: Observable, lists: Sequence[int], policy: Policy) -> bo
     sighting = Sighting(finding_uid=_FINDING.uid, field="attacker", role=Role.ATTACKER, seen_at=END)
     seen = Observed(observable=observable, sightings=(sighting,))
     inputs = gather(seen, {_FINDING.uid: _FINDING}, said, history=None, hit=None)
-    malicious = judge(inputs, policy).standing is Standing.MALICIOUS
-    return malicious and lacking_evidence(inputs, _FINDING.severity, policy) is None
+    voiced = voices(inputs, policy)
+    malicious = judge(inputs, policy, voiced).standing is Standing.MALICIOUS
+    return malicious and lacking_evidence(voiced, _FINDING.severity, policy) is None
 
 
 def _address(text: str) -> Observable:

@@ -12,9 +12,9 @@ from include.soar.enrich.sift import Unfinished, unfinished
 from include.soar.gate.asn import AsnTable
 from include.soar.gate.gate import Gate
 from include.soar.judge.caps import check_caps
-from include.soar.judge.refusals import Candidate, candidate_of, refusal_of
+from include.soar.judge.refusals import Candidate, plan_for
 from include.soar.judge.traffic import by_address
-from include.soar.judge.verdict import ACT, HOLD, LEAVE, REFUSE, History, Inputs, Judgement, gather, judge
+from include.soar.judge.verdict import ACT, HOLD, LEAVE, REFUSE, History, Inputs, Judgement, gather, judge, voices
 from include.soar.model import (
     Answer,
     CaseBatch,
@@ -108,9 +108,12 @@ def decide_inputs(
     statements = by_address(findings)
     outcomes: list[tuple[Inputs, Verdict, Indicator | Refusal | None]] = []
     for one in inputs:
-        verdict = judge(one, policy)
-        candidate = candidate_of(one, verdict, high, statements, policy, basis.now)
-        outcomes.append((one, verdict, (refusal_of(candidate) or _indicator(candidate)) if candidate else None))
+        said = voices(one, policy)
+        verdict = judge(one, policy, said)
+        seen = tuple([s for s in one.observed.sightings if s.finding_uid in high])
+        acting = tuple([s for s in seen if s.role in policy.block.roles])
+        candidate = Candidate(one, said, verdict, seen, acting, statements, policy, basis.now)
+        outcomes.append((one, verdict, plan_for(candidate)))
     indicators = tuple(plan for *_, plan in outcomes if isinstance(plan, Indicator))
     exceeded = check_caps(indicators, statements, policy.block, basis.asns)
     decision = Decision(
@@ -129,27 +132,12 @@ def decide_inputs(
 
 
 def _priorities(findings: Iterable[Finding], floor: Severity) -> tuple[Priority, ...]:
-    return tuple(
-        Priority(
-            finding_uid=f.uid,
-            high=(high := f.severity.rank >= floor.rank),
-            reason=f"severity {f.severity.value} is {'at least' if high else 'below'} {floor.value}",
-        )
-        for f in findings
-    )
-
-
-def _indicator(candidate: Candidate) -> Indicator:
-    return Indicator(
-        observable=candidate.observable,
-        confidence=candidate.verdict.confidence,
-        reasons=candidate.verdict.reasons,
-        roles=candidate.roles,
-        first_seen_at=min(s.seen_at for s in candidate.acting),
-        last_seen_at=candidate.last_seen_at,
-        expires_at=candidate.expires_at,
-        finding_uids=candidate.finding_uids,
-    )
+    priorities = []
+    for finding in findings:
+        high = finding.severity.rank >= floor.rank
+        reason = f"severity {finding.severity.value} is {'at least' if high else 'below'} {floor.value}"
+        priorities.append(Priority(finding_uid=finding.uid, high=high, reason=reason))
+    return tuple(priorities)
 
 
 def _is_silent(batch: ReputationBatch) -> bool:

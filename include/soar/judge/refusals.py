@@ -6,21 +6,22 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from include.soar.judge.traffic import Statement, behind, good_users
-from include.soar.judge.verdict import Inputs, lacking_evidence
-from include.soar.model import Observable, ObservableType, Refusal, Role, Sighting, Standing, Verdict
+from include.soar.judge.verdict import Inputs, Voice, lacking_evidence
+from include.soar.model import Indicator, Observable, ObservableType, Refusal, Role, Sighting, Standing, Verdict
 from include.soar.policy.rules import Policy
 
 
 @dataclass(frozen=True)
 class Candidate:
     """
-    An observable that something speaks for blocking.
+    An observable that may be blocked, and everything that the rules look at.
 
+    :param said: what each source says about it
     :param seen: its sightings in high-priority findings
     :param acting: those of them in a role that ``block.roles`` allows. Only these count: a claim neither adds weight
         nor prolongs a block
@@ -28,6 +29,7 @@ class Candidate:
     """
 
     inputs: Inputs
+    said: Sequence[Voice]
     verdict: Verdict
     seen: tuple[Sighting, ...]
     acting: tuple[Sighting, ...]
@@ -71,27 +73,25 @@ class Candidate:
             finding_uids=self.finding_uids,
         )
 
+    def accepted(self) -> Indicator:
+        return Indicator(
+            observable=self.observable,
+            confidence=self.verdict.confidence,
+            reasons=self.verdict.reasons,
+            roles=self.roles,
+            first_seen_at=min(s.seen_at for s in self.acting),
+            last_seen_at=self.last_seen_at,
+            expires_at=self.expires_at,
+            finding_uids=self.finding_uids,
+        )
 
-def candidate_of(
-    inputs: Inputs,
-    verdict: Verdict,
-    high: Collection[str],
-    statements: Mapping[str, list[Statement]],
-    policy: Policy,
-    now: datetime,
-) -> Candidate | None:
-    """
-    The observable as a candidate for a block, or None where nothing speaks for one.
-
-    :param high: uids of the high-priority findings
-    """
-    seen = tuple(s for s in inputs.observed.sightings if s.finding_uid in high)
-    acting = tuple(s for s in seen if s.role in policy.block.roles)
-    # No provider is asked about a protected value, so there may be no verdict. An attack from it is reported all the
-    # same.
-    if not seen or (verdict.standing is not Standing.MALICIOUS and not (inputs.hit and acting)):
-        return None
-    return Candidate(inputs, verdict, seen, acting, statements, policy, now)
+    @property
+    def is_suspect(self) -> bool:
+        """Whether anything speaks for a block, in a high-priority finding."""
+        # No provider is asked about a protected value, so there may be no verdict. An attack from it is reported all
+        # the same.
+        malicious = self.verdict.standing is Standing.MALICIOUS
+        return bool(self.seen) and (malicious or bool(self.inputs.hit and self.acting))
 
 
 def protected(candidate: Candidate) -> Refusal | None:
@@ -131,8 +131,9 @@ def shared(candidate: Candidate) -> Refusal | None:
 def too_little_evidence(candidate: Candidate) -> Refusal | None:
     """The sources that call it malicious are too few or too weak, by `block.evidence` (layer `evidence`)."""
     uids = {s.finding_uid for s in candidate.acting}
-    worst = max((f.severity for f in candidate.inputs.findings if f.uid in uids), key=lambda severity: severity.rank)
-    why = lacking_evidence(candidate.inputs, worst, candidate.policy)
+    severities = [f.severity for f in candidate.inputs.findings if f.uid in uids]
+    worst = max(severities, key=lambda severity: severity.rank)
+    why = lacking_evidence(candidate.said, worst, candidate.policy)
     return candidate.refused("evidence", "block.evidence", why) if why else None
 
 
@@ -158,6 +159,11 @@ Rule = Callable[[Candidate], Refusal | None]
 REFUSALS: tuple[Rule, ...] = (protected, too_wide, wrong_role, shared, too_little_evidence, no_time, expired)
 
 
-def refusal_of(candidate: Candidate) -> Refusal | None:
-    """What the first rule says that refuses; None: it may be blocked."""
-    return next((refusal for rule in REFUSALS if (refusal := rule(candidate))), None)
+def plan_for(candidate: Candidate) -> Indicator | Refusal | None:
+    """To block it, to refuse that by the first rule that does, or (nothing speaks for a block) nothing."""
+    if not candidate.is_suspect:
+        return None
+    for rule in REFUSALS:
+        if refusal := rule(candidate):
+            return refusal
+    return candidate.accepted()

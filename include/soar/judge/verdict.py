@@ -6,7 +6,7 @@ a person can work a verdict out again by hand, and the same inputs give the same
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from math import prod
@@ -203,9 +203,11 @@ def _percent(numerator: int, denominator: int) -> int:
     return (2 * numerator + denominator) // (2 * denominator)
 
 
-def judge(inputs: Inputs, policy: Policy) -> Verdict:
+def judge(inputs: Inputs, policy: Policy, said: Sequence[Voice] | None = None) -> Verdict:
     """
     One verdict of everything known.
+
+    :param said: what :func:`voices` gives for these inputs, where the caller has it
 
     Malicious or suspicious is only what a source calls so; malicious wins. Benign is only what a layer of the gate
     vouches for and no source speaks against. All else is unknown: "not listed" is no praise, and an answer that was
@@ -214,7 +216,7 @@ def judge(inputs: Inputs, policy: Policy) -> Verdict:
     Confidence: each family of sources is one independent witness, as strong as its strongest member; the finding and
     our history may add one each. ``100 × (1 − Π (1 − strength))``, then the deduction for an earlier benign verdict.
     """
-    said = voices(inputs, policy)
+    said = voices(inputs, policy) if said is None else said
     witnesses: dict[str, Voice] = {}
     for voice in said:
         if voice.strength > (witnesses[voice.family].strength if voice.family in witnesses else 0):
@@ -331,16 +333,17 @@ def _deduction(confidence: int, inputs: Inputs, policy: Policy) -> tuple[int, li
     return left, [f"{words}: {confidence} × {(100 - less) / 100:.2f} = {left}"]
 
 
-def lacking_evidence(inputs: Inputs, severity: Severity, policy: Policy) -> str | None:
+def lacking_evidence(said: Iterable[Voice], severity: Severity, policy: Policy) -> str | None:
     """
     Why what is known is not enough for an automatic block, or None where it is.
 
+    :param said: what :func:`voices` gives
     :param severity: the worst of the findings in which the value was seen in a role that can be blocked
     """
     rules = policy.block.evidence
     # A family speaks once, with the grade of its best member.
     grades: dict[str, SourcePolicy] = {}
-    for voice in voices(inputs, policy):
+    for voice in said:
         if voice.standing is Standing.MALICIOUS and voice.rule:
             best = grades.get(voice.family)
             if best is None or voice.rule.reliability.is_at_least(best.reliability):

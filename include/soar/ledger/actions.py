@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from include.soar.gate.gate import Gate
 from include.soar.gate.layers import Hit
-from include.soar.ledger.database import Database
+from include.soar.ledger.database import Part
 from include.soar.ledger.tables import (
     ActionRow,
 )
@@ -21,10 +21,7 @@ from include.soar.model import (
 )
 
 
-class Actions:
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
+class Actions(Part):
     def record(self, batch: ActionBatch, *, run_id: str, now: datetime) -> None:
         rows = [
             {

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import Select, select
 from sqlalchemy.orm import aliased
 
-from include.soar.ledger.database import Database, chunks
+from include.soar.ledger.database import Part, chunks
 from include.soar.ledger.tables import (
     ReputationRow,
 )
@@ -18,10 +18,7 @@ from include.soar.model import (
 )
 
 
-class Answers:
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
+class Answers(Part):
     def known(
         self, provider: str, observables: Sequence[Observable], *, now: datetime, stale: bool = False
     ) -> dict[str, Reputation]:

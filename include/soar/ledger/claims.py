@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from include.soar.ledger.database import Database
+from include.soar.ledger.database import Part
 from include.soar.ledger.tables import (
     ClaimRow,
 )
 
 
-class Claims:
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
+class Claims(Part):
     def take(self, name: str, *, by: str, now: datetime, lease: timedelta) -> bool:
         """
         Claim a name until ``release`` or the lease's end. False while somebody else holds it.

@@ -84,6 +84,13 @@ class Database:
             session.execute(statement)
 
 
+class Part:
+    """One subject of the ledger: its own tables over the shared database."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+
 def _engine(url: str) -> Engine:
     if not url.startswith("sqlite"):
         return create_engine(url, pool_pre_ping=True)

@@ -6,16 +6,13 @@ from datetime import datetime
 
 from sqlalchemy.orm import Session
 
-from include.soar.ledger.database import Database
+from include.soar.ledger.database import Part
 from include.soar.ledger.tables import (
     IncidentRow,
 )
 
 
-class Incidents:
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
+class Incidents(Part):
     def get(self, marker: str) -> IncidentRow | None:
         with Session(self._database.engine, expire_on_commit=False) as session:
             return session.get(IncidentRow, marker)

@@ -10,17 +10,14 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from include.soar.enrich.quota import Account, Admission, Quota, QuotaSeen, Reservation, backfills_part, longest
-from include.soar.ledger.database import Database
+from include.soar.ledger.database import Part
 from include.soar.ledger.tables import (
     AccountRow,
     QuotaRow,
 )
 
 
-class Quotas:
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
+class Quotas(Part):
     def reserve(
         self,
         account: Account,

@@ -8,7 +8,7 @@ from datetime import datetime
 from sqlalchemy import delete, select
 
 from include.soar.enrich.sift import Unfinished
-from include.soar.ledger.database import Database, chunks
+from include.soar.ledger.database import Part, chunks
 from include.soar.ledger.tables import (
     UnfinishedRow,
 )
@@ -17,10 +17,7 @@ from include.soar.model import (
 )
 
 
-class UnfinishedFindings:
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
+class UnfinishedFindings(Part):
     def due(self, *, now: datetime, since: datetime, limit: int) -> list[Finding]:
         """Findings that asking again may finish now, the oldest first; none that were left before ``since``."""
         query = (

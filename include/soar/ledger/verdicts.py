@@ -10,7 +10,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from include.soar.judge.verdict import ACT, HOLD, History, Judgement
-from include.soar.ledger.database import Database, chunks
+from include.soar.ledger.database import Part, chunks
 from include.soar.ledger.tables import (
     ActionRow,
     PolicyRow,
@@ -26,10 +26,7 @@ from include.soar.model import (
 from include.soar.policy.rules import Policy
 
 
-class Verdicts:
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
+class Verdicts(Part):
     def record(
         self,
         judgements: Sequence[Judgement],
@@ -42,7 +39,7 @@ class Verdicts:
         """Add a run's verdicts to the history. The same ones again, as by a retried task, add nothing."""
         rows = []
         for judgement in judgements:
-            inputs, key = judgement.inputs.to_json(), judgement.inputs.observable.key
+            inputs, key = judgement.inputs.to_json(), judgement.inputs.observed.observable.key
             plan = judgement.plan.to_json() if judgement.plan else None
             inputs_digest = digest(inputs)
             identity = [run_id, key, inputs_digest, policy.digest, minimum_severity, judgement.outcome, plan]
@@ -95,8 +92,9 @@ class Verdicts:
             # is nobody's block.
             "blocked": VerdictRow.outcome.in_([ACT, HOLD]) & acted.exists(),
         }
+        keys = sorted({o.key for o in observables})
         with self._database.session() as session:
-            for part in chunks(sorted({o.key for o in observables})):
+            for part in chunks(keys):
                 for kind, condition in kinds.items():
                     query = (
                         select(*counted)

@@ -8,7 +8,7 @@ from datetime import datetime
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
-from include.soar.ledger.database import Database, chunks
+from include.soar.ledger.database import Part, chunks
 from include.soar.ledger.tables import (
     FindingRow,
     WindowRow,
@@ -20,10 +20,7 @@ from include.soar.model import (
 )
 
 
-class Windows:
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
+class Windows(Part):
     def record(self, batch: FetchBatch, *, run_id: str, now: datetime) -> None:
         row = {
             "source": batch.source,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Context, TriggerRule
@@ -17,7 +17,6 @@ from threat_response.stages.base import StageOperator
 
 if TYPE_CHECKING:
     from include.soar.enrich.sift import Unfinished
-    from include.soar.gate.gate import Gate
     from include.soar.judge.decision import Basis
     from include.soar.ledger import Ledger
 
@@ -47,7 +46,8 @@ class Decide(StageOperator):
 
         if self.case is None:
             raise ValueError("the extract stage gave nothing to decide on")
-        run, ledger, basis = Run.of(context), settings.ledger(), self._basis(Run.of(context))
+        run, ledger = Run.of(context), settings.ledger()
+        basis = self._basis(run)
         case = CaseBatch.model_validate(self.case)
         since, before = history_period(case, basis.policy)
         history = ledger.verdicts.history(
@@ -65,8 +65,8 @@ class Decide(StageOperator):
             run_id=run.name,
             now=basis.now,
         )
-        self._record_decided(run, ledger, case, decided.unfinished, basis.now)
-        self._cancel_protected(run, ledger, basis.gate, basis.now)
+        self._record_decided(run, ledger, case, decided.unfinished, basis)
+        self._cancel_protected(run, ledger, basis)
         for entry in basis.policy.never_block.expired(basis.now):
             self.log.warning("never_block.allow: this entry has expired: %s", entry.words)
         self.log.info("Decided: %s", counts(case, decided.decision))
@@ -88,41 +88,42 @@ class Decide(StageOperator):
         }
 
     def _record_decided(
-        self, run: Run, ledger: Ledger, case: CaseBatch, unfinished: Sequence[Unfinished], now: datetime
+        self, run: Run, ledger: Ledger, case: CaseBatch, unfinished: Sequence[Unfinished], basis: Basis
     ) -> None:
         """
         Remember when the window was first decided, and which findings a later run has to finish, since an answer is
         missing that may still come.
         """
+        finishes = run.finishes
         if not run.answers_are_frozen:
-            ledger.windows.record_decided(case.window, now=now)
+            ledger.windows.record_decided(case.window, now=basis.now)
         for one in unfinished:
             self.log.warning(
                 "Unfinished: finding %s: no answer yet by %s; %s",
                 one_line(one.finding.uid),
                 ", ".join(one.providers),
                 f"a run after {one.retry_at:%Y-%m-%d %H:%M:%S} UTC finishes it"
-                if run.finishes
+                if finishes
                 else "this run only plans its blocks, so no later run finishes it: run it again",
             )
-        if not run.finishes:
+        if not finishes:
             return
         open_uids = {one.finding.uid for one in unfinished}
-        days = settings.policy().enrichment.carry_over.days
+        days = basis.policy.enrichment.carry_over.days
         given_up = ledger.unfinished.record(
             unfinished,
             done=[f.uid for f in case.findings if f.uid not in open_uids],
-            give_up_before=now - timedelta(days=days),
-            now=now,
+            give_up_before=basis.now - timedelta(days=days),
+            now=basis.now,
         )
         if given_up:
             self.log.warning("Given up: %d findings are still unfinished after %g days", given_up, days)
 
-    def _cancel_protected(self, run: Run, ledger: Ledger, gate: Gate, now: datetime) -> None:
+    def _cancel_protected(self, run: Run, ledger: Ledger, basis: Basis) -> None:
         """Report blocks in force that the gate now protects. A run that only plans its blocks changes nothing."""
         if not run.may_write(blocks=True):
             return
-        for row, hit in ledger.actions.cancel_protected(gate, run_id=run.name, now=now):
+        for row, hit in ledger.actions.cancel_protected(basis.gate, run_id=run.name, now=basis.now):
             self.log.warning(
                 "Cancelled: %s at %s is in force, and now %s protects it (%s): lift it, see docs/runbook.md",
                 one_line(row.observable),
