@@ -95,14 +95,14 @@ class Candidate:
 
 
 def protected(candidate: Candidate) -> Refusal | None:
-    """The never-block gate protects it. The layer is the gate's own: `own`, `partner`, `well-known`, …"""
+    """The never-block gate protects it (the gate's own layers: `own`, `partner`, `well-known`, …)."""
     if not (hit := candidate.inputs.hit):
         return None
     return candidate.refused(hit.layer, hit.entry, hit.reason, list_name=hit.list_name)
 
 
 def too_wide(candidate: Candidate) -> Refusal | None:
-    """A network is wider than `block.widest_prefix` allows (layer `width`)."""
+    """It is a network wider than `block.widest_prefix` allows (layer `width`)."""
     if candidate.observable.type is not ObservableType.CIDR:
         return None
     network, widest = ipaddress.ip_network(candidate.observable.value), candidate.policy.block.widest_prefix
