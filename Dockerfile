@@ -32,6 +32,6 @@ ENV AIRFLOW_HOME=/opt/airflow \
     PYTHONPATH=/opt/threat-response:/opt/threat-response/plugins \
     THREAT_RESPONSE_HOME=/var/lib/threat-response
 # The index of the never-block lists: without it, each process would build its own.
-RUN python -c "from include.soar.gate.warninglists import shipped; shipped()"
+RUN python -c "from include.soar.gate.index_file import shipped; shipped()"
 
 USER airflow

@@ -67,7 +67,7 @@ define install
 	$(BIN)/python -m pip install -q uv==$(UV) && $(BIN)/uv pip install -q -p $(BIN)/python -r $(1) \
 		|| $(BIN)/python -m pip install -q -r $(1)
 	$(BIN)/python -m pip install -q --no-deps --no-build-isolation -e .
-	$(BIN)/python -c "from include.soar.gate.warninglists import shipped; shipped()"  # the never-block index, once
+	$(BIN)/python -c "from include.soar.gate.index_file import shipped; shipped()"  # the never-block index, once
 endef
 
 $(VENV)/bin/python:

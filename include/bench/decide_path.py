@@ -14,7 +14,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -36,6 +35,7 @@ def report(trees: list[Path], *, findings: int = FINDINGS, rounds: int = ROUNDS)
     with tempfile.TemporaryDirectory(prefix="threat-response-bench-") as folder:
         given = Path(folder) / "given.json"
         large = _window(findings)
+        values = len(large["case"]["observed"])
         few = [_addresses(number) for number in range(3)]
         given.write_text(json.dumps({"large": large, "few": few, "rounds": rounds}), encoding="utf-8")
         rows = []
@@ -44,11 +44,11 @@ def report(trees: list[Path], *, findings: int = FINDINGS, rounds: int = ROUNDS)
             rows.append((str(tree.name), found["seconds"], found["own"], found["ledger"], *found["changes"]))
     return table(
         f"1d. decide: a window of {findings:,} findings, and one address",
-        ("tree", "seconds", "its own", "in the ledger", "no address", "one", "two"),
+        ("tree", "seconds", "its own", "in the ledger", "changes of file", "with one", "with two"),
         rows,
-        f"Median of {rounds} runs of the DAG's own task, each on an empty SQLite ledger; {len(large['case']['observed'])} observables.",
-        "Changes of file: calls of project code whose file is not the one of the call before, for one finding with one",
-        "address that two sources list, on a warm process.",
+        f"Median of {rounds} runs of the DAG's own task, each on an empty SQLite ledger, with {values} observables.",
+        "Changes of file: calls of project code whose file is not that of the call before, in one whole task, warm, for one",
+        "finding with no, one or two addresses that two sources list. What one address causes is the difference.",
     )
 
 
@@ -264,7 +264,6 @@ class _FileChanges:
 
     def __init__(self, tree: Path) -> None:
         self.changes = 0
-        self.files: Counter[str] = Counter()
         self._last = ""
         self._parts = tuple(str(tree / part) + os.sep for part in ("include/soar", "plugins", "dags"))
 
@@ -280,7 +279,6 @@ class _FileChanges:
         if event == "call" and name != self._last and name.startswith(self._parts):
             self._last = name
             self.changes += 1
-            self.files[Path(name).name] += 1
             if os.environ.get("TRACE"):
                 print(self.changes, Path(name).name, frame.f_code.co_name, frame.f_lineno, file=sys.stderr)
 

@@ -17,7 +17,6 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 from include.bench.load import Record, public
 from include.bench.measure import table
@@ -26,6 +25,8 @@ from include.demo.place import ROOT, connections, make_secrets
 from include.ops.policy_diff import GoodValues
 from include.simulators.demo_feed import CONFIG_ID, build_demo
 from include.soar.extract.case import case_of
+from include.soar.gate.gate import Gate, gate_of
+from include.soar.gate.index_file import shipped
 from include.soar.judge.decision import Basis, decide, history_period
 from include.soar.judge.verdict import gather, judge, lacking_evidence, voices
 from include.soar.ledger import Ledger
@@ -61,23 +62,14 @@ LISTS = 10
 BUCKETS = ((0, 24), (25, 49), (50, 74), (75, 89), (90, 100))
 
 
-class OpenGate:
+class OpenGate(Gate):
     """A gate that protects nothing: to see what the real one is good for."""
+
+    def __init__(self) -> None:
+        """Neither rules nor lists."""
 
     def check(self, observable: Observable) -> None:
         return None
-
-    def private(self, observable: Observable) -> None:
-        return None
-
-
-class Ungated(Policy):
-    def gate_at(self, now: datetime) -> Any:
-        return OpenGate()
-
-
-def without_gate(policy: Policy) -> Policy:
-    return Ungated.model_validate_json(json.dumps(policy.document))
 
 
 def trusting(policy: Policy) -> Policy:
@@ -112,12 +104,12 @@ def demo_day(policy: Policy) -> Iterator[str]:
     demo = build_demo(END)
     truth: dict[str, Record] = demo["_truth"]["observables"]
     policies = (
-        ("as shipped, with the demo's layer", policy),
-        ("the same without the gate", without_gate(policy)),
-        ("AbuseIPDB alone is enough", trusting(policy)),
-        ("the same without the gate", without_gate(trusting(policy))),
+        ("as shipped, with the demo's layer", policy, None),
+        ("the same without the gate", policy, OpenGate()),
+        ("AbuseIPDB alone is enough", trusting(policy), None),
+        ("the same without the gate", trusting(policy), OpenGate()),
     )
-    days = [(name, run_day(demo, rules)) for name, rules in policies]
+    days = [(name, run_day(demo, rules, gate)) for name, rules, gate in policies]
     yield table(
         f"1e. Blocks of the demo day against its answer sheet: {len(truth)} values, "
         f"{sum(t['block_expected'] for t in truth.values())} to be blocked",
@@ -167,24 +159,28 @@ def calibration(day: Day, truth: Mapping[str, Record]) -> str:
     )
 
 
-def run_day(demo: Mapping[str, Record], policy: Policy) -> Day:
-    """Each hour is a window of its own, in order, with the ledger of those before."""
+def run_day(demo: Mapping[str, Record], policy: Policy, gate: Gate | None = None) -> Day:
+    """
+    Each hour is a window of its own, in order, with the ledger of those before.
+
+    :param gate: if not the policy's
+    """
     lists = _lists(demo["list_feed"]["files"])
     day = Day()
     with tempfile.TemporaryDirectory() as folder, closing(Ledger(f"sqlite:///{folder}/ledger.db")) as ledger:
         for start, findings in _hours(findings_of_day(demo)):
             case = case_of([_batch(start, findings)])
             now = start + HOUR
+            asked = gate or gate_of(policy.never_block, shipped(), now)
             since, before = history_period(case, policy)
             observables = [item.observable for item in case.observed]
             history = ledger.verdicts.history(observables, since=since, before=before, known_before=now)
             answers = {
-                "abuseipdb": [_abuseipdb(o, demo["abuseipdb"]["addresses"], policy, now) for o in observables],
+                "abuseipdb": [_abuseipdb(o, demo["abuseipdb"]["addresses"], asked, now) for o in observables],
                 "list_feed": [lists.reputation(o, known_at=now) for o in observables],
             }
             said = {p: ReputationBatch(provider=p, reputations=tuple(r)) for p, r in answers.items()}
-            basis = Basis(policy, policy.gate_at(now), None, now)
-            decision, made, _ = decide(case, said, basis, history=history)
+            decision, made, _ = decide(case, said, Basis(policy, asked, None, now), history=history)
             ledger.verdicts.record(made, policy=policy, minimum_severity=None, run_id=start.isoformat(), now=now)
             day.acted |= {i.observable.value for i in decision.indicators}
             day.refused += Counter(r.layer for r in decision.refusals)
@@ -224,9 +220,9 @@ def _batch(start: datetime, findings: Sequence[Finding]) -> FetchBatch:
     )
 
 
-def _abuseipdb(observable: Observable, seeded: Record, policy: Policy, now: datetime) -> Reputation:
+def _abuseipdb(observable: Observable, seeded: Record, gate: Gate, now: datetime) -> Reputation:
     """What the operator would give: addresses that are nobody's business are not asked about."""
-    if not observable.is_address or policy.gate_at(now).private(observable):
+    if not observable.is_address or gate.private(observable):
         answer = {"observable": observable, "provider": abuseipdb.VENDOR, "answer": Answer.NOT_APPLICABLE}
         return Reputation.model_validate({**answer, "known_at": now})
     unseeded = {"abuseConfidenceScore": 0, "totalReports": 0, "numDistinctUsers": 0}
@@ -253,7 +249,7 @@ def real_lists(policy: Policy, share: int) -> str:
     bad = {a: n for a, n in counts.items() if not good_lists.entry(_address(a))}
     listed_good = {a: n for a, n in counts.items() if a not in bad}
     good = {str(ipaddress.ip_network(n)[0]): 0 for n in networks[::share]} | listed_good
-    gate = policy.gate_at(END)
+    gate = gate_of(policy.never_block, shipped(), END)
     protected = {a for a in (*bad, *good) if gate.check(_address(a))}
     rows = []
     for words, family_size in (("ten independent lists", 1), ("the same, two and two copies", 2)):

@@ -42,6 +42,8 @@ PEERS = {
     "iocextract": ["iocextract==1.16.1", "requests==2.34.2"],
     "msticpy": ["msticpy==3.0.2"],
 }
+#: What each peer's names are spelled with before they are compared.
+NORMALISER = "idna==3.20"
 #: Types that a peer does not know are left out of what it is asked.
 UNKNOWN = {
     "iocextract": {"cidr", "vulnerability", "autonomous-system"},
@@ -176,7 +178,7 @@ def environments(names: Sequence[str]) -> Iterator[dict[str, Worker]]:
         for name in names:
             tell(f"Installing {' '.join(PEERS[name])}")
             try:
-                workers[name] = Worker(name, install(Path(folder) / name, PEERS[name]))
+                workers[name] = Worker(name, install(Path(folder) / name, [*PEERS[name], NORMALISER]))
             except subprocess.CalledProcessError as error:
                 tell(f"{name} is left out: {error.stderr.decode(errors='replace').strip()[-300:]}")
         try:

@@ -2,7 +2,7 @@
 One extractor in a process of its own, so that one that hangs can be ended: ``python extract_worker.py NAME``.
 
 Reads one JSON list of texts a line, answers one JSON object a line: ``found`` (per text, pairs of type and value) and
-``seconds`` (CPU, all texts together). Needs the standard library and the extractor, nothing else.
+``seconds`` (CPU, all texts together). Needs the standard library, the package idna and the extractor.
 """
 
 from __future__ import annotations
@@ -58,7 +58,13 @@ def _canonical(kind: str, value: str) -> Pair:
 
 
 def _ascii(name: str) -> str:
-    return name.lower() if name.isascii() else name.lower().encode("idna").decode()
+    """:raises ValueError: no browser would look it up"""
+    from include.soar.extract.names import ascii_name
+
+    spelled = ascii_name(name)
+    if spelled is None:
+        raise ValueError(f"{name!r} is no name")
+    return spelled
 
 
 def _url(value: str) -> str:
@@ -74,7 +80,6 @@ def _url(value: str) -> str:
 
 
 def ours() -> Extractor:
-    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
     from include.soar.extract.text import extract_text
 
     return lambda text: {(item.type.value, item.value) for item in extract_text(text)}
@@ -173,6 +178,7 @@ def answer(extract: Extractor, texts: list[str]) -> dict[str, Any]:
 
 
 def main() -> None:
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
     extract = EXTRACTORS[sys.argv[1]]()
     extract("warm up: 192.0.2.1 http://a.example/")
     print(json.dumps("ready"), flush=True)

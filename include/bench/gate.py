@@ -17,14 +17,14 @@ from pymispwarninglists import WarningLists as PackageLists
 from include.bench.measure import seconds, table, times
 from include.demo.place import ROOT
 from include.soar.gate.gate import Gate
+from include.soar.gate.index_file import DECISIONS, package_lists, read_decisions, shipped
 from include.soar.gate.intervals import interval
 from include.soar.gate.rules import NeverBlock, Protected
 from include.soar.gate.special import SPECIAL_NAMES, SPECIAL_PURPOSE
-from include.soar.gate.warninglists import DECISIONS, package_lists, read_decisions, shipped
 from include.soar.model import Observable, ObservableType
 
 NOTHING = Protected(networks=(), domains=())
-#: Without rules of the house: the special-purpose layer, and the warning lists.
+#: Without rules of our own: the special-purpose layer, and the warning lists.
 RULES = NeverBlock(documentation_ranges_are_real=True, own=NOTHING, partners=NOTHING, well_known=NOTHING)
 
 WORDS = ("shop", "login", "mail", "update", "cdn", "api", "data", "pay", "web", "host", "net", "blue")
@@ -36,11 +36,13 @@ import time
 started = time.perf_counter()
 from datetime import UTC, datetime
 from pathlib import Path
-from include.soar.gate import warninglists
-from include.soar.policy.rules import load_policy
+from include.soar.gate import index_file
+from include.soar.gate.gate import gate_of
+from include.soar.policy.file import load_policy
 if {fresh}:
-    warninglists.cache_folder = lambda: None
-gate = load_policy([Path("include/config/policy.yaml")]).gate_at(datetime(2026, 3, 4, tzinfo=UTC))
+    index_file.cache_folder = lambda: None
+rules = load_policy([Path("include/config/policy.yaml")]).never_block
+gate = gate_of(rules, index_file.shipped(), datetime(2026, 3, 4, tzinfo=UTC))
 print(time.perf_counter() - started)
 """
 
@@ -55,7 +57,7 @@ def report(*, asked: int, repeats: int, thorough: bool) -> Iterator[str]:
 
 
 def decisions(asked: int, repeats: int) -> str:
-    gate, scan = Gate(RULES), plain_scan()
+    gate, scan = Gate(RULES, shipped()), plain_scan()
     chance = random.Random(7)  # noqa: S311
     kinds = {
         "IPv4": (_ipv4,),
@@ -67,19 +69,18 @@ def decisions(asked: int, repeats: int) -> str:
     rows = []
     for kind, makers in kinds.items():
         observables = [make(chance) for _ in range(asked // len(makers)) for make in makers]
-        hits = gate.check_all(observables)
+        hits = [gate.check(o) for o in observables]
         few = _some_of_each(observables, [hit is not None for hit in hits])
         if [gate.check(o) is not None for o in few] != [scan(o) for o in few]:
             raise RuntimeError(f"{kind}: the gate and the scan do not agree: there is nothing to compare")
-        together = len(observables) / seconds(partial(gate.check_all, observables), repeats)
         single = len(observables) / seconds(partial(_each, gate.check, observables), repeats)
         slow = len(few) / seconds(partial(_each, scan, few), 1)
         protected = sum(hit is not None for hit in hits)
-        rows.append((kind, len(observables), protected, together, single, slow, times(1 / together, 1 / slow)))
+        rows.append((kind, len(observables), protected, single, slow, times(1 / single, 1 / slow)))
     names = len(shipped().exact) + len(shipped().suffixes)
     return table(
         f"1d. The never-block gate: {len(_networks()):,} networks, {names:,} names",
-        ("asked about", "number", "protected", "at once/s", "one by one/s", "plain scan/s", "time against scan"),
+        ("asked about", "number", "protected", "gate/s", "plain scan/s", "time against scan"),
         rows,
         "Scan: compare with one network or name after the other. Both gave the same answers, on a sample.",
     )
@@ -90,13 +91,13 @@ def package(asked: int, repeats: int, thorough: bool) -> str:
     lists = [json.loads((package_lists() / name / "list.json").read_bytes()) for name in refused]
     chance = random.Random(11)  # noqa: S311
     # Half of them in a refused network; special-purpose addresses are not the lists' business.
-    gate, networks = Gate(RULES), [row for row in _networks() if row[0] == 4]
+    gate, networks = Gate(RULES, shipped()), [row for row in _networks() if row[0] == 4]
     found = [_ipv4(chance, chance.choice(networks)[1:3]) for _ in range(asked // 2)]
     found += [_ipv4(chance) for _ in range(asked // 2)]
     addresses = [o for o in found if not gate.special_purpose(o)]
-    ours = gate.check_all(addresses)
+    ours = [gate.check(o) for o in addresses]
     protected = sum(hit is not None for hit in ours)
-    speed = len(addresses) / seconds(partial(gate.check_all, addresses), repeats)
+    speed = len(addresses) / seconds(partial(_each, gate.check, addresses), repeats)
     rows: list[Sequence[Any]] = [("ours, from its index", _load(fresh=False), speed, "1 x", protected, protected)]
     if thorough:
         rows.append(("ours, index made anew", _load(fresh=True), speed, "1 x", protected, protected))
@@ -111,7 +112,7 @@ def package(asked: int, repeats: int, thorough: bool) -> str:
         searched = PackageLists(slow_search=slow, lists=lists)
         loaded = time.perf_counter() - started_at
         answers = [bool(searched.search(o.value)) for o in few]
-        expected = [hit is not None for hit in gate.check_all(few)]
+        expected = [hit is not None for hit in map(gate.check, few)]
         if slow and answers != expected:
             raise RuntimeError("the gate and the package's exact search do not agree: there is nothing to compare")
         theirs = len(few) / seconds(partial(_each, lambda o, s=searched: s.search(o.value), few), 1)

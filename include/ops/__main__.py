@@ -26,20 +26,12 @@ from include.ops.answers_diff import render as render_answers
 from include.ops.explain import explanation, under_another_policy
 from include.ops.new_vendor import ROOT, scaffold
 from include.ops.policy_diff import GoodValues, compare, render
-from include.ops.replay import ReplayError, run_of
+from include.ops.replay import ReplayError, Rules, run_of
 from include.ops.text import shown
 from include.ops.vendor_table import vendor_table, with_table
 from include.soar.extract.refang import refang
-from include.soar.extract.values import (
-    parse_address,
-    parse_asn,
-    parse_cve,
-    parse_domain,
-    parse_email,
-    parse_hash,
-    parse_network,
-    parse_url,
-)
+from include.soar.extract.values import KINDS, parse_any
+from include.soar.gate.index_file import shipped
 from include.soar.ledger import Ledger, SQLAlchemyError
 from include.soar.model import Observable, Outcome
 from include.soar.policy.file import load_policy
@@ -98,11 +90,10 @@ def _instant(text: str) -> datetime:
 def observable_of(text: str) -> Observable:
     """One value as a person writes or pastes it, defanged or not. :raises CannotAnswer: it is none"""
     plain = refang(text.strip())
-    parsers = (parse_address, parse_network, parse_hash, parse_cve, parse_asn, parse_url, parse_email, parse_domain)
-    for parse in parsers:
-        if found := parse(plain):
-            return found
-    raise CannotAnswer(f"{shown(text)} is no address, network, domain, URL, e-mail address, hash, CVE or AS number")
+    if found := parse_any(plain):
+        return found
+    *words, last = dict.fromkeys(kind.words for kind in KINDS.values())
+    raise CannotAnswer(f"{shown(text)} is no {', '.join(words)} or {last}")
 
 
 def open_ledger(url: str | None) -> Ledger:
@@ -127,10 +118,11 @@ def explain(options: argparse.Namespace) -> int:
     row = ledger.verdicts.latest(observable, at=options.at or datetime.now(UTC))
     if row is None:
         raise CannotAnswer(f"the ledger has no verdict about {observable.type.value} {shown(options.observable)}")
-    text, same = explanation(row, ledger.verdicts.policy(row.policy_digest))
+    stored = ledger.verdicts.policy(row.policy_digest)
+    text, same = explanation(row, stored, named_by=shipped().tags(observable))
     print(text)
     if options.policy:
-        print(under_another_policy(row, policy_of(options.policy), options.policy))
+        print(under_another_policy(row, Rules.of(policy_of(options.policy)), options.policy))
     return 0 if same else 1
 
 
@@ -143,7 +135,7 @@ def policy_diff(options: argparse.Namespace) -> int:
     archived = (
         run_of(ledger.verdicts.of_run(run_id)) for run_id in ledger.verdicts.deciding_runs(since=since, until=until)
     )
-    difference = compare(archived, a, b, good)
+    difference = compare(archived, Rules.of(a), Rules.of(b), good)
     print(render(difference, (options.a, options.b)))
     return 1 if difference.good_hit(difference.b) else 0
 

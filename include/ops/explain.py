@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from include.ops.replay import ReplayError, differences, run_of, stored_judgement
+from include.ops.replay import ReplayError, Rules, differences, run_of, stored_judgement
 from include.ops.text import outcome_words, safe, shown, when
 from include.soar.incident.clean import defang
 from include.soar.judge.verdict import Judgement, judge
@@ -16,11 +16,14 @@ from include.soar.policy.file import stored_policy
 from include.soar.policy.rules import Policy, PolicyError
 
 
-def explanation(row: VerdictRow, document: Mapping[str, Any] | None) -> tuple[str, bool]:
+def explanation(
+    row: VerdictRow, document: Mapping[str, Any] | None, *, named_by: Sequence[str] = ()
+) -> tuple[str, bool]:
     """
     The verdict's reasons, gate, plan and origin as text, and whether it is bit for bit what its inputs give.
 
     :param document: the policy of that time, as the ledger has it
+    :param named_by: warning lists of today that name the value and refuse nothing: ``WarningLists.tags``
     :raises ReplayError: the stored inputs cannot be used
     """
     made, other = stored_judgement(row), None
@@ -48,6 +51,7 @@ def explanation(row: VerdictRow, document: Mapping[str, Any] | None) -> tuple[st
         f"decided      {when(row.decided_at)}, run {shown(row.run_id)}",
         f"seen         {_sightings(made)}",
         f"gate         {protected}",
+        *([f"named by     {', '.join(named_by)}: warning lists that refuse nothing"] if named_by else []),
         f"plan         {outcome_words(made.outcome, made.plan)}",
         f"made again   {again}",
         "",
@@ -77,16 +81,16 @@ def _sightings(made: Judgement) -> str:
     return f"{as_what} in {len(made.inputs.findings)} findings, last {when(observed.last_seen_at)}"
 
 
-def under_another_policy(row: VerdictRow, policy: Policy, name: str) -> str:
-    """What would be decided under ``policy``, beside what was. This observable alone: a run's caps are not asked."""
+def under_another_policy(row: VerdictRow, rules: Rules, name: str) -> str:
+    """What would be decided under ``rules``, beside what was. This observable alone: a run's caps are not asked."""
     made = stored_judgement(row)
-    _, (other,) = run_of([row]).decide(policy)
+    _, (other,) = run_of([row]).decide(rules)
     changes = [
         ("standing", made.verdict.standing.value, other.verdict.standing.value),
         ("confidence", str(made.verdict.confidence), str(other.verdict.confidence)),
         ("plan", outcome_words(made.outcome, made.plan), outcome_words(other.outcome, other.plan)),
     ]
-    lines = [f"Under {shown(name)} ({policy.digest[:12]})"]
+    lines = [f"Under {shown(name)} ({rules.policy.digest[:12]})"]
     lines += [
         f"  {what:<11}{f'{before}  ->  {after}' if before != after else f'{after} (no change)'}"
         for what, before, after in changes

@@ -8,12 +8,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from include.ops.replay import Run
+from include.ops.replay import Rules, Run
 from include.ops.text import outcome_words, safe, shown, when
 from include.soar.incident.clean import defang
 from include.soar.judge.verdict import ACT, HOLD, Judgement
 from include.soar.model import Observable, ObservableType
-from include.soar.policy.rules import Policy
 
 MOST_LISTED = 50
 
@@ -63,7 +62,7 @@ Place = tuple[str, str]
 class Side:
     """What one policy does in all runs."""
 
-    policy: Policy
+    rules: Rules
     acted: dict[Place, Judgement] = field(default_factory=dict)
     #: What it makes of a value that only the other acts on.
     left: dict[Place, Judgement] = field(default_factory=dict)
@@ -92,7 +91,7 @@ class Difference:
         return sorted(side.acted.keys() & self.good.keys())
 
 
-def compare(runs: Iterable[Run], a: Policy, b: Policy, good: GoodValues) -> Difference:
+def compare(runs: Iterable[Run], a: Rules, b: Rules, good: GoodValues) -> Difference:
     """
     Decide every run again under both. What a cap would hold counts as acted on: it is what a person is asked.
 
@@ -104,7 +103,7 @@ def compare(runs: Iterable[Run], a: Policy, b: Policy, good: GoodValues) -> Diff
         difference.runs.append((run.decided_at, len(run.inputs)))
         made: list[dict[Place, Judgement]] = []
         for side in sides:
-            decision, judgements = run.decide(side.policy)
+            decision, judgements = run.decide(side.rules)
             made.append({(run.run_id, j.inputs.observable.key): j for j in judgements})
             side.acted |= {place: j for place, j in made[-1].items() if j.outcome in (ACT, HOLD)}
             side.held += [run.run_id] if decision.held else []
@@ -117,9 +116,9 @@ def compare(runs: Iterable[Run], a: Policy, b: Policy, good: GoodValues) -> Diff
     return difference
 
 
-def _known_good(observable: Observable, a: Policy, b: Policy, good: GoodValues, now: datetime) -> str | None:
-    for name, policy in (("A", a), ("B", b)):
-        if hit := policy.gate_at(now).check(observable):
+def _known_good(observable: Observable, a: Rules, b: Rules, good: GoodValues, now: datetime) -> str | None:
+    for name, rules in (("A", a), ("B", b)):
+        if hit := rules.gate(now).check(observable):
             return f"protected by {name}: {hit.layer} {hit.list_name} {hit.entry}"
     entry = good.entry(observable)
     return entry and f"on the list of good values: {entry}"
@@ -133,7 +132,7 @@ def render(difference: Difference, names: tuple[str, str]) -> str:
     for letter, side, name in (("A", a, names[0]), ("B", b, names[1])):
         values = len({key for _, key in side.acted})
         lines.append(
-            f"{letter}  {shown(name)} ({side.policy.digest[:12]}): {len(side.acted)} blocks of {values} values, "
+            f"{letter}  {shown(name)} ({side.rules.policy.digest[:12]}): {len(side.acted)} blocks of {values} values, "
             f"{len(difference.good_hit(side))} of them known good; {len(side.held)} runs stop and ask"
         )
     gained, lost = difference.gained, difference.lost

@@ -8,10 +8,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from include.soar.gate.asn import AsnTable
+from include.soar.gate.gate import Gate, gate_of
+from include.soar.gate.index_file import shipped
+from include.soar.gate.warninglists import WarningLists
 from include.soar.judge.decision import Basis, decide_inputs
 from include.soar.judge.verdict import ACT, HOLD, REFUSE, Inputs, Judgement, judge
 from include.soar.ledger.tables import VerdictRow
 from include.soar.model import Decision, Finding, Indicator, Refusal, Severity, Verdict
+from include.soar.policy.file import asn_table
 from include.soar.policy.rules import Policy
 
 
@@ -64,6 +69,23 @@ def _bytes(verdict: Verdict, name: str) -> bytes:
 
 
 @dataclass(frozen=True)
+class Rules:
+    """A policy with what it is applied with: the lists and tables of today, since those of that time are not kept."""
+
+    policy: Policy
+    lists: WarningLists
+    asns: AsnTable | None
+
+    @classmethod
+    def of(cls, policy: Policy) -> Rules:
+        """:raises PolicyError: a file that the policy names cannot be read"""
+        return cls(policy, shipped(), asn_table(policy.block))
+
+    def gate(self, now: datetime) -> Gate:
+        return gate_of(self.policy.never_block, self.lists, now)
+
+
+@dataclass(frozen=True)
 class Run:
     """One run's decision as it was archived: the newest verdict about each observable."""
 
@@ -72,11 +94,10 @@ class Run:
     minimum_severity: Severity | None
     inputs: tuple[Inputs, ...]
 
-    def decide(self, policy: Policy) -> tuple[Decision, list[Judgement]]:
-        """The same again under ``policy``, caps included, with the gate's lists of today."""
-        policy.block.require_files()
-        gate = policy.gate_at(self.decided_at)
-        basis = Basis(policy, gate, policy.block.asns, self.decided_at, self.minimum_severity)
+    def decide(self, rules: Rules) -> tuple[Decision, list[Judgement]]:
+        """The same again under ``rules``, caps included."""
+        gate = rules.gate(self.decided_at)
+        basis = Basis(rules.policy, gate, rules.asns, self.decided_at, self.minimum_severity)
         inputs = [i.model_copy(update={"hit": gate.check(i.observable)}) for i in self.inputs]
         return decide_inputs(_findings(inputs), inputs, basis)
 

@@ -8,7 +8,6 @@ becomes a case there.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import atheris
@@ -18,23 +17,10 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 with atheris.instrument_imports(include=["include.soar"]):
-    from include.soar.extract.text import extract_text, refang
-    from include.soar.extract.values import (
-        parse_address,
-        parse_asn,
-        parse_cve,
-        parse_domain,
-        parse_email,
-        parse_hash,
-        parse_network,
-        parse_url,
-    )
+    from include.soar.extract.refang import refang
+    from include.soar.extract.text import extract_text
+    from include.soar.extract.values import KINDS
     from include.soar.model import Observable, ObservableType
-
-PARSERS: tuple[Callable[[str], Observable | None], ...] = (
-    *(parse_address, parse_network, parse_domain, parse_url, parse_email),
-    *(parse_hash, parse_asn, parse_cve),
-)
 
 
 def check_canonical(observable: Observable) -> None:
@@ -61,13 +47,13 @@ def check(text: str) -> None:
         if refang(item.value) == item.value:
             alone = {found.observable for found in extract_text(beyond_doubt(item.observable))}
             assert item.observable in alone, f"{item.observable.key} is not found again: {alone}"
-    for parse in PARSERS:
-        parsed = parse(text)
+    for kind in KINDS.values():
+        parsed = kind.parse(text)
         if parsed is not None:
             check_canonical(parsed)
             # A network of one address is that address.
-            again = parse_address if parsed.is_address else parse
-            assert again(parsed.value) == parsed, f"{parse.__name__} reads its own answer otherwise"
+            again = KINDS[parsed.type].parse(parsed.value)
+            assert again == parsed, f"{parsed.type.value} reads its own answer otherwise"
 
 
 def one_input(data: bytes) -> None:

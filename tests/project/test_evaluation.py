@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from include.bench import evaluation
-from include.bench.evaluation import Day, calibration, without_gate
+from include.bench.evaluation import Day, OpenGate, calibration
 from include.bench.pure import END, POLICY
 from include.simulators.demo_feed import CONFIG_ID, THINLY_LISTED, build_demo
 from include.soar.model import Standing
@@ -31,7 +31,7 @@ def test_without_the_gate_and_with_too_much_trust_good_values_are_hit() -> None:
     bait = ("search_crawler", "partner_nat", "cdn_edge")
     security["incidents"] = [i for i in security["incidents"] if i["_story"] in bait]
     demo |= {"akamai_sia": {"configs": {CONFIG_ID: []}}}
-    day = evaluation.run_day(demo, without_gate(evaluation.trusting(load_policy(POLICY))))
+    day = evaluation.run_day(demo, evaluation.trusting(load_policy(POLICY)), OpenGate())
     labels = [demo["_truth"]["observables"].get(value, {}).get("label") for value in day.acted]
     assert labels.count("protected") >= 3
 

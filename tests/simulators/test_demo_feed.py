@@ -33,6 +33,7 @@ from include.simulators.demo_feed import (
 )
 from include.soar.model import Observable, ObservableType
 from include.soar.policy.file import load_policy
+from tests.soar.examples import gate_at
 from tests.support import SimServer, free_port
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -245,7 +246,7 @@ def test_the_demo_policy_protects_what_the_answers_call_protected(demo: dict[str
             kind = f"ipv{ipaddress.ip_address(value).version}-addr"
         except ValueError:
             kind = "file" if len(value) == 64 else "domain-name"
-        hit = policy.gate_at(END).check(Observable(type=ObservableType(kind), value=value))
+        hit = gate_at(policy, END).check(Observable(type=ObservableType(kind), value=value))
         # What is harmless may be on a warning list as well: the hash of an empty file is.
         assert hit or truth["label"] != "protected", value
         assert not hit or truth["label"] != "malicious", (value, hit)

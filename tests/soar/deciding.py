@@ -9,13 +9,13 @@ from typing import Any
 from include.soar.judge.decision import Basis, Decided, decide
 from include.soar.judge.verdict import History
 from include.soar.model import CaseBatch, Decision, Finding, Observed, Reputation, ReputationBatch, Severity
+from include.soar.policy.file import asn_table
 from include.soar.policy.rules import Policy
-from tests.soar.examples import window
+from tests.soar.examples import gate_at, window
 
 
 def basis(policy: Policy, now: datetime, minimum_severity: Severity | None = None) -> Basis:
-    policy.block.require_files()
-    return Basis(policy, policy.gate_at(now), policy.block.asns, now, minimum_severity)
+    return Basis(policy, gate_at(policy, now), asn_table(policy.block), now, minimum_severity)
 
 
 def decided(

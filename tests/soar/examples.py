@@ -6,6 +6,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from include.soar.gate.gate import Gate, gate_of
+from include.soar.gate.index_file import shipped
 from include.soar.model import (
     Answer,
     Finding,
@@ -90,3 +92,8 @@ def policy(tmp_path: Path | None = None, changes: str = "") -> Policy:
         (tmp_path / "changes.yaml").write_text(changes, encoding="utf-8")
         layers.append(tmp_path / "changes.yaml")
     return load_policy(layers)
+
+
+def gate_at(rules: Policy, now: datetime = NOW) -> Gate:
+    """The policy's gate with the installed warning lists."""
+    return gate_of(rules.never_block, shipped(), now)

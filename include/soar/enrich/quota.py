@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from include.soar.policy.rules import EnrichmentPolicy
 
 _MONDAY = datetime(1970, 1, 5, tzinfo=UTC)
 _DAY = timedelta(days=1)
@@ -46,6 +50,18 @@ class Quota:
 
     def __str__(self) -> str:
         return f"{self.calls:,} {self.name} {_WORDS.get(self.seconds, f'in {self.seconds:,} s')}"
+
+
+def quotas_of(rules: EnrichmentPolicy, provider: str, declared: Sequence[Quota]) -> tuple[Quota, ...]:
+    """
+    What the key at hand may ask: what the policy says about the provider, or else what its operator declares.
+
+    :param declared: what the provider's own documents say
+    """
+    stated = rules.quotas.get(provider)
+    if stated is None:
+        return tuple(declared)
+    return tuple(Quota(one.name, one.calls, timedelta(seconds=one.seconds)) for one in stated)
 
 
 @dataclass(frozen=True)

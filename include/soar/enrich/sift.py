@@ -74,10 +74,11 @@ def sift(
         kind = why = ""
         if observable.type not in types:
             kind, why = TYPE, f"no {observable.type.value} here"
-        elif hit := gate.private(observable):
-            kind, why = PRIVATE, f"not sent out: {hit.reason}"
-        elif is_remote and (hit := gate.check(observable)):
-            kind, why = PROTECTED, f"never blocked anyway: {hit.reason}"
+        elif hit := gate.check(observable):
+            if hit.is_private:
+                kind, why = PRIVATE, f"not sent out: {hit.reason}"
+            elif is_remote:
+                kind, why = PROTECTED, f"never blocked anyway: {hit.reason}"
         if kind:
             left_out.append(LeftOut(observable, kind, Answer.NOT_APPLICABLE, why))
             continue

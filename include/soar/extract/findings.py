@@ -1,4 +1,4 @@
-"""TODO: what findings is."""
+"""The observables of findings, with where and in what role each was seen, and without what is our own API."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from include.soar.extract.text import Extracted, extract_text
-from include.soar.extract.values import _AUTHORITY_END, DOMAIN, EMAIL, URL, _domain
+from include.soar.extract.values import AUTHORITY_END, DOMAIN, EMAIL, URL, read_domain
 from include.soar.model import Finding, Observable, Observed, Role, Sighting
 
 #: Roles that cannot become a block. In the others, what a URL or an encoded piece carries is only mentioned: whoever
 #: asks for http://evil.example/?next=http://good.example/ has not met good.example.
 _HARMLESS = frozenset({Role.CLAIM, Role.VICTIM, Role.INTERNAL, Role.MENTIONED})
-#: Roles in which what is ours belongs.
+#: Roles in which our own API is to be expected.
 _OURS = frozenset({Role.VICTIM, Role.INTERNAL})
 
 
 class OwnSurface:
-    """What in a finding is our own API and hence no indicator, wherever it is but as the victim."""
+    """Our own API: names and paths that are no indicators, in whatever role but the victim's they appear."""
 
     def __init__(self, hosts: Iterable[str] = (), paths: Iterable[str] = ()) -> None:
         """
@@ -37,7 +37,7 @@ class OwnSurface:
             return False
         host = item.value
         if item.type is URL:
-            host = _AUTHORITY_END.split(host.partition("://")[2], maxsplit=1)[0]
+            host = AUTHORITY_END.split(host.partition("://")[2], maxsplit=1)[0]
             host = host.rpartition("@")[2].partition(":")[0]
         elif item.type is EMAIL:
             host = host.rpartition("@")[2]
@@ -68,7 +68,7 @@ def extract_finding(finding: Finding, own: OwnSurface = NOTHING_OWN) -> Iterator
 def _in_field(text: str, role: Role) -> Sequence[Extracted]:
     items = extract_text(text)
     # A field that holds nothing but a name says that it is one, even where prose would mean a file (evil.zip).
-    name = _domain(text.strip()) if not items and role is not Role.MENTIONED and len(text) < 300 else None
+    name = read_domain(text.strip()) if not items and role is not Role.MENTIONED and len(text) < 300 else None
     return [Extracted(DOMAIN, name, 0)] if name else items
 
 

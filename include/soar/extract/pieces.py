@@ -1,4 +1,7 @@
-"""TODO: what pieces is."""
+"""What may be in a piece of a text that has no blank or other parting character in it.
+
+Whether a name is one, or a file or code, cannot be told from the piece alone: see ``prose.py``.
+"""
 
 from __future__ import annotations
 
@@ -7,51 +10,54 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from include.soar.extract.values import (
-    _IPV4,
     CIDR,
     DOMAIN,
+    DOTTED_QUAD,
     EMAIL,
     FILE,
     IPV4,
-    _address,
-    _domain,
-    _email,
-    _hash,
-    _network,
+    read_address,
+    read_domain,
+    read_email,
+    read_hash,
+    read_network,
 )
 from include.soar.model import ObservableType
 
 #: Offset in the piece, length as written, type, value, derived.
 Reading = tuple[int, int, ObservableType, str, bool]
-#: Characters of which observables consist, URLs aside; all others part them.
+#: Characters of which observables consist, URLs aside. All others part them: here for ASCII, then for any text.
 _KEPT = "._:@%+-/"
-_PARTING = "".join(c if c.isalnum() or c in _KEPT else " " for c in map(chr, range(128)))
-_PIECE = re.compile(r"[\w.:@%+/-]+")
-_DOTTED_WORD = re.compile(r"(?<![\w.-])[\w-]*+\.[\w.-]++")
+PARTING = "".join(c if c.isalnum() or c in _KEPT else " " for c in map(chr, range(128)))
+# The two zero-width joiners are letters of some scripts; those that are none were removed before (refang.py).
+PIECE = re.compile(r"[\w\u200c\u200d.:@%+/-]+")
+_DOTTED_WORD = re.compile(r"(?<![\w\u200c\u200d.-])[\w\u200c\u200d-]*+\.[\w\u200c\u200d.-]++")
 _PLAIN_WORD = re.compile(r"[A-Za-z0-9._-]+")
 _ASCII_WORD = re.compile(r"[A-Za-z0-9._-]+")
 _NO_AT = re.compile(r"(?<![^@.])[^@.][^@]*+")
 _EMAIL_IN = re.compile(
     r"(?:(?<![\w.+%-])|(?<=--)|(?<=\A-))[A-Za-z0-9_][A-Za-z0-9._%+-]{0,63}@"
-    r"((?:[^\W_](?:[\w-]{0,61}[^\W_])?\.){1,126}[^\W_][\w-]{0,61}[^\W_]|(?:[0-9]{1,3}\.){3}[0-9]{1,3})(?![\w@])"
+    r"((?:[^\W_](?:[\w\u200c\u200d-]{0,61}[^\W_])?\.){1,126}[^\W_][\w\u200c\u200d-]{0,61}[^\W_]|(?:[0-9]{1,3}\.){3}[0-9]{1,3})(?![\w@])"
 )
 _HAS_DIGIT = re.compile(r"[0-9]")
 _PREFIX_LENGTH = re.compile(r"/([0-9]{1,3})(?!\w|\.\w)")
 #: W3C Trace Context: 32 digits in the middle that are no hash.
 _TRACE = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _HASH_IN = re.compile(r"(?<![0-9A-Za-z.])[0-9A-Fa-f]{32,128}+(?![0-9A-Za-z.])")
+#: A label in front (src:2001:db8::1) has a letter that is no hexadecimal digit.
+_IPV6_IN = re.compile(
+    r"(?<![\w:.])(?:[A-Za-z_]{0,15}[G-Zg-z_][A-Za-z_]{0,15}:)?"
+    r"([0-9A-Fa-f:]{0,39}:[0-9A-Fa-f:.]{1,39})(?:%[\w.-]{1,16})?(?![\w:])"
+)
+_PLAIN_IPV6 = re.compile(r"[0-9A-Fa-f]{1,4}:[0-9A-Fa-f:]{2,36}[0-9A-Fa-f]")
+_EUI64 = re.compile(r"(?:[0-9A-Fa-f]{2}:){7}[0-9A-Fa-f]{2}")
 _HAN = "\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
 #: Chinese, Japanese or Korean next to Latin letters: prose without blanks rather than a name.
 _HAN_MIXED = re.compile(f"[{_HAN}][A-Za-z0-9]|[A-Za-z0-9][{_HAN}]")
 
 
-def _read_piece(piece: str) -> Sequence[Reading]:
-    """What may be in a piece without parting characters."""
-    return _read_short(piece) if len(piece) < 300 else _readings(piece)
-
-
 def _readings(piece: str) -> Sequence[Reading]:
-    if piece[0].isdecimal() and _IPV4.fullmatch(piece):
+    if piece[0].isdecimal() and DOTTED_QUAD.fullmatch(piece):
         return ((0, len(piece), IPV4, piece, False),)
     found: list[Reading] = []
     if _PLAIN_WORD.fullmatch(piece):
@@ -77,6 +83,15 @@ def _readings(piece: str) -> Sequence[Reading]:
 _read_short = lru_cache(maxsize=65536)(_readings)
 
 
+def read_piece(piece: str) -> Sequence[Reading]:
+    """What may be in a piece. Of the same short piece that is read once only, however many texts hold it."""
+    return _read_short(piece) if len(piece) < 300 else _readings(piece)
+
+
+def forget_pieces() -> None:
+    _read_short.cache_clear()
+
+
 def _read_hashes(piece: str, found: list[Reading]) -> None:
     if _TRACE.fullmatch(piece):
         return
@@ -85,7 +100,7 @@ def _read_hashes(piece: str, found: list[Reading]) -> None:
         if match[0] in seen:
             continue
         seen.add(match[0])
-        if value := _hash(match[0]):
+        if value := read_hash(match[0]):
             found.append((match.start(), len(match[0]), FILE, value, False))
 
 
@@ -95,9 +110,9 @@ def _read_emails(piece: str, found: list[Reading]) -> None:
         if match[0] in seen:
             continue
         seen.add(match[0])
-        if email := _email(match[0]):
+        if email := read_email(match[0]):
             found.append((match.start(), len(match[0]), EMAIL, email, False))
-        elif _IPV4.fullmatch(match[1]):  # ssh root@203.0.113.7
+        elif DOTTED_QUAD.fullmatch(match[1]):  # ssh root@203.0.113.7
             found.append((match.start(1), len(match[1]), IPV4, match[1], False))
 
 
@@ -116,7 +131,7 @@ def _read_around_at(piece: str, found: list[Reading]) -> None:
 
 
 def _read_ipv6(piece: str, found: list[Reading]) -> None:
-    if _PLAIN_IPV6.fullmatch(piece) and (address := _address(piece)) and not _EUI64.fullmatch(piece):
+    if _PLAIN_IPV6.fullmatch(piece) and (address := read_address(piece)) and not _EUI64.fullmatch(piece):
         found.append((0, len(piece), *address, False))
         return
     seen: set[str] = set()
@@ -134,7 +149,7 @@ def _read_ipv6(piece: str, found: list[Reading]) -> None:
                 continue
             if not is_network and not _HAS_DIGIT.search(candidate) and candidate.strip(":").count(":") < 3:
                 continue  # std::dec, Face::Bad: code
-            if address := _address(candidate):
+            if address := read_address(candidate):
                 _read_prefix(piece, match.start(1), candidate, address, found)
                 break
 
@@ -144,7 +159,7 @@ def _read_prefix(
 ) -> None:
     """An address, or the network that is written there."""
     length = _PREFIX_LENGTH.match(piece, start + len(written))
-    network = _network(written, length[1]) if length else None
+    network = read_network(written, length[1]) if length else None
     is_network = network is not None and network[0] is CIDR
     if network and length and is_network:
         found.append((start, len(written) + len(length[0]), *network, False))
@@ -174,7 +189,7 @@ def _read_word(piece: str, start: int, word: str, in_path: bool, found: list[Rea
     """:param in_path: what stands behind a slash is a file rather than a name"""
     if word[0] in ".-":
         bare = word.lstrip(".-")
-        if word[0] == "." and _IPV4.fullmatch(bare.rstrip(".-_")):  # the end of a longer number
+        if word[0] == "." and DOTTED_QUAD.fullmatch(bare.rstrip(".-_")):  # the end of a longer number
             return
         start += len(word) - len(bare)
         word = bare
@@ -185,10 +200,13 @@ def _read_word(piece: str, start: int, word: str, in_path: bool, found: list[Rea
                 _read_rest(start, word.rstrip("_"), found)
                 return
             word, start = word.strip("_"), start + len(word) - len(word.lstrip("_"))
-    if word[:1].isdecimal() and _IPV4.fullmatch(word):
+    if word[:1].isdecimal() and DOTTED_QUAD.fullmatch(word):
         _read_prefix(piece, start, word, (IPV4, word), found)
     elif (
-        len(word) < 300 and not in_path and (name := _domain(word)) and (word.isascii() or not _HAN_MIXED.search(word))
+        len(word) < 300
+        and not in_path
+        and (name := read_domain(word))
+        and (word.isascii() or not _HAN_MIXED.search(word))
     ):
         found.append((start, len(word), DOMAIN, name, False))
     elif not word.isascii():
@@ -205,21 +223,12 @@ def _read_rest(start: int, word: str, found: list[Reading]) -> None:
     """The two ends of a range of addresses; a hash that names a file."""
     if "-" in word:
         first, _, second = word.partition("-")
-        if _IPV4.fullmatch(first) and _IPV4.fullmatch(second):
+        if DOTTED_QUAD.fullmatch(first) and DOTTED_QUAD.fullmatch(second):
             found.append((start, len(first), IPV4, first, False))
             found.append((start + len(first) + 1, len(second), IPV4, second, False))
             return
     name, _, ending = word.partition(".")
     if len(name) > 31 and "." not in ending and not ending.isdecimal():
         written = name.rpartition("_")[2].rpartition("-")[2]
-        if value := _hash(written):
+        if value := read_hash(written):
             found.append((start + len(name) - len(written), len(written), FILE, value, False))
-
-
-#: A label in front (src:2001:db8::1) has a letter that is no hexadecimal digit.
-_IPV6_IN = re.compile(
-    r"(?<![\w:.])(?:[A-Za-z_]{0,15}[G-Zg-z_][A-Za-z_]{0,15}:)?"
-    r"([0-9A-Fa-f:]{0,39}:[0-9A-Fa-f:.]{1,39})(?:%[\w.-]{1,16})?(?![\w:])"
-)
-_PLAIN_IPV6 = re.compile(r"[0-9A-Fa-f]{1,4}:[0-9A-Fa-f:]{2,36}[0-9A-Fa-f]")
-_EUI64 = re.compile(r"(?:[0-9A-Fa-f]{2}:){7}[0-9A-Fa-f]{2}")

@@ -13,6 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
+from include.soar.extract.names import JOINERS, is_joiner_needed
+
 _INVISIBLE = "\u00ad\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff"
 _WIDE_DOT = "\u2024\u3002\uff0e\uff61"
 _WIDE = "\uff01-\uff5e\u2024"
@@ -208,7 +210,11 @@ def _sub(pattern: re.Pattern[str], replace: Replace, step: str | None, text: str
 _JOINTS = frozenset(".@")
 
 
-def _ordinary(match: re.Match[str]) -> str:
+def _ordinary(match: re.Match[str]) -> str | None:
+    if match[0] in JOINERS:
+        around = match.string[max(0, match.start() - 63) : match.start()], match.string[match.end() : match.end() + 63]
+        if is_joiner_needed(around[0], match[0], around[1]):
+            return None
     return "".join("" if c in _INVISIBLE_SET else _WIDE_DOTS.get(c) or chr(ord(c) - 0xFEE0) for c in match[0])
 
 

@@ -1,4 +1,4 @@
-"""Text and findings -> observables. Pure, linear, no network: the public-suffix list is the one inside tldextract.
+"""Every observable in a text. Pure, and linear in the text, whoever wrote it.
 
 A text is first undone (``refang.py``), URLs are read and taken out, and the rest is split at characters that belong to
 no observable. Each distinct piece is then read once, however often it stands there, which makes a log as quick as a
@@ -12,12 +12,14 @@ import binascii
 import re
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from operator import itemgetter
 from typing import NamedTuple
 from urllib.parse import unquote
 
-from include.soar.extract.pieces import _PARTING, _PIECE, _read_piece, _read_short
-from include.soar.extract.refang import DEFANGED, plain
+from include.soar.extract.pieces import PARTING, PIECE, forget_pieces, read_piece
+from include.soar.extract.prose import is_name, is_version
+from include.soar.extract.refang import DEFANGED, plain, scheme_at_end
 from include.soar.extract.values import (
     ASN,
     CVE,
@@ -26,12 +28,10 @@ from include.soar.extract.values import (
     IPV4,
     LONGEST_URL,
     URL,
-    _asn,
-    _authority,
-    _domain,
-    _scheme_at_end,
-    _scheme_before,
-    _words,
+    URL_SCHEMES,
+    read_asn,
+    read_authority,
+    read_domain,
 )
 from include.soar.model import Observable, ObservableType
 
@@ -60,25 +60,18 @@ class Extracted(NamedTuple):
         return Observable(type=self.type, value=self.value)
 
 
-# --- one value ---------------------------------------------------------------------------------------------------
-
-
-# --- a piece of a text -------------------------------------------------------------------------------------------
-
-
 # --- what is encoded ---------------------------------------------------------------------------------------------
 
-#: How deep what is encoded within what is encoded is followed.
+#: How many layers of encoding are undone.
 DEPTH = 3
-
 #: How many URLs deep a URL within a URL is looked for.
 NESTED_URLS = 2
-
 _BREAKS = re.compile(r"%0[AaDd]")
 _PERCENT = re.compile(r"%[0-9A-Fa-f]{2}")
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]{16,}+")
 _HEX_URL = re.compile(r"(?:[0-9A-Fa-f]{2}){0,64}?(?:68747470|667470)(?:73)?3[Aa]2[Ff]2[Ff](?:[0-9A-Fa-f]{2})+")
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f\ufffd]")
+_BY_START = itemgetter(2)
 
 
 class _Encoded(NamedTuple):
@@ -108,7 +101,7 @@ _AUTHORITY = re.compile(rf"[^\s/?#<>\"'`\x00-\x20\\^|{{}}(),;{_QUOTES}]{{1,600}}
 _TAIL_END = re.compile(rf"[\s<>\"'`\x00-\x20\\^|{{}}{_QUOTES}]")
 #: A second URL behind a comma or the like begins a new one; http://a.example/http://b.example/ is one that has another.
 _NEXT_URL = re.compile(r"[,;|'\]](?:h[tx*]{2}ps?|f[tx]p)://|\]\(|\[/", re.IGNORECASE)
-_HYPHEN_OR_DIGIT = re.compile(r"[-0-9]")
+_PARAMETER = re.compile(r"[^?&=#;]++")
 _BRACKETED_HOST = re.compile(r"\[[^\]]*\](?::[0-9]{1,5})?")
 _PATH_BEGINS = frozenset("/?#")
 _TRAILING = frozenset(".,;:!?'\"*_~…")
@@ -122,49 +115,27 @@ _CVE_IN = re.compile(r"[Cc][Vv][Ee](?<![A-Za-z0-9]...)[-‐‑–_ ][0-9]{4}[-�
 _ASN_IN = re.compile(r"AS(?:N[ :#-]{0,2}|[ ]?)[0-9]{1,10}(?![\w.]*\w)")
 _ASN_SMALL_IN = re.compile(r"as(?:n[ :#]{0,2})?[0-9]{1,10}(?![\w.]*\w)")
 
-_LAST_WORD = re.compile(r"[A-Za-z§]+$")
-#: What stands before a number of four parts that is no address.
-_VERSIONED = _words(
-    """
-    version versions ver release build rev v firmware driver update patch kernel section sections chapter figure
-    table paragraph clause oid § openssl openssh apache nginx php java jquery windows chrome chromium firefox
-    safari edge edg opera android linux python curl wordpress tomcat acrobat reader flash office exchange player
-    """
+_SCHEMES = tuple(sorted(URL_SCHEMES, key=len, reverse=True))
+_SCHEME_ENDS = (
+    frozenset(scheme[-1] for scheme in URL_SCHEMES) | {scheme[-1].upper() for scheme in URL_SCHEMES} | set("xXwW*")
 )
 
-#: Top-level domains that in prose are far more often a file's ending than a host's name. Only a bare name in the
-#: middle of a text is doubted: a field that holds nothing else, a URL's host or a list's entry is what it says.
-_FILE_LIKE_TLDS = _words("zip mov py sh pl rs ps md so java cab")
-_NEVER_A_HOST = _words("py java zip md")
-#: First labels of code rather than of names: ``this.name``, ``os.path``, ``window.open``.
-_CODE = _words(
-    """
-    this self window document console request response req res event math json object array string system std os
-    sys np pd e el obj item node data ctx config log logger options params args module exports process path fs app
-    router operator datetime
-    """
-)
-#: Top-level domains that are far more often an attribute (``result.name``) than the end of a name, unless that has a
-#: hyphen, a digit or a www.
-_ATTRIBUTE_TLDS = _words(
-    """
-    abc bar black blue build call case cat codes construction data day events foo green int map name new open prod
-    properties read red select security storage style target
-    """
-)
-#: Java and its kin name packages by reversed domains: ``com.example.foo.Bar``, ``org.apache.commons.io``.
-_REVERSED = _words(
-    """
-    com org net edu gov io java javax jakarta sun android androidx kotlin scala de me
-    """
-)
-#: Top-level domains under which a bare name is hardly ever anything but a name.
-_PLAIN_TLDS = _words(
-    """
-    com net org edu gov mil info biz example ru cn de uk fr nl br jp kr ua eu top xyz online onion
-    """
-)
-_PLATFORMS = frozenset({"ASP.NET", "VB.NET", "ADO.NET", "ML.NET"})
+
+def _scheme_before(text: str, start: int, end: int) -> tuple[str, str]:
+    """The URL scheme that ends at ``end``: as written, and what is meant by it; empty where there is none."""
+    if text[end - 1 : end] not in _SCHEME_ENDS:
+        return "", ""
+    return _scheme_at_end(text[end - 6 if end - 6 > start else start : end])
+
+
+@lru_cache(maxsize=4096)
+def _scheme_at_end(text: str) -> tuple[str, str]:
+    lower = text.lower()
+    plain_one = next((scheme for scheme in _SCHEMES if lower.endswith(scheme)), "")
+    odd_one, meant = scheme_at_end(text)
+    if len(odd_one) > len(plain_one):
+        return odd_one, meant
+    return text[len(text) - len(plain_one) :], plain_one
 
 
 class _Scan:
@@ -226,7 +197,7 @@ class _Scan:
                 # The sentence's punctuation: "see http://a.example."
                 written = written.rstrip("].:*_~!")
             # Quick to see, and the most that hostile text gets to: no name and no address is so.
-            read = _authority(written) if "." in written or ":" in written or written[:1].isdecimal() else None
+            read = read_authority(written) if "." in written or ":" in written or written[:1].isdecimal() else None
             if read:
                 start, end = place - len(named), after + len(written)
                 end = self._read_url(text, start, end, scheme, read)
@@ -277,7 +248,7 @@ class _Scan:
 
     def _read_pieces(self) -> None:
         text = self._text
-        pieces = text.translate(_PARTING).split() if text.isascii() else _PIECE.findall(text)
+        pieces = text.translate(PARTING).split() if text.isascii() else PIECE.findall(text)
         place = 0
         doubted: set[str] = set()
         # A word holds nothing, and by far the most pieces are one.
@@ -286,9 +257,9 @@ class _Scan:
                 place = text.find(piece, place)
                 if ("%" in piece or len(piece) > 15) and self._note_encoded(place, piece, in_url=False):
                     continue
-                for offset, length, kind, value, derived in _read_piece(piece):
+                for offset, length, kind, value, derived in read_piece(piece):
                     start, written = place + offset, piece[offset : offset + length]
-                    if kind is IPV4 and self._is_version(start, written):
+                    if kind is IPV4 and is_version(self._text, start, written):
                         doubted.add(written)
                     elif (kind is not DOMAIN or self._is_name(start, written)) and (
                         kind is not FILE or self._is_of_a_file(start)
@@ -297,15 +268,10 @@ class _Scan:
         if doubted:
             self._look_again(doubted)
 
-    def _is_version(self, start: int, written: str) -> bool:
-        before = self._text[start - 14 if start > 14 else 0 : start].rstrip(" :=/.\"'(")
-        word = before.rpartition(" ")[2]
-        if not word.isalpha():
-            match = _LAST_WORD.search(word)
-            if match is None:
-                return False
-            word = match[0]
-        return word.lower() in _VERSIONED or (written.endswith(".0") and self._text[start - 1] == "/")
+    def _is_name(self, start: int, written: str) -> bool:
+        if self._marked and DEFANGED in self._plain.undone(start, start + len(written)):
+            return True
+        return is_name(self._text, start, written)
 
     def _is_of_a_file(self, start: int) -> bool:
         """An imphash or an Authentihash is a digest of parts of a file: no file is found by it."""
@@ -317,37 +283,9 @@ class _Scan:
         if len(doubted) < 9:  # nearly always: each stands there once, and counting is far quicker than the pattern
             doubted = {written for written in doubted if text.count(written) > 1}
         for match in _DOTTED.finditer(text) if doubted else ():
-            if match[0] in doubted and not self._is_version(match.start(), match[0]):
+            if match[0] in doubted and not is_version(text, match.start(), match[0]):
                 doubted.discard(match[0])
                 self._add(match.start(), len(match[0]), IPV4, match[0])
-
-    def _is_name(self, start: int, written: str) -> bool:
-        """Whether what reads as a domain is not rather a file, a package, a piece of code, or two sentences."""
-        end = start + len(written)
-        if self._marked and DEFANGED in self._plain.undone(start, end):
-            return True
-        first, _, rest = written.partition(".")
-        last = rest.rpartition(".")[2]
-        tld, reversed_name = last.lower(), "." in rest and first.lower() in _REVERSED
-        before = self._text[start - 1] if start else ""
-        if (
-            before == "$"
-            or self._text[start - 2 : start] == "::"
-            or (before == "\\" and self._text[start - 2 : start] != "\\\\")
-        ):
-            return False
-        if tld in _PLAIN_TLDS and not (tld == "info" and first.lower() in _CODE):
-            return written not in _PLATFORMS and not (reversed_name and last != tld)
-        if tld in _ATTRIBUTE_TLDS and first != "www" and not _HYPHEN_OR_DIGIT.search(written):
-            return False
-        if tld == "app" and first[0].isupper():  # Safari.app
-            return False
-        if tld in _FILE_LIKE_TLDS and ("." not in rest or tld in _NEVER_A_HOST):
-            return False
-        if reversed_name or first.lower() in _CODE or self._text[end : end + 1] == "(":
-            return False
-        # "the end.It was" is two sentences, "Dr.No" is a person; "EVIL.IT" and "evil.it" are names.
-        return not (last[0].isupper() and last[1:].islower())
 
     def _read_names(self) -> None:
         text = self._text
@@ -361,7 +299,7 @@ class _Scan:
                 if match[0] in seen or before.isalnum() or (before and before in "_-./@"):
                     continue
                 seen.add(match[0])
-                if value := _asn(match[0]):
+                if value := read_asn(match[0]):
                     self._add(match.start(), len(match[0]), ASN, value)
 
     # what is encoded
@@ -381,9 +319,6 @@ class _Scan:
                 text = bytes.fromhex(match[0]).decode("latin-1").replace("\n", " ")
                 self.hex.append(_Encoded(start + match.start(), text, in_url))
         return False
-
-
-_PARAMETER = re.compile(r"[^?&=#;]++")
 
 
 def _trim(tail: str) -> str:
@@ -448,12 +383,8 @@ def extract_text(text: str) -> tuple[Extracted, ...]:
     return tuple(found.values())
 
 
-# --- a finding ---------------------------------------------------------------------------------------------------
-
-_BY_START = itemgetter(2)
-
-
 def forget() -> None:
-    """Empty what is kept between calls, for whoever measures or wants the memory back."""
-    for kept in (_domain, _authority, _read_short, _scheme_at_end):
+    """Empty what is kept between calls: for a measurement, or for its memory."""
+    for kept in (read_domain, read_authority, _scheme_at_end):
         kept.cache_clear()
+    forget_pieces()

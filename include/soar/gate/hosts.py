@@ -1,55 +1,41 @@
-"""TODO: what hosts is."""
+"""The host that a value names, as whoever connects to it reads it: a packed address, or a lower-case ASCII name."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator
 from socket import AF_INET6, inet_aton, inet_pton
 from urllib.parse import unquote
 
-from include.soar.extract.values import browser_number
-from include.soar.model import Observable, ObservableType
+from include.soar.extract.names import JOINERS, ascii_name
+from include.soar.extract.values import DOMAIN, EMAIL, IPV4, IPV6, URL, browser_number
+from include.soar.model import Observable
 
 #: A URL without anything that would have to be read with care, and its host.
-_PLAIN_URL = re.compile(
+match_plain_url = re.compile(
     r"https?+://([a-z0-9._-]++)(?<!\.)(?::[0-9]*+)?(?:[/?#]|\Z)",
 ).match
-#: The same of many, one a line: one call for all of them.
-_PLAIN_URLS = re.compile(
-    r"^(?:https?+://([a-z0-9._-]++)(?<!\.)(?::[0-9]*+)?(?=[/?#]|$))?.*$",
-    re.MULTILINE,
-).findall
 _SCHEME = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*:")
 _END_OF_AUTHORITY = re.compile(r"[/?#]")
 #: What a browser leaves out of a URL, and what it cuts at both ends.
 _DROPPED = {9: None, 10: None, 13: None}
 _CONTROLS = "".join(map(chr, range(33)))
-
-
-def _plain_hosts(urls: Sequence[str]) -> list[str]:
-    """The host of each URL; empty where it has to be read with care."""
-    if not urls:
-        return []
-    hosts = _PLAIN_URLS("\n".join(urls))
-    if len(hosts) == len(urls):
-        return hosts
-    # A line break within a URL.
-    return [plain[1] if (plain := _PLAIN_URL(url)) else "" for url in urls]
+_NAME = re.compile(r"[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*")
 
 
 def host_of(observable: Observable) -> bytes | str | None:
     """The host that an address, domain, URL or e-mail address names: packed address, or name; None for the others."""
     value = observable.value
-    if observable.type is _IPV4:
+    if observable.type is IPV4:
         return inet_aton(value)
-    if observable.type is _IPV6:
+    if observable.type is IPV6:
         return inet_pton(AF_INET6, value)
-    if observable.type is _URL:
+    if observable.type is URL:
         return host_of_url(value)
-    if observable.type is _DOMAIN:
+    if observable.type is DOMAIN:
         return plain_host(value)
-    if observable.type is ObservableType.EMAIL:
+    if observable.type is EMAIL:
         return plain_host(value.rpartition("@")[2])
     return None
 
@@ -80,26 +66,25 @@ def plain_host(host: str) -> bytes | str:
             return plain_host(host.strip("[]"))
     if "%" in host:
         host = unquote(host)
-    name = host.lower().rstrip(".")
-    if not name.isascii():
-        try:
-            name = name.encode("idna").decode().lower().rstrip(".")
-        except UnicodeError:
-            name = unicodedata.normalize("NFKC", name).lower().rstrip(".")
+    name = (host.lower() if host.isascii() else _lenient_name(host)).rstrip(".")
     return browser_number(name) or name
+
+
+def _lenient_name(host: str) -> str:
+    """Also where no browser would look it up: a control might, and what is protected must not hide behind a slip."""
+    without_joiners = host.translate(dict.fromkeys(map(ord, JOINERS)))
+    name = ascii_name(host) or ascii_name(without_joiners)
+    return name if name is not None else unicodedata.normalize("NFKC", without_joiners).lower()
 
 
 def plain_name(text: str) -> str | None:
     """A name as observables spell it, or None if it is none."""
-    name = text.strip().lower().strip(".")
-    if not name.isascii():
-        try:
-            name = name.encode("idna").decode()
-        except UnicodeError:
-            return None
-    return name if _NAME.fullmatch(name) else None
+    name = ascii_name(text.strip().strip("."))
+    return name if name and _NAME.fullmatch(name) else None
 
 
-_IPV4, _IPV6, _DOMAIN, _URL = ObservableType.IPV4, ObservableType.IPV6, ObservableType.DOMAIN, ObservableType.URL
-
-_NAME = re.compile(r"[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*")
+def levels(name: str) -> Iterator[str]:
+    """A name and every name above it: ``a.b.c``, ``b.c``, ``c``; nothing of an empty one."""
+    while name:
+        yield name
+        name = name.partition(".")[2]

@@ -1,4 +1,4 @@
-"""TODO: what intervals is."""
+"""Networks as disjoint intervals of addresses: made once, then one bisection answers for any address."""
 
 from __future__ import annotations
 
@@ -9,62 +9,6 @@ from socket import AF_INET, AF_INET6, inet_pton
 from typing import NamedTuple
 
 from include.soar.gate.layers import Hit
-
-
-class NetworkTable:
-    """Networks with a value each; look-up by address in logarithmic time. Overlaps: the longest prefix wins."""
-
-    def __init__(self, entries: Iterable[tuple[Network, Hit]]) -> None:
-        self._hits: list[Hit] = []
-        rows: dict[int, list[Row]] = {4: [], 6: []}
-        for network, hit in entries:
-            self._hits.append(hit)
-            rows[network.version].append(network_row(network, len(self._hits)))
-        self._tables = {family: flatten(some, family) for family, some in rows.items()}
-
-    def get(self, address: Address) -> Hit | None:
-        starts, values = self._tables[address.version]
-        value = values[bisect_right(starts, int(address)) - 1]
-        return self._hits[value - 1] if value else None
-
-
-def overlay(above: Intervals, below: Intervals) -> Intervals:
-    """Two layers as one: ``above`` answers where it has a value, ``below`` elsewhere."""
-    starts: list[int] = []
-    values: list[int] = []
-
-    def put(at: int, value: int) -> None:
-        if not values or values[-1] != value:
-            starts.append(at)
-            values.append(value)
-
-    ends = (*above[0][1:], 1 << BITS[6])
-    for at, value, end in zip(*above, ends, strict=True):
-        if value:
-            put(at, value)
-        else:
-            first, last = bisect_right(below[0], at), bisect_left(below[0], end)
-            put(at, below[1][first - 1])
-            starts += below[0][first:last]
-            values += below[1][first:last]
-    return starts, values
-
-
-def _edges(table: Intervals) -> list[int]:
-    """Where having a value begins and ends in turn: an odd number of edges up to an address means that it has one."""
-    edges: list[int] = []
-    for start, value in zip(*table, strict=True):
-        if bool(value) != len(edges) % 2:
-            edges.append(start)
-    return edges
-
-
-def overlapped(table: Intervals, network: Network) -> list[int]:
-    """The values of every interval that a network overlaps."""
-    starts, values = table
-    first = bisect_right(starts, int(network.network_address)) - 1
-    return values[first : bisect_right(starts, int(network.broadcast_address))]
-
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -80,6 +24,10 @@ class Row(NamedTuple):
     last: int
     prefix: int
     value: int
+
+
+def network_row(network: Network, value: int) -> Row:
+    return Row(int(network.network_address), int(network.broadcast_address), network.prefixlen, value)
 
 
 def interval(text: str) -> tuple[int, int, int, int]:
@@ -126,5 +74,56 @@ def flatten(rows: Iterable[Row], family: int) -> Intervals:
     return starts, values
 
 
-def network_row(network: Network, value: int) -> Row:
-    return Row(int(network.network_address), int(network.broadcast_address), network.prefixlen, value)
+def overlay(above: Intervals, below: Intervals) -> Intervals:
+    """Two layers as one: ``above`` answers where it has a value, ``below`` elsewhere."""
+    starts: list[int] = []
+    values: list[int] = []
+
+    def put(at: int, value: int) -> None:
+        if not values or values[-1] != value:
+            starts.append(at)
+            values.append(value)
+
+    ends = (*above[0][1:], 1 << BITS[6])
+    for at, value, end in zip(*above, ends, strict=True):
+        if value:
+            put(at, value)
+        else:
+            first, last = bisect_right(below[0], at), bisect_left(below[0], end)
+            put(at, below[1][first - 1])
+            starts += below[0][first:last]
+            values += below[1][first:last]
+    return starts, values
+
+
+def edges_of(table: Intervals) -> list[int]:
+    """Where having a value begins and ends in turn: an odd number of edges up to an address means that it has one."""
+    edges: list[int] = []
+    for start, value in zip(*table, strict=True):
+        if bool(value) != len(edges) % 2:
+            edges.append(start)
+    return edges
+
+
+def overlapped(table: Intervals, network: Network) -> list[int]:
+    """The values of every interval that a network overlaps."""
+    starts, values = table
+    first = bisect_right(starts, int(network.network_address)) - 1
+    return values[first : bisect_right(starts, int(network.broadcast_address))]
+
+
+class NetworkTable:
+    """Networks with a value each; look-up by address in logarithmic time. Overlaps: the longest prefix wins."""
+
+    def __init__(self, entries: Iterable[tuple[Network, Hit]]) -> None:
+        self._hits: list[Hit] = []
+        rows: dict[int, list[Row]] = {4: [], 6: []}
+        for network, hit in entries:
+            self._hits.append(hit)
+            rows[network.version].append(network_row(network, len(self._hits)))
+        self._tables = {family: flatten(some, family) for family, some in rows.items()}
+
+    def get(self, address: Address) -> Hit | None:
+        starts, values = self._tables[address.version]
+        value = values[bisect_right(starts, int(address)) - 1]
+        return self._hits[value - 1] if value else None

@@ -1,4 +1,4 @@
-"""TODO: what layers is."""
+"""The layers of the gate in their order of precedence, and what it answers."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ SPECIAL, OWN, PARTNER, ALLOW, WELL_KNOWN, LISTED = LAYERS = (
     "well-known",
     "warning-list",
 )
-_RANK = {layer: rank for rank, layer in enumerate(LAYERS)}
-#: What is never asked about at a provider: it is nobody else's business.
-_PRIVATE = (SPECIAL, OWN, PARTNER)
+RANK = {layer: rank for rank, layer in enumerate(LAYERS)}
+#: What is never asked about at a provider: it concerns nobody else.
+PRIVATE = (SPECIAL, OWN, PARTNER)
 
 
 class Hit(BaseModel):
@@ -31,3 +31,8 @@ class Hit(BaseModel):
     entry: str
     reason: str
     list_name: str = ""
+
+    @property
+    def is_private(self) -> bool:
+        """Whether the value is never sent to a provider either."""
+        return self.layer in PRIVATE

@@ -1,4 +1,4 @@
-"""TODO: what rules is."""
+"""The ``never_block`` section of the policy: what the SOC protects, checked so that no entry protects nothing."""
 
 from __future__ import annotations
 
@@ -7,12 +7,7 @@ import re
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    BeforeValidator,
-    Field,
-    field_validator,
-)
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator
 
 from include.soar.gate.hosts import host_of_url, plain_name
 from include.soar.model import HASH_BY_LENGTH, Instant, Section
@@ -36,7 +31,7 @@ def _protected_network(text: str) -> str:
     return str(network)
 
 
-def _protected_name(text: str) -> str:
+def protected_name(text: str) -> str:
     """A name as observables spell it. What could never match is an error: it would protect nothing, silently."""
     name = plain_name(text.strip().removeprefix("*."))
     # No top-level domain begins with a digit: that is an address with a slip in it.
@@ -49,7 +44,7 @@ def _protected_name(text: str) -> str:
 
 class Protected(Section):
     networks: tuple[Annotated[str, AfterValidator(_protected_network)], ...]
-    domains: tuple[Annotated[str, AfterValidator(_protected_name)], ...]
+    domains: tuple[Annotated[str, AfterValidator(protected_name)], ...]
 
 
 def _end_of_day(value: Any) -> Any:
@@ -68,7 +63,7 @@ def _end_of_day(value: Any) -> Any:
 
 class Allowance(Section):
     """
-    What is not blocked for a time, because somebody answers for it.
+    What is not blocked for a time, on the responsibility of its owner.
 
     :param value: an address, network, domain (with every name below it), URL (its host is protected), or file hash
     :param until: from then on the entry no longer counts
@@ -97,7 +92,7 @@ class Allowance(Section):
         try:
             return str(ipaddress.ip_address(text))
         except ValueError:
-            return _protected_name(text)
+            return protected_name(text)
 
     @property
     def kind(self) -> Literal["url", "file", "network", "address", "domain"]:
@@ -122,5 +117,8 @@ class NeverBlock(Section):
     well_known: Protected
 
     def expired(self, now: datetime) -> tuple[Allowance, ...]:
-        """Entries that no longer count, for somebody to renew or take out."""
+        """Entries that no longer count: to be renewed or removed."""
         return tuple(entry for entry in self.allow if entry.until <= now)
+
+    def valid(self, now: datetime) -> tuple[Allowance, ...]:
+        return tuple(entry for entry in self.allow if now < entry.until)

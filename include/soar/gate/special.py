@@ -1,13 +1,10 @@
-"""TODO: what special is."""
+"""Addresses and names that mean nothing on the Internet, and IPv6 addresses that are IPv4 addresses in disguise."""
 
 from __future__ import annotations
 
 import ipaddress
 
-from include.soar.gate.intervals import (
-    Address,
-    Network,
-)
+from include.soar.gate.intervals import Address, Network
 
 #: IANA special-purpose registries (RFC 6890 and successors). Written out, because the tables behind
 #: ``ipaddress.is_global`` changed between patch releases of Python, and it calls multicast global.
@@ -58,17 +55,18 @@ DOCUMENTATION: dict[str, str] = {
 #: RFC 6761 and successors: names that mean nothing on the Internet. ``example`` counts as documentation.
 SPECIAL_NAMES = ("localhost", "local", "internal", "invalid", "test", "onion", "home.arpa", "in-addr.arpa", "ip6.arpa")
 _DISGUISE_BYTES = frozenset(ipaddress.ip_network(text).network_address.packed[:12] for text in DISGUISES)
-_from_bytes = int.from_bytes
+_6TO4 = b"\x20\x02"
 
 
 def unwrap(address: Address) -> Address:
     """The IPv4 address inside an IPv6 address that is one in disguise (see ``DISGUISES``); any other as it is."""
-    if isinstance(address, ipaddress.IPv6Address) and (inside := _embedded(address.packed)):
+    if isinstance(address, ipaddress.IPv6Address) and (inside := embedded_address(address.packed)):
         return ipaddress.IPv4Address(inside)
     return address
 
 
-def _embedded(packed: bytes) -> bytes | None:
+def embedded_address(packed: bytes) -> bytes | None:
+    """The IPv4 address inside an IPv6 address in disguise, both packed; None if there is none."""
     if packed[:2] == _6TO4:
         return packed[2:6]
     # Unspecified and loopback are addresses of IPv6 itself.
@@ -95,4 +93,8 @@ def embedded_network(network: Network) -> Network | None:
     return None
 
 
-_6TO4 = b"\x20\x02"
+def networks_of(value: str) -> tuple[Network, ...]:
+    """A network, and the IPv4 network that it is in disguise."""
+    network = ipaddress.ip_network(value)
+    inside = embedded_network(network)
+    return (network, inside) if inside else (network,)

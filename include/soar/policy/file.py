@@ -1,19 +1,20 @@
-"""TODO: what file is."""
+"""Reads what the SOC decided: the policy as YAML in layers, with the line of each mistake, and the files it names."""
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import (
-    ValidationError,
-)
+from pydantic import ValidationError
 
-from include.soar.policy.rules import Policy, PolicyError
+from include.soar.gate.asn import AsnTable
+from include.soar.policy.rules import BlockPolicy, Policy, PolicyError
 
 
 def stored_policy(document: Mapping[str, Any]) -> Policy:
@@ -52,9 +53,32 @@ def load_policy(paths: Sequence[Path]) -> Policy:
         raise PolicyError("\n".join(problems)) from None
 
 
+def asn_table(block: BlockPolicy) -> AsnTable | None:
+    """
+    The table of ``block.asn_table``, None without one. Kept until the file changes: reading it takes seconds.
+
+    :raises PolicyError: naming the field and the file, which is missing or no such table
+    """
+    if block.asn_table is None:
+        return None
+    try:
+        changed_at = Path(block.asn_table).stat().st_mtime_ns
+        return _asn_table(block.asn_table, changed_at)
+    except FileNotFoundError:
+        raise PolicyError(f"block.asn_table: {block.asn_table}: no such file") from None
+    except (OSError, EOFError, ValueError) as error:
+        raise PolicyError(f"block.asn_table: {block.asn_table}: {error}") from None
+
+
+@lru_cache(maxsize=1)
+def _asn_table(path: str, changed_at: int) -> AsnTable:
+    with (gzip.open if path.endswith(".gz") else open)(path, "rt", encoding="utf-8") as lines:
+        return AsnTable(lines)
+
+
 @dataclass(frozen=True)
 class _Node:
-    """A value of a YAML file, and where it stands. The value's children are nodes as well."""
+    """A value of a YAML file with its file and line. The value's children are nodes as well."""
 
     value: Any
     file: Path
@@ -77,7 +101,7 @@ def _read(path: Path) -> _Node:
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise PolicyError(f"{path}: {error}") from None
     except RecursionError:
-        raise PolicyError(f"{path}: is nested too deeply, or refers to itself") from None
+        raise PolicyError(f"{path}: is nested too deeply, or contains itself") from None
 
 
 def _located(loader: yaml.SafeLoader, node: yaml.Node, path: Path, line: int, field: str) -> _Node:
@@ -95,9 +119,7 @@ def _located(loader: yaml.SafeLoader, node: yaml.Node, path: Path, line: int, fi
         key = str(key_node.value)
         name = f"{field}.{key}".removeprefix(".")
         if key in children:
-            raise PolicyError(
-                f"{path}:{at}: {name}: stands here for the second time, first in line {children[key].line}"
-            )
+            raise PolicyError(f"{path}:{at}: {name}: given for the second time, first in line {children[key].line}")
         children[key] = _located(loader, child, path, at, name)
     return _Node(children, path, line)
 

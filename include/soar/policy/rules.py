@@ -1,30 +1,19 @@
 """What the SOC decides, as the schema of ``include/config/policy.yaml``: thresholds, weights, caps, never-block rules.
 
-The gate that follows from it is in ``gate.py``, the judgement in ``verdicts.py``, the plan in ``plan.py``.
+Schema only: ``file.py`` reads it, the rooms ``gate``, ``enrich`` and ``judge`` apply it.
 """
 
 from __future__ import annotations
 
-import gzip
-from collections.abc import Sequence
-from datetime import datetime, timedelta
 from enum import StrEnum
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import (
-    Field,
-    field_serializer,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, field_serializer, field_validator, model_validator
 
-from include.soar.enrich.quota import Quota
 from include.soar.extract.findings import OwnSurface
-from include.soar.gate.asn import AsnTable
-from include.soar.gate.gate import Gate
-from include.soar.gate.rules import Allowance, NeverBlock, _protected_name
+from include.soar.gate.rules import NeverBlock, protected_name
 from include.soar.model import ObservableType, Reliability, Role, Section, Severity, Tlp, digest
 
 
@@ -149,7 +138,7 @@ class WidestPrefix(Section):
     ipv6: int = Field(ge=32, le=128)
 
 
-#: A run that waits takes up one of the DAG's places (``max_active_runs``), so it may not wait for ever.
+#: A run that waits occupies one of the DAG's ``max_active_runs``, so it must not wait for ever.
 LONGEST_WAIT_HOURS = 24
 
 
@@ -176,31 +165,6 @@ class BlockPolicy(Section):
             raise ValueError(f"{path} is not an absolute path")
         return path
 
-    def require_files(self) -> None:
-        """
-        For every run, so that a missing file is not found out in the night when it is needed.
-
-        :raises PolicyError: naming the file
-        """
-        if self.asn_table is not None and not Path(self.asn_table).is_file():
-            raise PolicyError(f"block.asn_table: {self.asn_table}: no such file")
-
-    @cached_property
-    def asns(self) -> AsnTable | None:
-        """
-        The table of ``asn_table``.
-
-        :raises PolicyError: naming the file
-        """
-        if self.asn_table is None:
-            return None
-        opened = gzip.open if self.asn_table.endswith(".gz") else open
-        try:
-            with opened(self.asn_table, "rt", encoding="utf-8") as lines:
-                return AsnTable(lines)
-        except (OSError, EOFError, ValueError) as error:
-            raise PolicyError(f"block.asn_table: {self.asn_table}: {error}") from None
-
     @field_validator("roles")
     @classmethod
     def _never_ours(cls, roles: frozenset[Role]) -> frozenset[Role]:
@@ -218,7 +182,7 @@ class ExtractionPolicy(Section):
     @field_validator("own_hosts")
     @classmethod
     def _are_hosts(cls, hosts: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(_protected_name(host) for host in hosts)
+        return tuple(protected_name(host) for host in hosts)
 
     @field_validator("own_paths")
     @classmethod
@@ -251,13 +215,11 @@ class TlpPolicy(Section):
 
 
 class QuotaPolicy(Section):
+    """At most ``calls`` calls of one kind in so many seconds."""
+
     name: str = Field(min_length=1)
     calls: int = Field(ge=0)
     seconds: int = Field(ge=1)
-
-    @property
-    def quota(self) -> Quota:
-        return Quota(self.name, self.calls, timedelta(seconds=self.seconds))
 
 
 class BreakerPolicy(Section):
@@ -285,23 +247,13 @@ class EnrichmentPolicy(Section):
     @classmethod
     def _each_once(cls, providers: tuple[str, ...]) -> tuple[str, ...]:
         if twice := sorted({name for name in providers if providers.count(name) > 1}):
-            raise ValueError(f"{', '.join(twice)} stands there twice")
+            raise ValueError(f"names {', '.join(twice)} twice")
         return providers
-
-    def quotas_of(self, provider: str, declared: Sequence[Quota]) -> tuple[Quota, ...]:
-        """What the key at hand may ask, or what the provider's operator declares."""
-        stated = self.quotas.get(provider)
-        return tuple(declared) if stated is None else tuple(one.quota for one in stated)
 
 
 class ReputationHours(Section):
     listed: float = Field(gt=0)
     not_listed: float = Field(gt=0)
-
-
-@lru_cache(maxsize=8)
-def _gate(rules: NeverBlock, allowances: tuple[Allowance, ...]) -> Gate:
-    return Gate(rules, allowances=allowances)
 
 
 class Policy(Section):
@@ -326,8 +278,3 @@ class Policy(Section):
     @cached_property
     def digest(self) -> str:
         return digest(self.document)
-
-    def gate_at(self, now: datetime) -> Gate:
-        """The never-block gate with the ``allow`` entries that count at ``now``. Made once for each set of these."""
-        allow = self.never_block.allow
-        return _gate(self.never_block, tuple(entry for entry in allow if now < entry.until))

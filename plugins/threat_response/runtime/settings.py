@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from include.soar.ledger import Ledger
     from include.soar.policy.rules import Policy
 
+if TYPE_CHECKING:
+    from include.soar.gate.asn import AsnTable
+    from include.soar.gate.gate import Gate
+
 log = logging.getLogger("threat_response")
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -52,6 +56,34 @@ def _policy(files: tuple[tuple[Path, int], ...]) -> Policy:
     from include.soar.policy.file import load_policy
 
     return load_policy([path for path, _ in files])
+
+
+def gate(now: datetime | None = None) -> Gate:
+    """
+    The never-block gate of the policy and the installed warning lists. Made once for each set of valid entries.
+
+    :param now: which ``allow`` entries count; the present if not given
+    """
+    # Both take longer to import than a task that needs no gate should wait.
+    from include.soar.gate.gate import gate_of
+    from include.soar.gate.index_file import shipped
+
+    return gate_of(policy().never_block, shipped(), _moment(now))
+
+
+def _moment(given: datetime | None) -> datetime:
+    return given or now()
+
+
+def asns() -> AsnTable | None:
+    """
+    The table that ``block.asn_table`` names; None where it names none. Read again once the file was changed.
+
+    :raises PolicyError: naming ``block.asn_table`` and the file
+    """
+    from include.soar.policy.file import asn_table
+
+    return asn_table(policy().block)
 
 
 def connection_exists(conn_id: str) -> bool:

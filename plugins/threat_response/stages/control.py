@@ -122,7 +122,7 @@ class ControlOperator(BaseOperator):
         decision = Decision.model_validate(self.decision)
         incidents = IncidentBatch.model_validate(self.incidents)
         writes = Run.of(context).may_write(blocks=True)
-        gate = settings.policy().gate_at(settings.now())
+        gate = settings.gate()
         told = {ref.finding_uid for ref in incidents.incidents if ref.outcome is not IncidentOutcome.FAILED}
         wanted: list[Indicator] = []
         actions: list[Action] = []

@@ -75,9 +75,8 @@ class Decide(StageOperator):
     def _basis(self, run: Run) -> Basis:
         from include.soar.judge.decision import Basis
 
-        policy, now = settings.policy(), settings.now()
-        policy.block.require_files()
-        return Basis(policy, policy.gate_at(now), policy.block.asns, now, run.minimum_severity)
+        now = settings.now()
+        return Basis(settings.policy(), settings.gate(now), settings.asns(), now, run.minimum_severity)
 
     def _answers(self) -> dict[str, ReputationBatch | None]:
         """A provider without a connection takes no part; one that failed was silent, and the incident says so."""

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from airflow.sdk import BaseOperator, Context
 from airflow.sdk.exceptions import AirflowSkipException
 
-from include.soar.enrich.quota import Account, Quota
+from include.soar.enrich.quota import Account, Quota, quotas_of
 from include.soar.enrich.sift import Sifted, sift
 from include.soar.ledger import Ledger
 from include.soar.model import (
@@ -111,7 +111,7 @@ class EnrichOperator(BaseOperator):
         """The quotas and the breaker of one kind of call, for a vendor that makes its calls itself."""
         declared = self.quotas if hook.quotas is None else hook.quotas
         rules = settings.policy().enrichment
-        quotas = rules.quotas_of(self.provider, declared)
+        quotas = quotas_of(rules, self.provider, declared)
         name = kind if kind is not None else next((quota.name for quota in quotas), "")
         account = Account(self.provider, hook.key_digest, name)
         ledger = self._ledger or settings.ledger()
@@ -132,7 +132,7 @@ class EnrichOperator(BaseOperator):
         return sift(
             case,
             policy,
-            policy.gate_at(now),
+            settings.gate(now),
             provider=self.provider,
             types=self.types,
             is_remote=self.is_remote,

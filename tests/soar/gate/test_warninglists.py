@@ -18,22 +18,12 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from include.soar.gate import warninglists
+from include.soar.gate import index_file
 from include.soar.gate.gate import Gate
 from include.soar.gate.hosts import plain_name
+from include.soar.gate.index_file import DECISIONS, build, load, package_lists, read_decisions, shipped
 from include.soar.gate.intervals import Intervals, Row, flatten, interval, overlapped
-from include.soar.gate.warninglists import (
-    DECISIONS,
-    UNDECIDED,
-    ListDecision,
-    ListsError,
-    WarningLists,
-    build,
-    load,
-    package_lists,
-    read_decisions,
-    shipped,
-)
+from include.soar.gate.warninglists import UNDECIDED, ListDecision, ListsError, WarningLists
 from tests.soar.examples import address, domain, policy
 
 NETWORKS = {"matching_attributes": ["ip-src", "domain|ip"], "type": "cidr"}
@@ -209,7 +199,7 @@ def test_single_entries_of_a_tag_list_can_be_refused(tmp_path: Path) -> None:
     gate = asked(lists)
     assert gate.check(address("203.0.113.1")) is not None
     assert gate.check(address("203.0.113.17")) is None
-    assert gate.tags(address("203.0.113.17")) == ("a",)
+    assert lists.tags(address("203.0.113.17")) == ("a",)
 
 
 def test_of_two_lists_the_longest_prefix_and_then_the_first_answers(tmp_path: Path) -> None:
@@ -246,9 +236,9 @@ def test_tags_of_lists_that_overlap(tmp_path: Path) -> None:
         },
     )
     gate = asked(lists)
-    tags = [gate.tags(address(f"203.0.113.{n}")) for n in (0, 64, 127, 128, 255)]
+    tags = [lists.tags(address(f"203.0.113.{n}")) for n in (0, 64, 127, 128, 255)]
     assert tags == [("cloud",), ("cloud", "vpn"), ("cloud", "vpn"), ("cloud",), ("cloud",)]
-    assert gate.tags(address("203.0.114.0")) == gate.tags(address("203.0.112.255")) == ()
+    assert lists.tags(address("203.0.114.0")) == lists.tags(address("203.0.112.255")) == ()
     assert gate.check(address("203.0.113.64")) is None
     assert lists.file("a" * 32) is None
 
@@ -332,7 +322,7 @@ def test_the_index_is_made_once_and_read_again(few: Path, tmp_path: Path) -> Non
     hit = Gate(policy().never_block, second).check(address("23.32.3.1"))
     assert hit is not None
     assert hit.list_name == "misp:akamai"
-    assert Gate(policy().never_block, second).tags(address("162.142.125.1")) == ("censys-scanning",)
+    assert second.tags(address("162.142.125.1")) == ("censys-scanning",)
 
 
 def test_another_decision_is_another_index_and_takes_the_place_of_the_old_one(few: Path, tmp_path: Path) -> None:
@@ -351,7 +341,7 @@ def test_another_version_of_the_package_is_another_index(
 ) -> None:
     load(few, cache=tmp_path / "cache")
     before = index_files(tmp_path / "cache")
-    monkeypatch.setattr(warninglists, "version", lambda name: f"{version(name)}.1")
+    monkeypatch.setattr(index_file, "version", lambda name: f"{version(name)}.1")
     load(few, cache=tmp_path / "cache")
     assert index_files(tmp_path / "cache") != before
 

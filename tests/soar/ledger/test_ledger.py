@@ -36,7 +36,7 @@ from include.soar.model import (
     Verb,
 )
 from tests.soar.deciding import basis, batches, case_of_observed
-from tests.soar.examples import NOW, address, finding, observed, policy, reputation, sighting, window
+from tests.soar.examples import NOW, address, finding, gate_at, observed, policy, reputation, sighting, window
 from tests.soar.ledger.postgres import Postgres
 from threat_response.runtime import settings
 
@@ -312,9 +312,9 @@ def test_an_entry_that_is_added_later_cancels_what_is_in_force(ledger: Ledger, t
     )
     in_force = (action(EVIL), action(OTHER, outcome=Outcome.FAILED), action(over, expires_at=NOW), action(long_url))
     ledger.actions.record(ActionBatch(control="waf", actions=in_force), run_id="r1", now=NOW - HOUR)
-    assert ledger.actions.cancel_protected(policy().gate_at(NOW), run_id="r2", now=NOW) == []
+    assert ledger.actions.cancel_protected(gate_at(policy()), run_id="r2", now=NOW) == []
     entry = "{value: 203.0.113.0/24, until: 2030-01-01, owner: j.doe, reason: our scanner}"
-    later = policy(tmp_path, f"never_block: {{allow: [{entry}]}}").gate_at(NOW)
+    later = gate_at(policy(tmp_path, f"never_block: {{allow: [{entry}]}}"))
     ((row, hit),) = ledger.actions.cancel_protected(later, run_id="r2", now=NOW)
     assert (row.observable, row.outcome, row.run_id, hit.layer) == (EVIL.key, "cancelled", "r2", "allow")
     assert row.detail.startswith("was blocked; ")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import gzip
+import ipaddress
 import json
+import os
 from pathlib import Path
 
 import pytest
 
-from include.soar.policy.file import load_policy, stored_policy
+from include.soar.policy.file import asn_table, load_policy, stored_policy
 from include.soar.policy.rules import PolicyError
 from tests.soar.examples import CONFIG, address, policy, reputation
 
@@ -72,14 +75,14 @@ def test_a_later_file_lies_over_the_earlier_one(tmp_path: Path) -> None:
         ("never_block: {own: {domains: ['https://shop.example/']}}", 1, "never_block.own.domains[0]: "),
         ("never_block: {own: {domains: ['']}}", 1, "never_block.own.domains[0]: "),
         ("version: null", 1, "version: should be a valid integer, not None"),
-        ("version: 1\nblock: {}\nversion: 1", 3, "version: stands here for the second time, first in line 1"),
-        ("a:\n  b: {c: 1, c: 2}", 2, "a.b.c: stands here for the second time"),
+        ("version: 1\nblock: {}\nversion: 1", 3, "version: given for the second time, first in line 1"),
+        ("a:\n  b: {c: 1, c: 2}", 2, "a.b.c: given for the second time"),
         ("block:\n  7: x", 2, "block: a key must be a plain word"),
         ("base: &base {}\nblock:\n  <<: *base", 3, "block: a key must be a plain word"),
         ("- a list", 1, "is not a mapping"),
         ("", 1, "is not a mapping"),
         ("a: 1\nb: [", 2, "expected the node content"),
-        ("a: &a {b: *a}", None, "refers to itself"),
+        ("a: &a {b: *a}", None, "contains itself"),
         ("a: 1\n---\nb: 2", 2, "but found another document"),
     ],
 )
@@ -131,3 +134,51 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     (tmp_path / "latin1.yaml").write_bytes("a: \u00fc".encode("latin-1"))
     with pytest.raises(PolicyError, match=r"latin1\.yaml"):
         load_policy([tmp_path / "latin1.yaml"])
+
+
+TABLE = "203.0.112.0\t203.0.113.127\t64496\tXX\tFirst, of example\n203.0.113.128\t203.0.113.255\t0\tNone\tNot routed\n"
+TABLE += "2001:db8::\t2001:db8:0:ffff:ffff:ffff:ffff:ffff\t64497\tXX\tSecond\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (None, "no such file"),
+        ("203.0.113.0\t203.0.113.255\tAS64496\n", "line 1: 'AS64496' is no AS number"),
+        ("203.0.113.0\t203.0.113.255\n", "line 1: not range_start"),
+        (f"{TABLE}203.0.113.0\t203.0.113.300\t1\n", "line 4: "),
+        (f"{TABLE}203.0.113\t203.0.113.1\t1\n", "line 4: '203.0.113' is no address"),
+        ("203.0.113.9\t203.0.113.1\t1\n", "line 1: 203.0.113.9 to 203.0.113.1 is no range"),
+        ("203.0.113.9\t2001:db8::1\t1\n", "is no range"),
+        (f"{TABLE}203.0.113.100\t203.0.113.110\t1\n", "two ranges hold 203.0.113.100"),
+    ],
+)
+def test_an_as_table_that_is_missing_or_wrong_is_named(tmp_path: Path, content: str | None, problem: str) -> None:
+    path = tmp_path / "table.tsv"
+    if content is not None:
+        path.write_text(content, encoding="utf-8")
+    with pytest.raises(PolicyError) as caught:
+        asn_table(policy(tmp_path, f"block: {{asn_table: {path}}}").block)
+    assert str(caught.value).startswith(f"block.asn_table: {path}: ")
+    assert problem in str(caught.value)
+
+
+def test_an_as_table_is_read_again_once_it_was_changed(tmp_path: Path) -> None:
+    path = tmp_path / "table.tsv.gz"
+    path.write_bytes(gzip.compress(TABLE.encode()))
+    block = policy(tmp_path, f"block: {{asn_table: {path}}}").block
+    first = asn_table(block)
+    assert first is not None
+    assert (len(first), first.get(ipaddress.ip_address("203.0.113.7"))) == (2, 64496)
+    assert asn_table(block) is first
+    path.write_bytes(gzip.compress(TABLE.replace("64496", "64511").encode()))
+    os.utime(path, ns=(1, 1))
+    again = asn_table(block)
+    assert again is not None
+    assert again.get(ipaddress.ip_address("203.0.113.7")) == 64511
+    assert asn_table(policy().block) is None
+
+
+def test_an_as_table_has_an_absolute_path(tmp_path: Path) -> None:
+    with pytest.raises(PolicyError, match="is not an absolute path"):
+        policy(tmp_path, "block: {asn_table: nowhere.tsv}")

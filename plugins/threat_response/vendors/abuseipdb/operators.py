@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from airflow.sdk import BaseOperator, Context
 
-from include.soar.enrich.quota import Account, Quota
+from include.soar.enrich.quota import Account, Quota, quotas_of
 from include.soar.model import Answer, Observable, ObservableType, Reputation
 from include.soar.vendor.errors import VendorError
 from threat_response.runtime import settings
@@ -49,7 +49,7 @@ class AbuseIPDBRefreshOperator(BaseOperator):
         meter = Meter(
             settings.ledger(),
             Account(hook.vendor, hook.key_digest, "blacklist"),
-            rules.quotas_of(hook.vendor, api.QUOTAS),
+            quotas_of(rules, hook.vendor, api.QUOTAS),
             rules,
             Run.of(context).is_backfill,
             now=settings.now,
@@ -110,7 +110,7 @@ class AbuseIPDBEnrichOperator(EnrichOperator):
         found: list[Reputation] = []
         if hook.check_block_from < 2:
             return found
-        gate, meter = settings.policy().gate_at(settings.now()), self.meter(hook, "check-block")
+        gate, meter = settings.gate(), self.meter(hook, "check-block")
         for block, members in api.crowded_blocks(observables, at_least=hook.check_block_from).items():
             if gate.private(block):  # a part of it is ours, and its name is not sent out
                 continue

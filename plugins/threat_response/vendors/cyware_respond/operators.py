@@ -480,7 +480,7 @@ class _Opening:
 
     def _attach_one(self, finding: Finding, unique_id: str) -> str:
         hook, tenant = self.hook, self.hook.tenant
-        wanted = attachable(self.case, self.decision, finding, tenant, settings.policy().gate_at(settings.now()))
+        wanted = attachable(self.case, self.decision, finding, tenant, settings.gate())
         if not wanted:
             return ""
         before = hook.connected(tenant.incident_component, unique_id)
@@ -613,7 +613,7 @@ class _Relating:
     ) -> dict[str, tuple[Observable, ...]]:
         """Other incidents, and what they share with this finding's incident: by way of its threat intel records."""
         tenant = self.hook.tenant
-        wanted = attachable(self.case, self.decision, finding, tenant, settings.policy().gate_at(settings.now()))
+        wanted = attachable(self.case, self.decision, finding, tenant, settings.gate())
         keys = {*tenant.ioc_keys.values(), *tenant.hash_keys.values()}
         records = [c for c in connected if c.component in keys]
         ids = api.match_values(((c.value, c.unique_id) for c in records if c.value), wanted)

@@ -13,7 +13,7 @@ from datetime import UTC, date, datetime, time
 
 from pydantic import AwareDatetime, Field
 
-from include.soar.extract.values import parse_address, parse_domain, parse_email, parse_hash, parse_network, parse_url
+from include.soar.extract.values import KINDS
 from include.soar.model import Answer, Observable, ObservableType, Reputation
 from include.soar.vendor.errors import one_line
 from include.soar.vendor.wire import Request, Response, VendorShape, decode
@@ -39,15 +39,6 @@ TYPES: dict[ObservableType, tuple[str, ...]] = {
     ObservableType.URL: ("url",),
     ObservableType.EMAIL: ("email", "email-src", "email-dst", "email-reply-to"),
     ObservableType.FILE: (*_HASHES, *(f"filename|{name}" for name in _HASHES), "malware-sample"),
-}
-_PARSERS: dict[ObservableType, Callable[[str], Observable | None]] = {
-    ObservableType.IPV4: parse_address,
-    ObservableType.IPV6: parse_address,
-    ObservableType.CIDR: parse_network,
-    ObservableType.DOMAIN: parse_domain,
-    ObservableType.URL: parse_url,
-    ObservableType.EMAIL: parse_email,
-    ObservableType.FILE: parse_hash,
 }
 
 # Ours: how MISP's words become 0-100. See `score`.
@@ -261,7 +252,7 @@ def _named_by(attribute: Attribute) -> set[Observable]:
         for kind, types in TYPES.items()
         if attribute.type in types
         for part in parts or [attribute.value]
-        if (observable := _PARSERS[kind](part)) and observable.type is kind
+        if (observable := KINDS[kind].parse(part)) and observable.type is kind
     }
 
 

@@ -1,0 +1,114 @@
+"""Stages 4 to 9: incidents, their relations, and what the enforcement points say about each action."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from pydantic import Field
+
+from include.soar.model.base import SCHEMA_VERSION, Frozen, Instant, SchemaVersion
+from include.soar.model.observable import Observable
+
+
+class IncidentOutcome(StrEnum):
+    CREATED = "created"
+    EXISTING = "existing"
+    PLANNED = "planned"
+    FAILED = "failed"
+
+
+class IncidentRef(Frozen):
+    """
+    Where a finding's incident is.
+
+    :param marker: our deterministic mark, by which the incident is found before every create
+    :param unique_id: the vendor's id; None when only planned or failed
+    """
+
+    finding_uid: str
+    marker: str
+    outcome: IncidentOutcome
+    title: str
+    unique_id: str | None = None
+    readable_id: str | None = None
+    url: str | None = None
+    created_at: Instant | None = None
+    detail: str = ""
+
+
+class IncidentBatch(Frozen):
+    """Stage 4's answer."""
+
+    schema_version: SchemaVersion = SCHEMA_VERSION
+    incidents: tuple[IncidentRef, ...]
+
+
+class Relation(Frozen):
+    """Stage 5: that a new incident and an older one share something."""
+
+    incident_id: str
+    related_id: str
+    related_readable_id: str | None
+    shared: tuple[Observable, ...]
+    outcome: str  # related, planned, failed
+    detail: str = ""
+
+
+class RelationBatch(Frozen):
+    schema_version: SchemaVersion = SCHEMA_VERSION
+    relations: tuple[Relation, ...]
+
+
+class Verb(StrEnum):
+    """OpenC2 action verbs, and ours for the SIEM."""
+
+    DENY = "deny"  # WAF
+    CONTAIN = "contain"  # EDR
+    WATCH = "watch"  # SIEM
+
+
+class Outcome(StrEnum):
+    """What is true now at the enforcement point, as read back from it. Not what we asked for."""
+
+    BLOCKED = "blocked"
+    DETECT_ONLY = "detect_only"
+    WATCHED = "watched"
+    PENDING = "pending"
+    PLANNED = "planned"
+    UNSUPPORTED = "unsupported"
+    PROTECTED = "protected"
+    EXPIRED = "expired"
+    CANCELLED = "cancelled"  # in force, and protected by an entry that was added later: to be lifted
+    FAILED = "failed"
+
+
+#: Something of ours does, or will soon do, something there.
+IN_FORCE = frozenset({Outcome.BLOCKED, Outcome.DETECT_ONLY, Outcome.WATCHED, Outcome.PENDING})
+
+
+class Action(Frozen):
+    """
+    What we asked an enforcement point to do about an indicator, and what it says now.
+
+    :param control: the product, e.g. ``akamai_client_lists``
+    :param outcome: the state read back from it
+    :param changed: True when this very try wrote it; False when it was already so. Not part of the state.
+    :param proof: where a person can check: list, version, activation, indicator id
+    """
+
+    control: str
+    verb: Verb
+    observable: Observable
+    outcome: Outcome
+    detail: str = ""
+    changed: bool = False
+    expires_at: Instant | None = None
+    proof: dict[str, str | int | None] = Field(default_factory=dict)
+
+
+class ActionBatch(Frozen):
+    """Stages 6, 7 and 8."""
+
+    schema_version: SchemaVersion = SCHEMA_VERSION
+    control: str
+    actions: tuple[Action, ...]

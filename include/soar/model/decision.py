@@ -1,0 +1,208 @@
+"""Stage 3: what the providers answer, what we conclude from it, and what is to be done."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from pydantic import Field, model_validator
+
+from include.soar.model.base import SCHEMA_VERSION, Frozen, Instant, SchemaVersion
+from include.soar.model.finding import Role
+from include.soar.model.observable import Observable
+
+
+class Reliability(StrEnum):
+    """
+    How far a source can be relied on: the letters of the Admiralty code, as MISP and most platforms use them
+    (https://www.misp-project.org/taxonomies.html#_admiralty_scale).
+    """
+
+    A = "A"
+    B = "B"
+    C = "C"
+    D = "D"
+    E = "E"
+    F = "F"
+
+    @property
+    def word(self) -> str:
+        return _RELIABILITY_WORDS[self.value]
+
+    def is_at_least(self, other: Reliability) -> bool:
+        return self.value <= other.value
+
+
+_RELIABILITY_WORDS = {
+    "A": "completely reliable",
+    "B": "usually reliable",
+    "C": "fairly reliable",
+    "D": "not usually reliable",
+    "E": "unreliable",
+    "F": "reliability cannot be judged",
+}
+
+
+class Tlp(StrEnum):
+    """
+    Whom something may be told, from anybody to nobody else: the Traffic Light Protocol 2.0
+    (https://www.first.org/tlp/).
+    """
+
+    CLEAR = "CLEAR"
+    GREEN = "GREEN"
+    AMBER = "AMBER"
+    AMBER_STRICT = "AMBER+STRICT"
+    RED = "RED"
+
+    @property
+    def rank(self) -> int:
+        return list(Tlp).index(self)
+
+
+class Answer(StrEnum):
+    """The five answers, kept apart: only the first two say something about the observable."""
+
+    LISTED = "listed"
+    NOT_LISTED = "not_listed"
+    NOT_CHECKED = "not_checked"
+    ERROR = "error"
+    NOT_APPLICABLE = "not_applicable"
+
+
+class Reputation(Frozen):
+    """
+    What one provider says about one observable.
+
+    :param score: 0-100, badness on our common scale; only with LISTED or NOT_LISTED
+    :param summary: one line for a person: why listed, or why not checked
+    :param reference: the provider's page for the value, never to be fetched by us
+    :param known_at: when the provider said so
+    :param tags: the provider's own labels: malware families, campaigns, categories; hostile text like any other
+    :param techniques: MITRE ATT&CK technique ids that the provider names, e.g. ``T1110``
+    :param first_reported_at: the provider's first sight of it
+    :param body_digest: SHA-256 of the body that it was read from, so that a later reading can be told from this one
+    :param retry_at: without an answer: when asking again may give one; None: it would not
+    """
+
+    observable: Observable
+    provider: str
+    answer: Answer
+    score: int | None = Field(default=None, ge=0, le=100)
+    summary: str = ""
+    reference: str | None = None
+    tags: tuple[str, ...] = ()
+    techniques: tuple[str, ...] = ()
+    first_reported_at: Instant | None = None
+    last_reported_at: Instant | None = None
+    body_digest: str = ""
+    known_at: Instant
+    retry_at: Instant | None = None
+
+    @model_validator(mode="after")
+    def _score_goes_with_an_answer(self) -> Reputation:
+        answered = self.answer in (Answer.LISTED, Answer.NOT_LISTED)
+        if answered != (self.score is not None):
+            raise ValueError("a score goes with listed and not_listed, and only with them")
+        return self
+
+
+class ReputationBatch(Frozen):
+    """Stage 3's answer, one per provider."""
+
+    schema_version: SchemaVersion = SCHEMA_VERSION
+    provider: str
+    reputations: tuple[Reputation, ...]
+
+
+class Standing(StrEnum):
+    UNKNOWN = "unknown"
+    BENIGN = "benign"
+    SUSPICIOUS = "suspicious"
+    MALICIOUS = "malicious"
+
+
+class Verdict(Frozen):
+    """Our judgement. ``confidence`` is 0-100 as in STIX 2.1; ``reasons`` are ordered and can be checked by hand."""
+
+    observable: Observable
+    standing: Standing
+    confidence: int = Field(ge=0, le=100)
+    reasons: tuple[str, ...]
+    reputations: tuple[Reputation, ...] = ()
+
+
+class Refusal(Frozen):
+    """
+    Why an observable is not blocked although something spoke for it.
+
+    :param layer: which rule refused: a layer of the never-block gate, ``role``, ``evidence``, ``shared``…
+    :param list_name: which list of that layer, where it has several
+    :param entry: which entry of it
+    """
+
+    observable: Observable
+    layer: str
+    list_name: str = ""
+    entry: str
+    reason: str
+    finding_uids: tuple[str, ...] = ()
+
+
+class Indicator(Frozen):
+    """An observable that we decided to act on, until ``expires_at``."""
+
+    observable: Observable
+    confidence: int
+    reasons: tuple[str, ...]
+    roles: tuple[Role, ...]
+    first_seen_at: Instant
+    last_seen_at: Instant
+    expires_at: Instant
+    finding_uids: tuple[str, ...]
+
+
+class Priority(Frozen):
+    """Whether a finding becomes an incident, and why."""
+
+    finding_uid: str
+    high: bool
+    reason: str
+
+
+class ApprovalAnswer(StrEnum):
+    """What became of the question whether to make a run's blocks."""
+
+    APPROVED = "approved"
+    REJECTED = "rejected"
+    NOBODY = "unanswered"
+
+
+class Approval(Frozen):
+    """The answer. ``by`` is empty where nobody gave one."""
+
+    answer: ApprovalAnswer
+    by: str = ""
+    at: Instant
+
+
+class Decision(Frozen):
+    """
+    The verdicts, what to do about them, and by which policy.
+
+    :param held: what would be acted on and waits for a person, since a cap is exceeded; ``indicators`` is then empty
+    :param hold_reasons: which caps, and by how much; they stay when the answer is there
+    :param approval: the answer, once there is one: ``held`` has then become ``indicators`` or ``refusals``
+    :param remarks: what could not be checked, for the run's log
+    """
+
+    schema_version: SchemaVersion = SCHEMA_VERSION
+    policy_digest: str
+    priorities: tuple[Priority, ...]
+    verdicts: tuple[Verdict, ...]
+    indicators: tuple[Indicator, ...]
+    refusals: tuple[Refusal, ...]
+    silent_providers: tuple[str, ...] = ()
+    held: tuple[Indicator, ...] = ()
+    hold_reasons: tuple[str, ...] = ()
+    approval: Approval | None = None
+    remarks: tuple[str, ...] = ()

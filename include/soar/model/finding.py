@@ -1,0 +1,171 @@
+"""Stages 1 and 2: findings as a source reports them, and the observables that were seen in them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+
+from pydantic import Field
+
+from include.soar.model.base import SCHEMA_VERSION, Frozen, Instant, SchemaVersion
+from include.soar.model.observable import Observable
+
+
+class Severity(StrEnum):
+    """OCSF severities, in order."""
+
+    INFORMATIONAL = "informational"
+    LOW = "low"
+    MEDIUM = "medium"
+    HIGH = "high"
+    CRITICAL = "critical"
+
+    @property
+    def rank(self) -> int:
+        return list(Severity).index(self)
+
+
+class Role(StrEnum):
+    """What part a value played where it was seen. Only roles that policy allows can become a block."""
+
+    ATTACKER = "attacker"  # the vendor says that the attack came from here
+    CLAIM = "claim"  # the client wrote it (X-Forwarded-For): proves nothing
+    DESTINATION = "destination"  # what one of our clients tried to reach
+    RESOLVED = "resolved"  # an address that such a destination resolved to
+    PAYLOAD = "payload"  # a file that was transferred
+    VICTIM = "victim"  # ours: the API's host, the endpoint attacked
+    INTERNAL = "internal"  # ours: a client or an egress address
+    MENTIONED = "mentioned"  # in free text
+
+
+class Mention(Frozen):
+    """One piece of a vendor's record that may hold observables: a path into the record, a role, and the text."""
+
+    field: str
+    role: Role
+    text: str = Field(max_length=200_000)
+
+
+class Traffic(Frozen):
+    """
+    What a finding says about the traffic of one address. What the vendor does not say is absent, never zero.
+
+    :param address: as an observable spells it
+    :param requests: those that the vendor counts for the finding: all of them, good ones too
+    :param malicious_requests: how many of them are part of an attack
+    :param users: who was seen with it, each by a pseudonym that is the same in every finding of that source
+    :param asn: which autonomous system the vendor says it is in
+    """
+
+    address: str
+    requests: int | None = Field(default=None, ge=0)
+    malicious_requests: int | None = Field(default=None, ge=0)
+    users: tuple[str, ...] = ()
+    asn: int | None = Field(default=None, ge=1, lt=2**32)
+
+
+class Finding(Frozen):
+    """
+    What Akamai reports, normalised (after OCSF Detection Finding).
+
+    :param uid: deterministic over source and the vendor's identity of the event
+    :param vendor_id: the vendor's own id, for a person to look up
+    :param detected_at: when the vendor detected it
+    :param severity: mapped from the vendor's scale; an unknown word is a rejected record, never a default
+    :param confidence: 0-100 as the vendor's word says, None where it says nothing
+    """
+
+    uid: str
+    source: str
+    vendor_id: str
+    title: str
+    category: str = ""
+    description: str = ""
+    severity: Severity
+    confidence: int | None = Field(default=None, ge=0, le=100)
+    detected_at: Instant
+    url: str | None = None
+    target: str = ""
+    tags: tuple[str, ...] = ()
+    mentions: tuple[Mention, ...] = ()
+    traffic: tuple[Traffic, ...] = ()
+
+
+class RejectedRecord(Frozen):
+    """A record that could not be read. It costs itself only, and is kept where a person can see it."""
+
+    source: str
+    record: str  # which: the vendor's id, or its place ("page 2, row 17")
+    field: str
+    problem: str
+    kept_at: str | None = None  # object-storage path of the raw record
+
+
+class Window(Frozen):
+    """``[start_at, end_at)``, and how it was chosen."""
+
+    start_at: Instant
+    end_at: Instant
+    chosen_by: str
+
+    @property
+    def key(self) -> str:
+        return f"{self.start_at:%Y%m%dT%H%M%SZ}-{self.end_at:%Y%m%dT%H%M%SZ}"
+
+
+class FetchBatch(Frozen):
+    """Stage 1's answer: every finding of one source's window, once."""
+
+    schema_version: SchemaVersion = SCHEMA_VERSION
+    source: str
+    window: Window
+    pages: int
+    records: int
+    archive: tuple[str, ...]
+    digest: str
+    findings: tuple[Finding, ...]
+    rejected: tuple[RejectedRecord, ...] = ()
+
+
+class Sighting(Frozen):
+    """
+    That an observable was seen: in which finding, in which field, in what role.
+
+    :param steps: what had to be decoded to see it, outermost first: ``percent``, ``html``, ``json``, ``base64``
+    """
+
+    finding_uid: str
+    field: str
+    role: Role
+    seen_at: Instant
+    steps: tuple[str, ...] = ()
+
+
+class Observed(Frozen):
+    """An observable with every sighting of the batch, in order of time, finding and field."""
+
+    observable: Observable
+    sightings: tuple[Sighting, ...]
+
+    @property
+    def roles(self) -> frozenset[Role]:
+        return frozenset(s.role for s in self.sightings)
+
+    @property
+    def last_seen_at(self) -> datetime:
+        return max(s.seen_at for s in self.sightings)
+
+
+class CaseBatch(Frozen):
+    """
+    Stage 2's answer: the findings of all sources, and what was seen in them.
+
+    :param carried_over: uids of findings of earlier windows, which this run finishes: a source could not be asked then
+    """
+
+    schema_version: SchemaVersion = SCHEMA_VERSION
+    window: Window
+    findings: tuple[Finding, ...]
+    observed: tuple[Observed, ...]
+    rejected: tuple[RejectedRecord, ...] = ()
+    carried_over: tuple[str, ...] = ()
