@@ -52,7 +52,7 @@ def test_a_runs_own_severity() -> None:
     assert Run.of(context(params={"minimum_severity": ""})).minimum_severity is None
     assert Run.of(context(params={"minimum_severity": "low"})).minimum_severity is Severity.LOW
     with pytest.raises(ValueError, match="urgent"):
-        Run.of(context(params={"minimum_severity": "urgent"})).minimum_severity
+        _ = Run.of(context(params={"minimum_severity": "urgent"})).minimum_severity
 
 
 def test_the_name_of_a_run() -> None:

@@ -1,6 +1,7 @@
 """The settings of this installation: clock, policy, ledger, archive.
 
-Read when a task runs, never while a DAG file is parsed; what is heavy is imported then, too. Three environment variables, all optional:
+Read when a task runs, never while a DAG file is parsed; what is heavy is imported then, too. Three environment
+variables, all optional:
 
 ``THREAT_RESPONSE_HOME``     folder for the SQLite ledger and the archive (default ``$AIRFLOW_HOME/threat-response``)
 ``THREAT_RESPONSE_POLICY``   policy files, ``:``-separated, later ones laid over earlier ones

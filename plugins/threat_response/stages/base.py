@@ -1,4 +1,4 @@
-"""What the stages' operators share: a connection that may be absent, a result that is published despite errors."""
+"""What the stages' operators share: a connection that may be absent, and a batch that is published even on failure."""
 
 from __future__ import annotations
 
