@@ -47,8 +47,8 @@ def report(trees: list[Path], *, findings: int = FINDINGS, rounds: int = ROUNDS)
         ("tree", "seconds", "its own", "in the ledger", "changes of file", "with one", "with two"),
         rows,
         f"Median of {rounds} runs of the DAG's own task, each on an empty SQLite ledger, with {values} observables.",
-        "Changes of file: calls of project code whose file is not that of the call before, in one whole task, warm, for",
-        "one finding with no, one or two addresses that two sources list. One address causes the difference.",
+        "Changes of file: calls of project code whose file is not that of the call before, in one whole task, for one",
+        "finding with no, one or two addresses that two sources list, warm. One address causes the difference.",
     )
 
 

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from include.soar.gate.asn import AsnTable
-from include.soar.judge.traffic import Statement, asn_said, behind
+from include.soar.judge.traffic import ADDRESSES, Statement, asn_said, behind
 from include.soar.model import Approval, ApprovalAnswer, Decision, Indicator, Observable, ObservableType, Refusal
 from include.soar.policy.rules import BlockPolicy
 
@@ -43,7 +43,7 @@ def check_caps(
     :param statements: what the findings say about traffic, by address
     :param asns: the table that ``block.asn_table`` names, if any
     """
-    addresses = [i.observable for i in indicators if i.observable.is_address or _is_network(i.observable)]
+    addresses = [i.observable for i in indicators if i.observable.type in (*ADDRESSES, ObservableType.CIDR)]
     reasons = []
     if len(indicators) > rules.maximum_per_run:
         reasons.append(f"{len(indicators)} indicators in one run: block.maximum_per_run is {rules.maximum_per_run}")
@@ -60,10 +60,6 @@ def check_caps(
             f"{table} knows their autonomous system"
         )
     return Exceeded(tuple(reasons), tuple(remarks))
-
-
-def _is_network(observable: Observable) -> bool:
-    return observable.type is ObservableType.CIDR
 
 
 def _around(observable: Observable) -> Network:

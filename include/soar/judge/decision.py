@@ -110,10 +110,8 @@ def decide_inputs(
     for one in inputs:
         said = voices(one, policy)
         verdict = judge(one, policy, said)
-        seen = tuple([s for s in one.observed.sightings if s.finding_uid in high])
-        acting = tuple([s for s in seen if s.role in policy.block.roles])
-        candidate = Candidate(one, said, verdict, seen, acting, statements, policy, basis.now)
-        outcomes.append((one, verdict, plan_for(candidate)))
+        plan = plan_for(Candidate(one, said, verdict, high, statements, policy, basis.now))
+        outcomes.append((one, verdict, plan))
     indicators = tuple(plan for *_, plan in outcomes if isinstance(plan, Indicator))
     exceeded = check_caps(indicators, statements, policy.block, basis.asns)
     decision = Decision(

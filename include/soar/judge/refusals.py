@@ -6,13 +6,24 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cached_property
 
 from include.soar.judge.traffic import Statement, behind, good_users
 from include.soar.judge.verdict import Inputs, Voice, lacking_evidence
-from include.soar.model import Indicator, Observable, ObservableType, Refusal, Role, Sighting, Standing, Verdict
+from include.soar.model import (
+    Indicator,
+    Observable,
+    ObservableType,
+    Refusal,
+    Role,
+    Severity,
+    Sighting,
+    Standing,
+    Verdict,
+)
 from include.soar.policy.rules import Policy
 
 
@@ -22,20 +33,27 @@ class Candidate:
     An observable that may be blocked, and everything that the rules look at.
 
     :param said: what each source says about it
-    :param seen: its sightings in high-priority findings
-    :param acting: those of them in a role that ``block.roles`` allows. Only these count: a claim neither adds weight
-        nor prolongs a block
+    :param high: uids of the high-priority findings
     :param statements: what the findings say about traffic, by address
     """
 
     inputs: Inputs
     said: Sequence[Voice]
     verdict: Verdict
-    seen: tuple[Sighting, ...]
-    acting: tuple[Sighting, ...]
+    high: Collection[str]
     statements: Mapping[str, list[Statement]]
     policy: Policy
     now: datetime
+
+    @cached_property
+    def seen(self) -> tuple[Sighting, ...]:
+        """Its sightings in high-priority findings."""
+        return tuple(s for s in self.inputs.observed.sightings if s.finding_uid in self.high)
+
+    @cached_property
+    def acting(self) -> tuple[Sighting, ...]:
+        """Those in a role that ``block.roles`` allows. Only they count: a claim adds no weight and prolongs no block."""
+        return tuple(s for s in self.seen if s.role in self.policy.block.roles)
 
     @property
     def observable(self) -> Observable:
@@ -132,7 +150,7 @@ def too_little_evidence(candidate: Candidate) -> Refusal | None:
     """The sources that call it malicious are too few or too weak, by `block.evidence` (layer `evidence`)."""
     uids = {s.finding_uid for s in candidate.acting}
     severities = [f.severity for f in candidate.inputs.findings if f.uid in uids]
-    worst = max(severities, key=lambda severity: severity.rank)
+    worst = max(severities, key=list(Severity).index)
     why = lacking_evidence(candidate.said, worst, candidate.policy)
     return candidate.refused("evidence", "block.evidence", why) if why else None
 

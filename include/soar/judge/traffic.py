@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from include.soar.policy.rules import SharedAddressPolicy
 
 
+#: The types that traffic is told of.
+ADDRESSES = (ObservableType.IPV4, ObservableType.IPV6)
+
+
 class Statement(NamedTuple):
     """What one finding says about one address."""
 
@@ -50,7 +54,7 @@ def behind(observable: Observable, statements: Mapping[str, list[Statement]]) ->
     if observable.type is ObservableType.CIDR:
         network = ipaddress.ip_network(observable.value)
         return [s for text, said in statements.items() if ipaddress.ip_address(text) in network for s in said]
-    return statements.get(observable.value, []) if observable.is_address else []
+    return statements.get(observable.value, []) if observable.type in ADDRESSES else []
 
 
 def asn_said(statements: Sequence[Statement]) -> int | None:

@@ -88,7 +88,8 @@ def gather(
     :param findings: by uid
     """
     uids = sorted({s.finding_uid for s in observed.sightings})
-    return Inputs(
+    # Not validated again: every part was when it was read.
+    return Inputs.model_construct(
         observed=observed,
         findings=tuple(_slim(findings[uid], observed.observable) for uid in uids if uid in findings),
         reputations=tuple(sorted(reputations, key=lambda r: (r.provider, r.model_dump_json()))),
@@ -253,8 +254,8 @@ def _entry(hit: Hit) -> str:
 
 
 def _verdict(inputs: Inputs, standing: Standing, confidence: int, reasons: Sequence[str]) -> Verdict:
-    return Verdict(
-        observable=inputs.observable,
+    return Verdict.model_construct(
+        observable=inputs.observed.observable,
         standing=standing,
         confidence=confidence,
         reasons=tuple(reasons),

@@ -39,7 +39,8 @@ class Verdicts(Part):
         """Add a run's verdicts to the history. The same ones again, as by a retried task, add nothing."""
         rows = []
         for judgement in judgements:
-            inputs, key = judgement.inputs.to_json(), judgement.inputs.observed.observable.key
+            key = judgement.inputs.observed.observable.key
+            inputs = judgement.inputs.to_json()
             plan = judgement.plan.to_json() if judgement.plan else None
             inputs_digest = digest(inputs)
             identity = [run_id, key, inputs_digest, policy.digest, minimum_severity, judgement.outcome, plan]
