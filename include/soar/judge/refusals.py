@@ -52,7 +52,7 @@ class Candidate:
 
     @cached_property
     def acting(self) -> tuple[Sighting, ...]:
-        """Those in a role that ``block.roles`` allows. Only they count: a claim adds no weight and prolongs no block."""
+        """Those in a role that ``block.roles`` allows. Only they count: a claim must not prolong a block."""
         return tuple(s for s in self.seen if s.role in self.policy.block.roles)
 
     @property
