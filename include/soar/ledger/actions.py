@@ -1,4 +1,4 @@
-"""What each control was asked to do, and what became of it."""
+"""What each control was asked to do, and the state that it last reported."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ from include.soar.model import (
 
 
 class Actions(Part):
+    """The last known state of each observable at each control."""
+
     def record(self, batch: ActionBatch, *, run_id: str, now: datetime) -> None:
+        """Store a control's actions; each replaces what was known of its observable there."""
         rows = [
             {
                 "control": action.control,
@@ -42,6 +45,7 @@ class Actions(Part):
                 self._database.upsert(session, ActionRow, rows, keep=set())
 
     def rows(self, control: str | None = None) -> list[ActionRow]:
+        """:param control: only this one's; None: of all"""
         query = select(ActionRow).order_by(ActionRow.control, ActionRow.observable)
         if control:
             query = query.where(ActionRow.control == control)
@@ -50,8 +54,8 @@ class Actions(Part):
 
     def cancel_protected(self, gate: Gate, *, run_id: str, now: datetime) -> list[tuple[ActionRow, Hit]]:
         """
-        Mark what is in force although the gate has come to protect it. Each is given once: it is then ``cancelled``,
-        until a person or the control says otherwise.
+        Mark the actions in force whose observable the gate protects now, and return them with the reason. Each is
+        returned once, since it is then ``cancelled`` until a person or the control says otherwise.
         """
         found: list[tuple[ActionRow, Hit]] = []
         in_force = select(ActionRow).where(ActionRow.outcome.in_(sorted(IN_FORCE)))

@@ -1,4 +1,4 @@
-"""The right of one run to do something alone, for a time."""
+"""Locks with a lease: the right of one run to do something alone, for a time."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from include.soar.ledger.tables import (
 
 
 class Claims(Part):
+    """For what two runs must not do at once at a vendor that has no lock of its own."""
+
     def take(self, name: str, *, by: str, now: datetime, lease: timedelta) -> bool:
         """
-        Claim a name until ``release`` or the lease's end. False while somebody else holds it.
+        Claim a name until ``release`` or the end of the lease. False while another run holds it.
 
         The same claimant may claim again: a retried task has the same name.
         """
@@ -34,7 +36,7 @@ class Claims(Part):
             return True
 
     def release(self, name: str, *, by: str) -> None:
-        """End our own claim; somebody else's stays."""
+        """End our own claim; another run's stays."""
         with self._database.session() as session:
             row = session.get(ClaimRow, name)
             if row is not None and row.claimed_by == by:

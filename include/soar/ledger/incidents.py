@@ -1,4 +1,4 @@
-"""Which incident each finding has."""
+"""Which incident each finding has, as we last knew it."""
 
 from __future__ import annotations
 
@@ -13,12 +13,15 @@ from include.soar.ledger.tables import (
 
 
 class Incidents(Part):
+    """References to incidents by marker: hints, to be verified at the vendor."""
+
     def get(self, marker: str) -> IncidentRow | None:
+        """None: we know of no incident with this marker."""
         with Session(self._database.engine, expire_on_commit=False) as session:
             return session.get(IncidentRow, marker)
 
     def record(self, marker: str, finding_uid: str, *, unique_id: str, readable_id: str | None, now: datetime) -> None:
-        """The incident exists: remember it."""
+        """Remember that the incident exists."""
         row = {
             "marker": marker,
             "finding_uid": finding_uid,
