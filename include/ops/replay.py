@@ -1,4 +1,4 @@
-"""Stored verdicts decided again, under the policy of that time or another. No output, no environment."""
+"""Stored verdicts decided again, under the policy of that time or another. Neither prints nor reads the environment."""
 
 from __future__ import annotations
 

@@ -90,7 +90,7 @@ def settle(decision: Decision, approval: Approval, *, now: datetime) -> Decision
     told = {
         ApprovalAnswer.REJECTED: (
             "rejected",
-            f"rejected by {approval.by or 'somebody'} at {approval.at:%Y-%m-%d %H:%M}Z",
+            f"rejected by {approval.by or 'an unnamed user'} at {approval.at:%Y-%m-%d %H:%M}Z",
         ),
         ApprovalAnswer.NOBODY: ("unanswered", f"nobody answered until {approval.at:%Y-%m-%d %H:%M}Z"),
         ApprovalAnswer.APPROVED: ("expired", "it had expired when the answer came"),

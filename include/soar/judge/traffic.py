@@ -1,4 +1,4 @@
-"""Who else is behind an address. Blocking one that many good users share costs more than it saves. Pure.
+"""Who else uses an address. Blocking one that many good users share does more harm than good. Pure.
 
 What counts as good is ours to say (``block.shared_address`` in the policy). An attack itself proves nothing: in a
 credential stuffing one address goes with hundreds of accounts, and every one of them is a victim. So users count only
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from include.soar.policy.rules import SharedAddressPolicy
 
 
-#: The types that traffic is told of.
+#: The types of observable for which findings count traffic.
 ADDRESSES = (ObservableType.IPV4, ObservableType.IPV6)
 
 
@@ -31,17 +31,18 @@ class Statement(NamedTuple):
 
 
 def address_of(text: str) -> str | None:
-    """A vendor's text as an address is spelled among observables; None where it is none."""
+    """A vendor's text as an observable spells the address; None where it is no address."""
     found = parse_address(text)
     return found.value if found else None
 
 
 def pseudonym(source: str, kind: str, value: str) -> str:
-    """The same for the same user, token or client of a source. The name itself stays in the archived page."""
+    """Always the same for one user, token or client of a source. The name itself stays in the archived page."""
     return digest([source, kind, value])[:16]
 
 
 def by_address(findings: Iterable[Finding]) -> dict[str, list[Statement]]:
+    """What the findings say about traffic, by address."""
     found: dict[str, list[Statement]] = {}
     for finding in findings:
         for traffic in finding.traffic:
@@ -58,7 +59,7 @@ def behind(observable: Observable, statements: Mapping[str, list[Statement]]) ->
 
 
 def asn_said(statements: Sequence[Statement]) -> int | None:
-    """Which autonomous system the vendors say it is in; the latest finding's word counts."""
+    """The autonomous system that the vendors name; of several, that of the latest finding."""
     said = [(s.finding.detected_at, s.finding.uid, s.traffic.asn) for s in statements if s.traffic.asn]
     return max(said)[2] if said else None
 
@@ -67,7 +68,7 @@ def good_users(statements: Sequence[Statement], rules: SharedAddressPolicy) -> t
     """
     Whether too many good users are behind it.
 
-    :return: which number of the policy is reached, and the reason in words; None where none is
+    :return: the name of the policy's number that is reached, and the reason in words; None where none is
     """
     ordinary: set[str] = set()
     accused: set[str] = set()

@@ -1,4 +1,4 @@
-"""The one place where the workflow waits for a person: a run that would block more than its caps allow."""
+"""The only stage that waits for a person: a run that would block more than its caps allow is asked about."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ APPROVE, REJECT = "Approve", "Reject"
 
 
 class PlanChanged(RuntimeError):
-    """The answer is about another plan than there is now. The task's next try asks again."""
+    """The answer is about another plan than the present one. The task's next try asks again."""
 
 
 class ApproveBlocks(HITLOperator):
     """
-    Let a decision through, or ask first. Stands between ``decide`` and the controls.
+    Let a decision through, or ask first. It stands between ``decide`` and the controls.
 
     Takes and gives a ``Decision``. One that holds nothing comes back at once as it is. Else a person is asked (*Browse,
     Required Actions*, or the REST API) and the task waits without a slot, in the state ``awaiting_input``: approved,
     what was held is acted on; rejected, it is refused, and the run goes on. Without an answer in time it is refused
-    as well, and the task fails, so that the run is red: an attack went on and nobody has looked.
+    as well, and the task fails, so that the run turns red: an attack went on and nobody looked at it.
 
     Nothing is acted on unless a person said *Approve* to this very plan. While the task waits its XCom is the decision
     that holds everything, so that a task that is marked or fails in between leaves the controls without indicators.

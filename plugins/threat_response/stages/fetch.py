@@ -40,15 +40,15 @@ class Fetch(StageOperator):
     """
     Read every finding of the run's window from one source.
 
-    Gives a ``FetchBatch`` as JSON. Each raw page is archived as it came; a record that cannot be read is kept
-    aside and named; the window gets a row in the ledger. A short read is an error.
+    Gives a ``FetchBatch`` as JSON. Each raw page is archived as it came; a record that cannot be read is named in the
+    batch and costs itself only; the window gets a row in the ledger. A short read is an error.
 
     :param conn_id: the source's connection. Absent: the task is skipped.
     :param overlap: how far before the window's start to read again, for events that arrived late. A finding
         from there counts only if no earlier window has read it.
     """
 
-    #: A source that is only complete some time after the fact: the task waits until then.
+    #: How long after an event the source is complete. The task waits until then.
     settled_after: ClassVar[timedelta] = timedelta(0)
 
     def __init__(self, *, overlap: timedelta = timedelta(hours=3), **kwargs: Any) -> None:

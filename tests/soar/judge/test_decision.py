@@ -561,7 +561,7 @@ def test_what_is_over_when_the_answer_comes_is_refused(tmp_path: Path) -> None:
     ("answer", "by", "entry", "words"),
     [
         (ApprovalAnswer.REJECTED, "jane", "rejected", "rejected by jane at 2026-11-24 12:00Z"),
-        (ApprovalAnswer.REJECTED, "", "rejected", "rejected by somebody at"),
+        (ApprovalAnswer.REJECTED, "", "rejected", "rejected by an unnamed user at"),
         (ApprovalAnswer.NOBODY, "", "unanswered", "nobody answered until 2026-11-24 12:00Z"),
     ],
 )
