@@ -118,8 +118,7 @@ def explain(options: argparse.Namespace) -> int:
     row = ledger.verdicts.latest(observable, at=options.at or datetime.now(UTC))
     if row is None:
         raise CannotAnswer(f"the ledger has no verdict about {observable.type.value} {shown(options.observable)}")
-    stored = ledger.verdicts.policy(row.policy_digest)
-    text, same = explanation(row, stored, named_by=shipped().tags(observable))
+    text, same = explanation(row, ledger.verdicts.policy(row.policy_digest), named_by=shipped().tags(observable))
     print(text)
     if options.policy:
         print(under_another_policy(row, Rules.of(policy_of(options.policy)), options.policy))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 
@@ -28,9 +29,17 @@ DEMO = f"{CONFIG}/policy.yaml:{CONFIG}/policy.demo.yaml"
 HOSTILE = "listed\x1b[2J by evil.example \u202e"
 
 
-def decide(ledger: Ledger, rules: Policy, run_id: str, hours: int, *, severity: Severity = Severity.HIGH) -> None:
+def decide(
+    ledger: Ledger,
+    rules: Policy,
+    run_id: str,
+    hours: int,
+    *,
+    severity: Severity = Severity.HIGH,
+    values: Sequence[str] = (TWICE, ONCE, PARTNER),
+) -> None:
     """A run as the DAG makes it: TWICE and PARTNER are listed by both sources, ONCE by AbuseIPDB only."""
-    seen, values = NOW - hours * HOUR, (TWICE, ONCE, PARTNER)
+    seen = NOW - hours * HOUR
     event = finding(run_id, seen=seen, severity=severity, mentions=(mention(" ".join(values), Role.ATTACKER),))
     fetched = FetchBatch(source="a", window=window(), pages=1, records=1, archive=(), digest="d", findings=(event,))
     case = case_of([fetched])
@@ -118,6 +127,19 @@ def test_explain_says_why_a_value_was_not_blocked(capsys: pytest.CaptureFixture[
     _, said = ask(capsys, "explain", PARTNER)
     assert "gate         protected by partner policy.yaml never_block.partners.networks 198[.]51[.]100[.]200/29" in said
     assert "plan         refused: partner" in said
+
+
+def test_explain_names_the_lists_that_name_a_value_and_refuse_nothing(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    _, said = ask(capsys, "explain", TWICE)
+    assert "named by" not in said
+    rented = "3.128.0.1"
+    with contextlib.closing(Ledger(f"sqlite:///{tmp_path}/ledger.db")) as ledger:
+        decide(ledger, policy(), "run-1", 5, values=(rented,))
+    _, said = ask(capsys, "explain", rented, "--ledger", f"sqlite:///{tmp_path}/ledger.db")
+    assert "gate         not protected\n" in said
+    assert "named by     amazon-aws, vpn-ipv4: warning lists that refuse nothing\n" in said
 
 
 def test_foreign_text_is_neither_obeyed_nor_clickable(capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 from airflow.sdk import ObjectStoragePath
 
 from include.soar.policy.rules import PolicyError
-from tests.soar.examples import CONFIG
+from tests.soar.examples import CONFIG, address, at, domain
 from threat_response.runtime import settings
 
 
@@ -43,6 +44,35 @@ def test_a_policy_that_is_wrong_or_absent_is_named(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("THREAT_RESPONSE_POLICY", str(tmp_path / "wrong.yaml"))
     with pytest.raises(PolicyError, match=r"wrong\.yaml.*block"):
         settings.policy()
+
+
+def test_the_gate_is_the_policys_at_the_time_asked_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    entry = "{value: 203.0.113.7, until: 2026-11-24, owner: a, reason: b}"
+    (tmp_path / "own.yaml").write_text(f"never_block: {{allow: [{entry}]}}", encoding="utf-8")
+    layers = [CONFIG / "policy.yaml", CONFIG / "policy.demo.yaml", tmp_path / "own.yaml"]
+    monkeypatch.setenv("THREAT_RESPONSE_POLICY", ":".join(map(str, layers)))
+    evil, listed = address("203.0.113.7"), domain("www.google.com")
+    before, after = settings.gate(at("2026-11-24T23:59")), settings.gate(at("2026-11-25T00:00"))
+    assert before.check(evil) is not None
+    assert after.check(evil) is None
+    assert before.check(listed) is not None
+    assert settings.gate(at("2026-11-24T12:00")) is before  # made once for the same entries
+    monkeypatch.setattr(settings, "now", lambda: at("2026-11-24T12:00"))
+    assert settings.gate() is before
+
+
+def test_the_as_table_is_the_policys(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert settings.asns() is None
+    table, own = tmp_path / "table.tsv", tmp_path / "own.yaml"
+    own.write_text(f"block: {{asn_table: {table}}}", encoding="utf-8")
+    monkeypatch.setenv("THREAT_RESPONSE_POLICY", f"{CONFIG / 'policy.yaml'}:{own}")
+    with pytest.raises(PolicyError, match=r"^block\.asn_table: .*table\.tsv: no such file$"):
+        settings.asns()
+    table.write_text("203.0.113.0\t203.0.113.255\t64496\tXX\tOf example\n", encoding="utf-8")
+    asns = settings.asns()
+    assert asns is not None
+    assert asns.get(ipaddress.ip_address("203.0.113.7")) == 64496
+    assert settings.asns() is asns
 
 
 def test_the_ledger_and_the_archive_lie_in_the_home(home: Path) -> None:

@@ -61,8 +61,8 @@ def sift(
     listed: Collection[Observable] = (),
 ) -> Sifted:
     """
-    :param is_remote: False for lists that lie here: nobody is told anything and nothing is used up, so what is
-        not to be told, and what is never blocked anyway, is looked up all the same
+    :param is_remote: False for local lists: nothing leaves and no quota is used, so restricted and protected values are
+        looked up as well
     :param minimum_severity: overrides the policy's, for what counts as high priority
     :param listed: what local lists name
     """

@@ -9,15 +9,15 @@ from include.soar.extract.text import Extracted, extract_text
 from include.soar.extract.values import AUTHORITY_END, DOMAIN, EMAIL, URL, read_domain
 from include.soar.model import Finding, Observable, Observed, Role, Sighting
 
-#: Roles that cannot become a block. In the others, what a URL or an encoded piece carries is only mentioned: whoever
-#: asks for http://evil.example/?next=http://good.example/ has not met good.example.
+#: Roles that cannot become a block. In the others, what is inside a URL or an encoded piece is only mentioned: a
+#: request for http://evil.example/?next=http://good.example/ has not reached good.example.
 _HARMLESS = frozenset({Role.CLAIM, Role.VICTIM, Role.INTERNAL, Role.MENTIONED})
 #: Roles in which our own API is to be expected.
 _OURS = frozenset({Role.VICTIM, Role.INTERNAL})
 
 
 class OwnSurface:
-    """Our own API: names and paths that are no indicators, in whatever role but the victim's they appear."""
+    """Our own API: names and paths that are no indicators, whatever their role, unless it is the victim's."""
 
     def __init__(self, hosts: Iterable[str] = (), paths: Iterable[str] = ()) -> None:
         """
@@ -67,7 +67,7 @@ def extract_finding(finding: Finding, own: OwnSurface = NOTHING_OWN) -> Iterator
 
 def _in_field(text: str, role: Role) -> Sequence[Extracted]:
     items = extract_text(text)
-    # A field that holds nothing but a name says that it is one, even where prose would mean a file (evil.zip).
+    # A field that holds nothing but a name means a name, even one that would be a file in prose (evil.zip).
     name = read_domain(text.strip()) if not items and role is not Role.MENTIONED and len(text) < 300 else None
     return [Extracted(DOMAIN, name, 0)] if name else items
 

@@ -6,7 +6,7 @@ imports from a later one.
 The rules are those by which a browser decides which host it asks, UTS 46 (https://www.unicode.org/reports/tr46/) with
 the options of https://url.spec.whatwg.org/#concept-domain-to-ascii: non-transitional, so that ``faß.de`` is
 ``xn--fa-hia.de`` and no longer ``fass.de``, and joiners and the direction of writing are checked. Python's ``idna``
-codec implements IDNA2003, which answers with the name of somebody else.
+codec implements IDNA2003, which gives the name of another host.
 
 **Names that IDNA2008 refuses.** IDNA2008 knows letters and digits only. UTS 46 also lets symbols through, browsers
 resolve such names, and some registries sell them: ``☕.example`` keeps its A-label ``xn--53h.example``. What
@@ -39,11 +39,6 @@ def ascii_name(name: str) -> str | None:
         return ".".join([label if label.isascii() and label else _a_label(label) for label in labels])
     except ValueError:  # also UnicodeError, of which IDNAError is one
         return None
-
-
-def is_joiner_needed(before: str, joiner: str, after: str) -> bool:
-    """Whether a zero-width joiner or non-joiner is part of a word, as in Persian or Hindi, and not there to hide it."""
-    return idna.valid_contextj(before + joiner + after, len(before))
 
 
 def _a_label(label: str) -> str:

@@ -29,7 +29,7 @@ Reading = tuple[int, int, ObservableType, str, bool]
 #: Characters of which observables consist, URLs aside. All others part them: here for ASCII, then for any text.
 _KEPT = "._:@%+-/"
 PARTING = "".join(c if c.isalnum() or c in _KEPT else " " for c in map(chr, range(128)))
-# The two zero-width joiners are letters of some scripts; those that are none were removed before (refang.py).
+# The zero-width joiners belong to words of some scripts; refang.py has removed the others.
 PIECE = re.compile(r"[\w\u200c\u200d.:@%+/-]+")
 _DOTTED_WORD = re.compile(r"(?<![\w\u200c\u200d.-])[\w\u200c\u200d-]*+\.[\w\u200c\u200d.-]++")
 _PLAIN_WORD = re.compile(r"[A-Za-z0-9._-]+")
@@ -84,7 +84,7 @@ _read_short = lru_cache(maxsize=65536)(_readings)
 
 
 def read_piece(piece: str) -> Sequence[Reading]:
-    """What may be in a piece. Of the same short piece that is read once only, however many texts hold it."""
+    """What may be in a piece. A short piece is read once, however many texts hold it."""
     return _read_short(piece) if len(piece) < 300 else _readings(piece)
 
 
@@ -117,7 +117,7 @@ def _read_emails(piece: str, found: list[Reading]) -> None:
 
 
 def _read_around_at(piece: str, found: list[Reading]) -> None:
-    """What is no e-mail address; a name behind an @ is a person's."""
+    """The parts around an @ that makes no e-mail address; a name after one is an account, not a host."""
     seen: set[str] = set()
     for match in _NO_AT.finditer(piece):
         if match[0] in seen:
@@ -186,7 +186,7 @@ def _read_words(piece: str, found: list[Reading]) -> None:
 
 
 def _read_word(piece: str, start: int, word: str, in_path: bool, found: list[Reading]) -> None:
-    """:param in_path: what stands behind a slash is a file rather than a name"""
+    """:param in_path: after a slash, where it is a file rather than a name"""
     if word[0] in ".-":
         bare = word.lstrip(".-")
         if word[0] == "." and DOTTED_QUAD.fullmatch(bare.rstrip(".-_")):  # the end of a longer number

@@ -1,7 +1,7 @@
 """What prose and code do to names and numbers: ``setup.py`` is a file, ``os.path`` code, ``Chrome/120.0.0.0`` no host.
 
-Only a bare name in the middle of a text is doubted. What somebody defanged, the host of a URL and a field that holds
-nothing else are what they say.
+Only a bare name in the middle of a text is doubted: never what was defanged, the host of a URL, or a field that holds
+nothing else.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from include.soar.extract.values import word_set
 
 _HYPHEN_OR_DIGIT = re.compile(r"[-0-9]")
 _LAST_WORD = re.compile(r"[A-Za-z§]+$")
-#: What stands before a number of four parts that is no address.
+#: Words before a number of four parts that is no address.
 _VERSIONED = word_set(
     """
     version versions ver release build rev v firmware driver update patch kernel section sections chapter figure

@@ -22,7 +22,7 @@ CLAIM_HEADERS = frozenset(
         *("x-remote-ip", "x-remote-addr", "cf-connecting-ip", "fastly-client-ip", "x-azure-clientip"),
     }
 )
-#: Evidence of these names can hold a customer's credentials. It stays in the archived page only.
+#: Evidence of these names can hold a customer's credentials. It is kept in the archived page only.
 CREDENTIALS = frozenset(
     {
         *("authorization", "proxy-authorization", "cookie", "cookies", "set-cookie", "x-api-key", "apikey", "api_key"),
@@ -45,7 +45,7 @@ def clip(text: str) -> str:
 
 
 def bounded(mentions: Iterable[Mention]) -> tuple[Mention, ...]:
-    """The first thousand, and a word about the others: a vendor gives what can be blocked first."""
+    """The first thousand and a note about the rest: vendors put first what can be blocked."""
     kept: list[Mention] = []
     for mention in mentions:
         if len(kept) == MOST_MENTIONS:

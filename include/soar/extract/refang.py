@@ -13,13 +13,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
-from include.soar.extract.names import JOINERS, is_joiner_needed
-
 _INVISIBLE = "\u00ad\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff"
 _WIDE_DOT = "\u2024\u3002\uff0e\uff61"
 _WIDE = "\uff01-\uff5e\u2024"
 _ODD = rf"[{_INVISIBLE}{_WIDE}]"
 _ODD_CHARACTERS = re.compile(f"{_ODD}{_ODD}*")
+_VIRAMA = "\u094d\u09cd\u0a4d\u0acd\u0b4d\u0bcd\u0c4d\u0ccd\u0d4d\u0dca\u1039"
+_ARABIC = "\u0620-\u064a\u066e-\u06d5\u0750-\u077f\u08a0-\u08b4"
+#: Not a zero-width joiner that belongs to its word, in Indian scripts or between Arabic letters (Persian, Urdu).
+#: Fast and permissive: names.py decides whether a name may be spelled like that.
+_NO_LETTER = rf"(?<![{_VIRAMA}][\u200c\u200d])(?:(?<![{_ARABIC}]\u200c)|(?![{_ARABIC}]))"
+_ODD_BUT_LETTERS = re.compile(f"{_ODD}{_NO_LETTER}(?:{_ODD}{_NO_LETTER})*")
 #: A full stop in China and Japan, and a dot of IDNA: between letters of a name it is the dot.
 _IDEOGRAPHIC_DOT = re.compile(r"[\u3002\uff61](?=[0-9A-Za-z])")
 _REFERENCE = "(?:#[0-9]{1,7}|#[xX][0-9A-Fa-f]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});"
@@ -52,10 +56,10 @@ _INVISIBLE_SET = frozenset(
     map(chr, [0xAD, 0x180E, *range(0x200B, 0x2010), *range(0x202A, 0x202F), *range(0x2060, 0x2065), 0xFEFF])
 )
 _WIDE_DOTS = {"\u2024": "."}
-#: Escapes within escapes (&amp;#46;): more than this is not evidence but a bomb.
+#: Escapes within escapes (&amp;#46;): more levels than this are no evidence but an attack on the reader.
 _PASSES = 3
 
-#: evil.]example. Apart, since it alone begins with a character that is everywhere.
+#: evil.]example. A pattern of its own, since the dot that it begins with is everywhere.
 _HALF_DOT = re.compile(r"\.[\])}]{1,4}(?=[0-9A-Za-z])")
 _HALF_COLON = re.compile(r"[\])}](?=://)")
 
@@ -70,11 +74,11 @@ _ODD_SCHEME = re.compile(
     r"(?:(?P<http>h[x*t]{2}p|hxp|hxtp|htxp|htp|meow|nxxp|xxxx)|(?P<ftp>s?f[tx*][px*]|s?f\*\*p|s?fp))(?P<s>s?)$",
     re.IGNORECASE,
 )
-# Signs that something else than a proper "://" follows a scheme. Literal beginnings, so they cost next to nothing.
+# Signs that something other than a proper "://" follows a scheme. They begin with literal characters, so are fast.
 _ODD_SLASHES = re.compile(r"//(?:[ /]|(?<=[psPS]//)|(?<= ://))")
 _ODD_LINES = re.compile(r"__(?<=[psPS]__)")
 _ONE_SLASH = re.compile(r":/(?!/)")
-#: "evil dot com": only before a top-level domain that nobody writes about otherwise.
+#: "evil dot com": only before a top-level domain that is hardly ever meant otherwise.
 _PLAIN_TLD = "(?:com|net|org|info|biz|ru|cn|io|example)"
 _SPOKEN = re.compile(
     r"(?<![\w.-])[A-Za-z0-9@._-]{1,128}+(?: {1,2}(?:dot|DOT|Dot) {1,2}[A-Za-z0-9-]{1,63}+){0,5}?"
@@ -92,7 +96,7 @@ _HALF_WORD = re.compile(rf"(?:[\[({{]dot|dot[\])}}])(?={_PLAIN_TLD}(?![0-9A-Za-z
 _DOT_WORD = re.compile(" {1,2}(?:dot|DOT|Dot) {1,2}")
 _SPOKEN_AT = re.compile(r"(?<![\w.-])([A-Za-z0-9._%+-]{1,64}+) (?:at|AT) (?=[A-Za-z0-9-]{1,63} (?:dot|DOT|Dot) )")
 
-#: A mark that is no decoding step: nobody but an analyst writes so, hence what is written so is meant as an indicator.
+#: A mark that is no decoding step: only analysts defang, so what is defanged is meant as an indicator.
 DEFANGED = "defanged"
 Marks = tuple[tuple[int, str], ...]
 Replace = Callable[[re.Match[str]], str | None]
@@ -138,7 +142,9 @@ def plain(text: str) -> Plain:
     """
     marks: Marks = ()
     if not text.isascii():
-        text, marks = _sub(_ODD_CHARACTERS, _ordinary, DEFANGED, text, marks)
+        has_joiner = "\u200c" in text or "\u200d" in text
+        odd = _ODD_BUT_LETTERS if has_joiner else _ODD_CHARACTERS
+        text, marks = _sub(odd, _ordinary, DEFANGED, text, marks)
         text, marks = _sub(_IDEOGRAPHIC_DOT, lambda _: ".", DEFANGED, text, marks)
     for _ in range(_PASSES):
         before = text
@@ -155,7 +161,7 @@ def plain(text: str) -> Plain:
             break
     if "[" in text or "(" in text or "{" in text or "<" in text:
         text, marks = _sub(_BRACKETED, _bare, DEFANGED, text, marks)
-    # One character is looked for at memory speed, two are not: hence the first halves of these conditions.
+    # Searching one character is far faster than searching two, hence the first halves of these conditions.
     if ("]" in text and ".]" in text) or (")" in text and ".)" in text) or ("}" in text and ".}" in text):
         text, marks = _sub(_HALF_DOT, lambda _: ".", DEFANGED, text, marks)
     if "://" in text and ("]://" in text or ")://" in text or "}://" in text):
@@ -210,11 +216,7 @@ def _sub(pattern: re.Pattern[str], replace: Replace, step: str | None, text: str
 _JOINTS = frozenset(".@")
 
 
-def _ordinary(match: re.Match[str]) -> str | None:
-    if match[0] in JOINERS:
-        around = match.string[max(0, match.start() - 63) : match.start()], match.string[match.end() : match.end() + 63]
-        if is_joiner_needed(around[0], match[0], around[1]):
-            return None
+def _ordinary(match: re.Match[str]) -> str:
     return "".join("" if c in _INVISIBLE_SET else _WIDE_DOTS.get(c) or chr(ord(c) - 0xFEE0) for c in match[0])
 
 

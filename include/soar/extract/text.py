@@ -1,9 +1,9 @@
-"""Every observable in a text. Pure, and linear in the text, whoever wrote it.
+"""Every observable in a text. Pure; takes time linear in the length of the text, even of a hostile one.
 
-A text is first undone (``refang.py``), URLs are read and taken out, and the rest is split at characters that belong to
-no observable. Each distinct piece is then read once, however often it stands there, which makes a log as quick as a
-report. What is encoded (percent, base64) is read again in its decoded form, to a bounded depth and size. What is not
-clearly an indicator is left out.
+Obfuscation is undone first (``refang.py``), URLs are read and removed, and the rest is split at characters that belong
+to no observable. Each distinct piece is read once, however often it occurs, so a log takes no longer than a report.
+What is encoded (percent, base64) is read again in its decoded form, to a bounded depth and size. What is not clearly an
+indicator is left out.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ from include.soar.model import Observable, ObservableType
 
 class Extracted(NamedTuple):
     """
-    An observable, and where it stood.
+    An observable, and where it was found.
 
     :param value: canonical, as ``Observable`` wants it
-    :param start: offset in the text once it is undone; of what was decoded, that of the encoded piece
+    :param start: offset in the refanged text; of a decoded observable, that of the encoded piece
     :param steps: what had to be decoded to see it, outermost first: ``json``, ``html``, ``lookup``, ``percent``,
         ``base64``, ``hex``
-    :param derived: it follows from another one: the host of a URL, the address with which a network was written
-    :param inner: something else carried it, a URL or an encoded piece: what is said of the carrier is not said of it
+    :param derived: it follows from another one: the host of a URL, the address of ``203.0.113.7/24``
+    :param inner: it is inside a URL or an encoded piece: what is said of that is not said of it
     """
 
     type: ObservableType
@@ -111,7 +111,7 @@ _OF_PARTS = re.compile(r"(?:imphash|import hash|authentihash|rich hash|telfhash|
 _FILE_IN_PATH = re.compile(r"(?<=/)[0-9A-Fa-f]{64}(?![0-9A-Za-z])")
 _DOTTED = re.compile(r"[0-9](?<![\w.-].)[0-9]{0,2}(?:\.[0-9]{1,3}){3}(?![\w-]|\.\w)")
 _CVE_IN = re.compile(r"[Cc][Vv][Ee](?<![A-Za-z0-9]...)[-‐‑–_ ][0-9]{4}[-‐‑–_ ][0-9]{4,19}(?![0-9A-Za-z])")
-# Literal beginnings: the search for them costs next to nothing.
+# Both begin with literal characters, for which the search is fast.
 _ASN_IN = re.compile(r"AS(?:N[ :#-]{0,2}|[ ]?)[0-9]{1,10}(?![\w.]*\w)")
 _ASN_SMALL_IN = re.compile(r"as(?:n[ :#]{0,2})?[0-9]{1,10}(?![\w.]*\w)")
 
@@ -122,7 +122,7 @@ _SCHEME_ENDS = (
 
 
 def _scheme_before(text: str, start: int, end: int) -> tuple[str, str]:
-    """The URL scheme that ends at ``end``: as written, and what is meant by it; empty where there is none."""
+    """The URL scheme that ends at ``end``: as written, and as meant; both empty where there is none."""
     if text[end - 1 : end] not in _SCHEME_ENDS:
         return "", ""
     return _scheme_at_end(text[end - 6 if end - 6 > start else start : end])
@@ -139,10 +139,10 @@ def _scheme_at_end(text: str) -> tuple[str, str]:
 
 
 class _Scan:
-    """One text being read: what was found so far, and what is to be read again in its decoded form."""
+    """One pass over a text: what was found, and what is to be read again in its decoded form."""
 
     def __init__(self, text: str, *, nested: int = 0) -> None:
-        """:param nested: in how many URLs the text stood"""
+        """:param nested: inside how many URLs the text is"""
         self._plain = plain(text)
         self._text = self._plain.text
         self._marked = bool(self._plain.marks)
@@ -178,7 +178,7 @@ class _Scan:
     # URLs
 
     def _take_urls(self, text: str) -> str:
-        """Read the URLs, and give the text with blanks in their place."""
+        """Read the URLs; return the text with blanks in their place."""
         kept: list[str] = []
         copied = 0
         self._run_end = self._next_url = 0
@@ -196,7 +196,7 @@ class _Scan:
             elif authority and text[authority.end() : authority.end() + 1] not in _PATH_BEGINS:
                 # The sentence's punctuation: "see http://a.example."
                 written = written.rstrip("].:*_~!")
-            # Quick to see, and the most that hostile text gets to: no name and no address is so.
+            # A cheap test that ends here for most hostile text: no name and no address looks like that.
             read = read_authority(written) if "." in written or ":" in written or written[:1].isdecimal() else None
             if read:
                 start, end = place - len(named), after + len(written)
@@ -207,7 +207,7 @@ class _Scan:
         return "".join((*kept, text[copied:])) if kept else text
 
     def _tail_end(self, text: str, path_at: int) -> int:
-        """Where a path and query that begin here end at the latest. Each place of the text is looked at once."""
+        """Where a path and query that begin here end at the latest. Reads each part of the text once."""
         if self._run_end <= path_at:
             stop = _TAIL_END.search(text, path_at)
             self._run_end = stop.start() if stop else len(text)
@@ -218,13 +218,13 @@ class _Scan:
         return self._next_url
 
     def _read_url(self, text: str, start: int, path_at: int, scheme: str, read: tuple[str, ObservableType, str]) -> int:
-        """One URL whose authority ends at ``path_at``; gives where it ends."""
+        """Read one URL whose authority ends at ``path_at``; return where the URL ends."""
         authority, kind, host = read
         end = path_at
         if text[path_at : path_at + 1] in _PATH_BEGINS:
             end = self._tail_end(text, path_at)
         if end - start > LONGEST_URL:
-            # No URL of ours, and too long to look for its end; what it carries is read like any text.
+            # Longer than any URL that we keep, so its end is not looked for; the rest is read like any text.
             self._add(start, path_at - start, kind, host, derived=True)
             return path_at
         tail = _trim(text[path_at:end])
@@ -251,7 +251,7 @@ class _Scan:
         pieces = text.translate(PARTING).split() if text.isascii() else PIECE.findall(text)
         place = 0
         doubted: set[str] = set()
-        # A word holds nothing, and by far the most pieces are one.
+        # Most pieces are plain words, which hold nothing.
         for piece in [piece for piece in dict.fromkeys(pieces) if len(piece) > 15 or not piece.isalnum()]:
             if "." in piece or ":" in piece or "%" in piece or "@" in piece or len(piece) > 15:
                 place = text.find(piece, place)
@@ -278,9 +278,9 @@ class _Scan:
         return not _OF_PARTS.search(self._text, start - 24 if start > 24 else 0, start)
 
     def _look_again(self, doubted: set[str]) -> None:
-        """Where a number was a version once, it may be an address elsewhere: one pass over all places."""
+        """A number that is a version in one place may be an address in another: one pass over all places."""
         text = self._text
-        if len(doubted) < 9:  # nearly always: each stands there once, and counting is far quicker than the pattern
+        if len(doubted) < 9:  # usually each occurs once, and counting is far faster than the pattern
             doubted = {written for written in doubted if text.count(written) > 1}
         for match in _DOTTED.finditer(text) if doubted else ():
             if match[0] in doubted and not is_version(text, match.start(), match[0]):
@@ -305,11 +305,11 @@ class _Scan:
     # what is encoded
 
     def _note_encoded(self, start: int, piece: str, *, in_url: bool) -> bool:
-        """Keep what a piece is once decoded for the next round; whether it needs no reading as it stands."""
+        """Keep a piece's decoded form for the next pass; return whether its encoded form need not be read."""
         if "%" in piece and _PERCENT.search(piece):
             self.percent.append(_Encoded(start, piece, in_url))
             return True
-        # Base64 of text that holds anything has letters of both kinds: aHR0, MjAz, LmNv.
+        # Base64 of an observable has letters in both cases: aHR0, MjAz, LmNv.
         if len(piece) > 15 and not (piece.islower() or piece.isupper()):
             for match in _BASE64.finditer(piece):
                 if (text := _from_base64(match[0])) is not None:
@@ -342,7 +342,7 @@ def _scan(text: str, depth: int) -> Iterator[Extracted]:
     scan.run()
     yield from scan.found.values()
     if depth and scan.percent:
-        # All at once, one a line: a line break that was encoded would be taken for the next piece.
+        # All at once, one per line; an encoded line break would look like the start of the next piece.
         encoded = "\n".join(item.piece for item in scan.percent)
         yield from _decoded("percent", scan.percent, unquote(_BREAKS.sub(" ", encoded), errors="replace"), depth)
     for step, decoded in (("base64", scan.base64), ("hex", scan.hex)):
@@ -351,26 +351,26 @@ def _scan(text: str, depth: int) -> Iterator[Extracted]:
 
 
 def _decoded(step: str, encoded: Sequence[_Encoded], lines: str, depth: int) -> Iterator[Extracted]:
-    """What is in the pieces once they are decoded: all of them as the lines of one text, which is one scan."""
+    """The observables of decoded pieces, which are scanned together as the lines of one text."""
     starts, length = [], 0
     for line in lines.split("\n"):
         starts.append(length)
         length += len(line) + 1
     for item in _scan(lines, depth - 1):
-        # Undoing only ever shortens a text, so this is the line or, after much of it, an earlier one.
+        # Refanging only shortens a text, so this is the right line or, after much shortening, an earlier one.
         source = encoded[bisect_right(starts, item.start) - 1]
         in_clear = step == "percent" and len(source.piece) < LONGEST_URL and item.value in source.piece.lower()
         if source.in_url and step == "percent" and not item.derived and (in_clear or item.type is DOMAIN):
             continue
         steps = item.steps if in_clear else (step, *item.steps)
-        # A field that was sent percent-encoded as a whole is the field all the same.
+        # A field that was percent-encoded as a whole still is that field.
         inner = item.inner or source.in_url or step != "percent"
         yield Extracted(item.type, item.value, source.start, steps, item.derived, inner)
 
 
 def extract_text(text: str) -> tuple[Extracted, ...]:
     """
-    Every observable in a text, each once, in order of first place.
+    Every observable in a text, each once, in order of first occurrence.
 
     A URL's host is an observable as well (``derived``); an e-mail address's domain is not: it is the victim's more
     often than not.

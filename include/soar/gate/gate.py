@@ -67,9 +67,9 @@ class Gate:
 
     def _make_sieve(self) -> None:
         """
-        Most values are protected by nothing, and this says so quickly; only what it holds back is decided. Addresses:
-        where protected space begins and ends in turn, with disguises counted in. Names: how protected ones end, so
-        that two slices and two look-ups do.
+        A fast test that most values pass because nothing protects them; only the rest is looked up. For addresses,
+        where protected space begins and ends in turn, disguises included. For names, the last characters of protected
+        ones, so that two slices and two look-ups are enough.
         """
         disguises = (*map(ipaddress.ip_network, DISGUISES), ipaddress.ip_network("2002::/16"))
         maybe = flatten((network_row(network, 1) for network in disguises), 6)
@@ -79,7 +79,7 @@ class Gate:
         names = (*self._below, *self._itself, *self._lists.suffixes)
         long = [name for name in names if len(name) >= _ENDING - 1]
         short = [name for name in names if len(name) < _ENDING - 1]
-        # With the dot before it for the names below, without it for the name itself.
+        # With a dot before it for the names below, without for the name itself.
         self._endings = frozenset(text[-_ENDING:] for name in long for text in (name, f".{name}"))
         self._short_endings = frozenset(text[-_SHORT_ENDING:] for name in short for text in (name, f".{name}"))
 
@@ -109,7 +109,7 @@ class Gate:
         return hit if hit and hit.layer == SPECIAL else None
 
     def _hit(self, value: int) -> Hit:
-        """What a value of the network tables stands for."""
+        """The hit of a value of the network tables."""
         if value < 0:
             return self._hits[-value - 1]
         if value not in self._made:
@@ -148,7 +148,7 @@ class Gate:
         return None
 
     def _protected_name(self, name: str) -> Hit | None:
-        """Every layer's answer to a name, and of these the first layer's."""
+        """The hit of the first layer that protects a name."""
         host = plain_host(name)
         if isinstance(host, bytes):
             return self._packed(host)
@@ -178,7 +178,7 @@ class Gate:
             listed = self._lists.file(value)
             return _listed(listed) if listed else None
         if observable.type is CIDR:
-            # An overlap in either direction: a block would hit what is protected, or is inside of it.
+            # An overlap in either direction: a block would hit what is protected, or is inside it.
             values = {v for n in networks_of(value) for v in overlapped(self._networks[n.version], n) if v}
             return self._hit(min(values, key=self._precedence)) if values else None
         if observable.type is EMAIL:
@@ -198,5 +198,5 @@ def _listed(entry: Entry) -> Hit:
 
 
 def _first(hits: Iterable[Hit]) -> Hit | None:
-    """The first layer's; of one layer the first."""
+    """The hit of the first layer; within a layer, the first one."""
     return min(hits, key=lambda hit: RANK[hit.layer], default=None)

@@ -1,4 +1,4 @@
-"""The host that a value names, as whoever connects to it reads it: a packed address, or a lower-case ASCII name."""
+"""The host that a value names, as a client that connects reads it: a packed address or a lower-case ASCII name."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from include.soar.extract.names import JOINERS, ascii_name
 from include.soar.extract.values import DOMAIN, EMAIL, IPV4, IPV6, URL, browser_number
 from include.soar.model import Observable
 
-#: A URL without anything that would have to be read with care, and its host.
+#: Matches a URL that needs no careful reading, with its host.
 match_plain_url = re.compile(
     r"https?+://([a-z0-9._-]++)(?<!\.)(?::[0-9]*+)?(?:[/?#]|\Z)",
 ).match
@@ -71,7 +71,7 @@ def plain_host(host: str) -> bytes | str:
 
 
 def _lenient_name(host: str) -> str:
-    """Also where no browser would look it up: a control might, and what is protected must not hide behind a slip."""
+    """A name even where a browser would refuse it: a control may accept it, and protection must not depend on that."""
     without_joiners = host.translate(dict.fromkeys(map(ord, JOINERS)))
     name = ascii_name(host) or ascii_name(without_joiners)
     return name if name is not None else unicodedata.normalize("NFKC", without_joiners).lower()

@@ -68,7 +68,7 @@ class IndexBuilder:
             if tag:
                 self.tag_names["exact"][digits].add(len(self.lists) - 1)
             else:
-                # SHA-224 is none of STIX's, nor of ours: such an observable does not come.
+                # Neither STIX nor we have SHA-224, so there is never such an observable.
                 self.hashes.get(len(digits), {}).setdefault(digits, len(self.lists) - 1)
         elif kinds & _NAMES and (name := plain_name(entry)) and (len(name) > 2 or not entry.startswith(".")):
             self._add_name(name, "suffix" if entry.startswith(".") else match or _MATCH[kind], tag)
@@ -105,7 +105,7 @@ class IndexBuilder:
         return self.combinations.setdefault(tuple(sorted(numbers)), len(self.combinations))
 
     def _sweep(self, rows: Iterable[tuple[int, int, int]], family: int) -> Intervals:
-        """Which lists hold where: intervals of several lists overlap, and every one of them is named."""
+        """Which lists name which addresses: networks of several lists overlap, and each list is named."""
         changes: dict[int, list[tuple[int, int]]] = defaultdict(list)
         for first, last, number in rows:
             changes[first].append((number, 1))

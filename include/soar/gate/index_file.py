@@ -1,4 +1,4 @@
-"""Where the index of the warning lists is read and kept: the one module of this room that touches files.
+"""Reads and keeps the index of the warning lists: the one module of the gate that touches files.
 
 Reading the lists takes longer than a task should wait, so the index is kept in a file. Its name is a digest of all
 that it follows from: the package's version, our decisions, and the modules that make it. It holds numbers and text
@@ -125,7 +125,7 @@ def _read(path: Path) -> WarningLists | None:
         content = path.read_bytes()
     except OSError:
         return None
-    # A checksum, not a signature: it is about a disk that was full, not about an enemy (see cache_folder).
+    # A checksum, not a signature: it detects a full disk, not an attacker (see cache_folder).
     body = memoryview(content)[len(_MAGIC) + 4 :]
     if content[: len(_MAGIC)] != _MAGIC or content[len(_MAGIC) :][:4] != zlib.crc32(body).to_bytes(4, "big"):
         return None
@@ -145,7 +145,7 @@ def _write(path: Path, made: WarningLists) -> None:
     body = b"".join((len(head).to_bytes(4, "big"), head, *made.sections.values()))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Under a name of its own until it is whole: several processes may be at it.
+        # Under a name of its own until it is complete: several processes may write one at once.
         with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as file:
             part = Path(file.name)
             try:
@@ -155,7 +155,7 @@ def _write(path: Path, made: WarningLists) -> None:
                 part.replace(path)
             finally:
                 part.unlink(missing_ok=True)
-        # An environment has one package, one code and one set of decisions: what was made of others is of no use.
+        # An environment has one version of package, code and decisions: an index of others is of no use.
         for old in path.parent.glob("never-block-*.index"):
             if old != path:
                 old.unlink(missing_ok=True)

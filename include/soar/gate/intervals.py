@@ -18,7 +18,7 @@ BITS = {4: 32, 6: 128}
 
 
 class Row(NamedTuple):
-    """A network as the interval that it is, with its value."""
+    """A network as an interval, with its value."""
 
     first: int
     last: int
@@ -97,7 +97,7 @@ def overlay(above: Intervals, below: Intervals) -> Intervals:
 
 
 def edges_of(table: Intervals) -> list[int]:
-    """Where having a value begins and ends in turn: an odd number of edges up to an address means that it has one."""
+    """Where values begin and end in turn: an address with an odd number of edges up to it has a value."""
     edges: list[int] = []
     for start, value in zip(*table, strict=True):
         if bool(value) != len(edges) % 2:

@@ -13,7 +13,7 @@ SPECIAL, OWN, PARTNER, ALLOW, WELL_KNOWN, LISTED = LAYERS = (
     "warning-list",
 )
 RANK = {layer: rank for rank, layer in enumerate(LAYERS)}
-#: What is never asked about at a provider: it concerns nobody else.
+#: Layers whose values are never sent to a provider.
 PRIVATE = (SPECIAL, OWN, PARTNER)
 
 

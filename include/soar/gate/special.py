@@ -43,7 +43,7 @@ SPECIAL_PURPOSE: dict[str, str] = {
 }
 #: IPv6 that is an IPv4 address in disguise: compatible (deprecated), mapped, NAT64 (RFC 6052). The address inside
 #: decides. So it does in 6to4 (2002::/16), whose answers go back to that address. Teredo is special-purpose as a whole
-#: (2001::/23). ISATAP is not read: who owns any /64 may write any IPv4 address there, and would write a protected one.
+#: (2001::/23). ISATAP is not read: the owner of a /64 can write any IPv4 address there, and would choose one of ours.
 DISGUISES = ("::/96", "::ffff:0:0/96", "64:ff9b::/96")
 DOCUMENTATION: dict[str, str] = {
     "192.0.2.0/24": "documentation",

@@ -17,8 +17,8 @@ Rows = dict[int, list[Row]]
 
 class Tables:
     """
-    Values are numbers: below zero they stand for one of ``hits`` (-1 for the first), above zero for an entry of the
-    warning lists, and zero for nothing.
+    Values are numbers: below zero one of ``hits`` (-1 is the first), above zero an entry of the warning lists, and zero
+    nothing.
 
     :ivar below: names that protect all names below them
     :ivar itself: names that are protected as such
@@ -41,7 +41,7 @@ class Tables:
         self._protected(WELL_KNOWN, "well_known", rules.well_known, "well-known good infrastructure", rows[WELL_KNOWN])
         self.networks: dict[int, Intervals] = {}
         for family in BITS:
-            # The small ones first: the lists are long, and are copied once.
+            # The small tables first: those of the lists are long, and so are copied once only.
             table: Intervals = ([0], [0])
             for layer in reversed(LAYERS):
                 table = overlay(flatten(rows[layer][family], family), table)
@@ -75,7 +75,7 @@ class Tables:
         network = ipaddress.ip_network(text)
         value = self._value(Hit(layer=layer, list_name=list_name, entry=text, reason=reason))
         rows[network.version].append(network_row(network, value))
-        # Who protects a disguise protects what is in it. A special purpose of IPv6 is one of IPv6 only.
+        # A rule for a disguise protects the address in it. A special purpose of IPv6 holds for IPv6 only.
         inside = embedded_network(network)
         if layer != SPECIAL and inside and inside.prefixlen:
             rows[4].append(network_row(inside, value))

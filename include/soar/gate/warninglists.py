@@ -26,7 +26,7 @@ from include.soar.model import HASH_BY_LENGTH, Observable
 #: A part of the index, as the file holds it.
 Block = bytes | memoryview
 
-#: Set in the value of a name that stands for its entry with ``www.`` before it.
+#: Set in the value of a name that is an entry with ``www.`` before it.
 WWW = 1 << 16
 
 Match = Literal["exact", "www", "suffix"]
@@ -42,7 +42,7 @@ class ListDecision(BaseModel):
 
     :param use: ``refuse`` a block, ``tag`` only, or ``ignore``
     :param match: how names match, where the list's own type does not say it well (see lists.yaml)
-    :param exceptions: entries that do not count, and why. A network may lie inside of an entry: it is cut out.
+    :param exceptions: entries that do not count, and why. A network inside an entry is cut out of it.
     :param refused: entries of a ``tag`` list that are refused all the same, and why
     """
 
@@ -56,8 +56,8 @@ class ListDecision(BaseModel):
 
 
 #: A list that nobody has decided on protects: a block that was not made can be made later, a block of a friend is an
-#: outage. The words appear in the incident, so that somebody decides.
-UNDECIDED = ListDecision(use="refuse", reason="nobody has decided on this new list yet (never_block/lists.yaml)")
+#: outage. The reason appears in the incident, which asks for a decision.
+UNDECIDED = ListDecision(use="refuse", reason="no decision on this new list yet (never_block/lists.yaml)")
 
 
 class Entry(NamedTuple):
@@ -68,9 +68,9 @@ class Entry(NamedTuple):
 
 class WarningLists:
     """
-    The index. Values are numbers: ``entry`` and ``name`` say what they stand for; 0 is no entry.
+    The index. Its values are numbers, which ``network`` and ``name`` turn into entries; 0 is no entry.
 
-    :param head: ``lists`` (name and reason of each), ``tagged`` (which lists a tag value stands for), ``emails``
+    :param head: ``lists`` (name and reason of each), ``tagged`` (the lists of each tag value), ``emails``
         (pattern and list of each), ``skipped`` (entries that are of no kind that we know)
     """
 
@@ -86,17 +86,17 @@ class WarningLists:
 
     @property
     def skipped(self) -> list[list[str]]:
-        """List and entry of what could not be read: protects nothing, so a test wants it decided on."""
+        """List and entry of what could not be read. It protects nothing, so a test requires a decision on it."""
         skipped: list[list[str]] = self.head["skipped"]
         return skipped
 
     def network(self, value: int) -> Entry:
-        """What a value of ``networks`` stands for."""
+        """The entry of a value of ``networks``."""
         texts, numbers = self._network_entries
         return self._entry(numbers[value - 1], texts[value - 1])
 
     def name(self, value: int, matched: str) -> Entry:
-        """What a value of ``exact`` or ``suffixes`` stands for, given the name that was found there."""
+        """The entry of a value of ``exact`` or ``suffixes``, given the name under which it was found."""
         return self._entry((value & ~WWW) - 1, matched.removeprefix("www.") if value & WWW else matched)
 
     def file(self, value: str) -> Entry | None:
@@ -119,7 +119,7 @@ class WarningLists:
 
     @cached_property
     def exact_names(self) -> frozenset[str]:
-        """The keys of ``exact`` as a set, which is asked twice as fast."""
+        """The keys of ``exact`` as a set, in which a look-up takes half the time."""
         return frozenset(self.exact)
 
     @cached_property

@@ -273,7 +273,7 @@ def _nothing_against(inputs: Inputs, policy: Policy, said: Sequence[Voice]) -> t
 
 
 def _finding(inputs: Inputs, policy: Policy) -> tuple[int, list[str]]:
-    """The weightiest finding in which it was seen in a role that counts. Many weak findings do not make a strong one."""
+    """The weightiest finding that it was seen in, in a role that counts. Many weak ones do not make a strong one."""
     rules = policy.verdict.finding
     uids = {s.finding_uid for s in _counted(inputs, policy)}
     counted = [f for f in inputs.findings if f.uid in uids]

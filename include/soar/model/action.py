@@ -82,7 +82,7 @@ class Outcome(StrEnum):
     FAILED = "failed"
 
 
-#: Something of ours does, or will soon do, something there.
+#: Outcomes in which our entry has an effect there, now or soon.
 IN_FORCE = frozenset({Outcome.BLOCKED, Outcome.DETECT_ONLY, Outcome.WATCHED, Outcome.PENDING})
 
 
@@ -92,7 +92,7 @@ class Action(Frozen):
 
     :param control: the product, e.g. ``akamai_client_lists``
     :param outcome: the state read back from it
-    :param changed: True when this very try wrote it; False when it was already so. Not part of the state.
+    :param changed: True when this attempt wrote it; False when it already was so. Not part of the state.
     :param proof: where a person can check: list, version, activation, indicator id
     """
 

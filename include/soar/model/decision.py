@@ -44,7 +44,7 @@ _RELIABILITY_WORDS = {
 
 class Tlp(StrEnum):
     """
-    Whom something may be told, from anybody to nobody else: the Traffic Light Protocol 2.0
+    With whom something may be shared, from everybody to nobody else: the Traffic Light Protocol 2.0
     (https://www.first.org/tlp/).
     """
 
@@ -133,7 +133,7 @@ class Verdict(Frozen):
 
 class Refusal(Frozen):
     """
-    Why an observable is not blocked although something spoke for it.
+    Why an observable is not blocked although there was a reason to block it.
 
     :param layer: which rule refused: a layer of the never-block gate, ``role``, ``evidence``, ``shared``…
     :param list_name: which list of that layer, where it has several
@@ -170,7 +170,7 @@ class Priority(Frozen):
 
 
 class ApprovalAnswer(StrEnum):
-    """What became of the question whether to make a run's blocks."""
+    """The possible answers to the question whether to make a run's blocks."""
 
     APPROVED = "approved"
     REJECTED = "rejected"
@@ -178,7 +178,7 @@ class ApprovalAnswer(StrEnum):
 
 
 class Approval(Frozen):
-    """The answer. ``by`` is empty where nobody gave one."""
+    """The answer to that question. ``by`` is empty where none was given."""
 
     answer: ApprovalAnswer
     by: str = ""
@@ -190,7 +190,7 @@ class Decision(Frozen):
     The verdicts, what to do about them, and by which policy.
 
     :param held: what would be acted on and waits for a person, since a cap is exceeded; ``indicators`` is then empty
-    :param hold_reasons: which caps, and by how much; they stay when the answer is there
+    :param hold_reasons: which caps, and by how much; kept once the question is answered
     :param approval: the answer, once there is one: ``held`` has then become ``indicators`` or ``refusals``
     :param remarks: what could not be checked, for the run's log
     """

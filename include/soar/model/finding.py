@@ -92,7 +92,7 @@ class Finding(Frozen):
 
 
 class RejectedRecord(Frozen):
-    """A record that could not be read. It costs itself only, and is kept where a person can see it."""
+    """A record that could not be read. All others are processed, and this one is kept for a person to look at."""
 
     source: str
     record: str  # which: the vendor's id, or its place ("page 2, row 17")
@@ -160,7 +160,7 @@ class CaseBatch(Frozen):
     """
     Stage 2's answer: the findings of all sources, and what was seen in them.
 
-    :param carried_over: uids of findings of earlier windows, which this run finishes: a source could not be asked then
+    :param carried_over: uids of findings of earlier windows that this run finishes: a source could not be asked then
     """
 
     schema_version: SchemaVersion = SCHEMA_VERSION

@@ -105,7 +105,7 @@ def _read(path: Path) -> _Node:
 
 
 def _located(loader: yaml.SafeLoader, node: yaml.Node, path: Path, line: int, field: str) -> _Node:
-    """:param line: of the key, where the value has one: that is where a person looks"""
+    """:param line: of the key, where the value has one: that is where a reader looks"""
     if isinstance(node, yaml.SequenceNode):
         items = [_located(loader, n, path, n.start_mark.line + 1, f"{field}[{i}]") for i, n in enumerate(node.value)]
         return _Node(items, path, line)
@@ -134,7 +134,7 @@ def _overlay(below: _Node, above: _Node) -> _Node:
 
 
 def _where(root: _Node, place: Sequence[str | int]) -> str:
-    """``file:line: field: `` of a problem; of its nearest ancestor, where what is wrong is that it is missing."""
+    """``file:line: field: `` of a problem; where something is missing, of its nearest ancestor."""
     node, field = root, ""
     found = True
     for step in place:

@@ -25,7 +25,7 @@ Percent = Annotated[int, Field(ge=0, le=100)]
 
 
 def _complete(weights: dict[Any, int], words: type[StrEnum]) -> dict[Any, int]:
-    """In the words' own order; each has its weight, since a forgotten one would silently be nothing."""
+    """In the order of ``words``. Each must have a weight: a forgotten one would silently weigh nothing."""
     missing = [word.value for word in words if word not in weights]
     if missing:
         raise ValueError(f"has no weight for {', '.join(missing)}")
@@ -36,15 +36,15 @@ def _never_claimed(roles: frozenset[Role], what: str) -> frozenset[Role]:
     forbidden = roles & {Role.CLAIM, Role.VICTIM, Role.INTERNAL, Role.MENTIONED}
     if forbidden:
         words = ", ".join(sorted(forbidden))
-        raise ValueError(f"{words} can never {what}: anybody can write such a value, or it is ours")
+        raise ValueError(f"{words} can never {what}: an attacker can write such a value, or it is ours")
     return roles
 
 
 class SourcePolicy(Section):
     """
-    How a source's word counts.
+    How much a source counts.
 
-    :param family: sources of one family copy each other and are one voice; without it a source is its own family
+    :param family: sources of one family copy each other and count once; by default a source is its own family
     """
 
     reliability: Reliability
@@ -60,7 +60,7 @@ class SourcePolicy(Section):
 
 
 class FindingWeights(Section):
-    """What the finding itself adds where a source already speaks against the value. It never speaks alone."""
+    """What the finding itself adds where a source already calls the value bad. Alone it decides nothing."""
 
     roles: frozenset[Role]
     weights: dict[Severity, Percent]
@@ -132,7 +132,7 @@ class SharedAddressPolicy(Section):
 
 
 class WidestPrefix(Section):
-    """Prefix lengths. Below these not even a policy can go: such a network is half a continent."""
+    """Prefix lengths. Even a policy cannot allow wider networks: each is half a continent."""
 
     ipv4: int = Field(ge=12, le=32)
     ipv6: int = Field(ge=32, le=128)
@@ -204,8 +204,8 @@ class RelatedPolicy(Section):
 
 class TlpPolicy(Section):
     """
-    :param findings: how restricted a finding is, and with it its values, where ``sources`` does not name its source
-    :param ask_up_to: up to what a provider may see a value, where ``providers`` does not name it
+    :param findings: how restricted a finding and its values are, where ``sources`` does not name its source
+    :param ask_up_to: the most restricted value that a provider may see, where ``providers`` does not name it
     """
 
     findings: Tlp

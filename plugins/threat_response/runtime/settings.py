@@ -23,12 +23,10 @@ from airflow.sdk import BaseHook, ObjectStoragePath
 from airflow.sdk.exceptions import AirflowNotFoundException, AirflowSkipException
 
 if TYPE_CHECKING:
-    from include.soar.ledger import Ledger
-    from include.soar.policy.rules import Policy
-
-if TYPE_CHECKING:
     from include.soar.gate.asn import AsnTable
     from include.soar.gate.gate import Gate
+    from include.soar.ledger import Ledger
+    from include.soar.policy.rules import Policy
 
 log = logging.getLogger("threat_response")
 
