@@ -27,22 +27,17 @@ Runbook: `docs/runbook.md`. Vendors: `plugins/threat_response/registry.py`. Thre
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
 
 import pendulum
-from airflow.sdk import CronDataIntervalTimetable, Param, TaskGroup, TriggerRule, dag, get_current_context, task
+from airflow.sdk import CronDataIntervalTimetable, Param, dag
 
-from include.soar.incident import question
-from threat_response.registry import BLOCK, CONFIRM, FETCH, REFRESH, SERVES, WATCH, enrichers
-from threat_response.runtime import settings
-from threat_response.runtime.run import Run
-from threat_response.stages import decide as decide_
-from threat_response.stages import extract as extract_
-from threat_response.stages.approve_blocks import ApproveBlocksOperator
+from threat_response.groups import INCIDENT_SYSTEM, block_all, each, enrich_all, fail_the_run, fetch_all, watch_all
+from threat_response.stages.approve_blocks import ApproveBlocks
+from threat_response.stages.decide import Decide
+from threat_response.stages.extract import Extract
 from threat_response.stages.open_incidents import OpenIncidents
 from threat_response.stages.relate import Relate
 from threat_response.stages.update_incidents import UpdateIncidents
-from threat_response.transport.form import vendor_of
 from threat_response.transport.retry import VendorRetryPolicy
 
 PARAMS = {
@@ -117,112 +112,18 @@ PARAMS = {
     doc_md=__doc__,
 )
 def api_threat_response() -> None:
-    with TaskGroup("fetch"):
-        batches = [read(task_id=source).output for source, read in FETCH.items()]
-
-    # A source that fails must not silence the other one; the run still turns red.
-    @task(trigger_rule=TriggerRule.ALL_DONE, multiple_outputs=False, show_return_value_in_logs=False)
-    def extract(batches: list[Any]) -> dict[str, Any]:
-        return extract_.extract(batches, settings.policy().extraction.own, extract_.carried_over(get_current_context()))
-
-    case = extract(batches)
-
-    with TaskGroup("enrich"):
-        # Read here, from its file: a task for a provider that nobody wants would cost a process in every run.
-        answers: dict[str, Any] = {}
-        for provider, ask in enrichers(settings.policy().enrichment.providers).items():
-            more: dict[str, Any] = {}
-            if provider in REFRESH:
-                more["lists"] = REFRESH[provider](task_id=f"refresh_{provider}").output
-            if vendor_of(provider).is_remote:
-                # What costs something is asked last, and first about what the lists name.
-                more["local"] = {name: said for name, said in answers.items() if not vendor_of(name).is_remote}
-            answers[provider] = ask(task_id=provider, case=case, **more).output
-
-        # A silent provider must not stop the response: with all of them silent every verdict is "unknown", and
-        # unknown is never blocked.
-        @task(trigger_rule=TriggerRule.ALL_DONE, multiple_outputs=False, show_return_value_in_logs=False)
-        def decide(case: dict[str, Any], answers: dict[str, Any]) -> dict[str, Any]:
-            context = get_current_context()
-            if case is None:
-                raise ValueError("the extract stage gave nothing to decide on")
-            # A provider without a connection takes no part; one that failed was silent, and the incident says so.
-            asked = {
-                provider: answer
-                for provider, answer in answers.items()
-                if answer is not None or settings.connection_exists(f"{provider}_default")
-            }
-            rules, severity, now = settings.policy(), Run.of(context).minimum_severity, settings.now()
-            ledger = settings.ledger()
-            # From before this run began: a retried task reads what its first try read.
-            history = ledger.verdicts.history(
-                **decide_.history_question(case, rules), known_before=context["dag_run"].start_date or now
-            )
-            decision = decide_.decide(case, asked, policy=rules, history=history, minimum_severity=severity, now=now)
-            ledger.verdicts.record(
-                decide_.judgements(case, decision, policy=rules, history=history, now=now),
-                policy=rules,
-                minimum_severity=severity,
-                run_id=Run.of(context).name,
-                now=now,
-            )
-            decide_.remember_decided(context, ledger, case, decision)
-            decide_.cancel_protected(context, ledger)
-            for entry in rules.never_block.expired(now):
-                settings.log.warning("never_block.allow: this entry's time is over: %s", entry.words)
-            settings.log.info("Decided: %s", decide_.counts(case, decision))
-            return decision
-
-        decision = decide(case, answers)
-
-    [system] = SERVES["incidents"]
-    incidents = OpenIncidents(task_id="open_incidents", vendor=system, case=case, decision=decision).output
-    # From here on ALL_DONE: one incident that Respond refuses turns `open_incidents` red, but it has published the
-    # others, and one bad item must not keep every block of the night from being made.
-    later = {"incidents": incidents, "trigger_rule": TriggerRule.ALL_DONE}
-    relations = Relate(task_id="relate", vendor=system, case=case, decision=decision, **later).output
-
-    # Beside the incidents, not before them: they are opened at once and say what is held. If this task fails, what it
-    # has published holds no indicator, and nothing is blocked.
-    approved = ApproveBlocksOperator(task_id=question.APPROVAL_TASK, decision=decision).output
-    later["decision"] = approved
-
-    actions, controls_done = {}, []
-    with TaskGroup("block"):
-        for place, controls in BLOCK.items():
-            with TaskGroup(place):
-                for control, deny in controls.items():
-                    done = deny(task_id=control, **later).output
-                    # Beside its confirmation, which succeeds on what a failed control could still publish.
-                    controls_done.append(done)
-                    if control in CONFIRM:
-                        confirm = CONFIRM[control](
-                            task_id=f"{control}_active", actions=done, trigger_rule=TriggerRule.ALL_DONE
-                        )
-                        done = confirm.output
-                    actions[control] = done
-    with TaskGroup("watch"):
-        for siem, add in WATCH.items():
-            actions[siem] = add(task_id=siem, **later).output
-            controls_done.append(actions[siem])
-
-    updated = UpdateIncidents(
-        task_id="update_incidents",
-        vendor=system,
-        case=case,
-        relations=relations,
-        actions=actions,
-        **later,
-    )
-
-    @task(trigger_rule=TriggerRule.ONE_FAILED, retries=0)
-    def fail_the_run() -> None:
-        """A stage that failed must not hide behind an update that succeeded."""
-        raise RuntimeError("a stage of this run failed: see its red task")
-
-    red = fail_the_run()
-    [*batches, *answers.values(), case, decision, approved, incidents, relations] >> red
-    [*actions.values(), *controls_done, updated] >> red
+    findings = fetch_all()                                                                               # 1
+    case = Extract(task_id="extract", batches=findings).output                                           # 2
+    answers = enrich_all(case)                                                                           # 3
+    decision = Decide(task_id="decide", case=case, answers=answers).output
+    work = {"vendor": INCIDENT_SYSTEM, "case": case}
+    incidents = OpenIncidents(task_id="open_incidents", decision=decision, **work).output                # 4
+    approved = ApproveBlocks(task_id="approve_blocks", decision=decision).output
+    relations = Relate(task_id="relate", decision=decision, incidents=incidents, **work).output          # 5
+    actions = block_all(approved, incidents) | watch_all(approved, incidents)                            # 6 7 8
+    results = {"incidents": incidents, "relations": relations, "actions": actions}
+    UpdateIncidents(task_id="update_incidents", decision=approved, **results, **work)                    # 9
+    fail_the_run()
 
 
 api_threat_response()

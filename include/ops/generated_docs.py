@@ -1,42 +1,63 @@
-"""Parts of the documents that follow from the code: ``python -m include.ops.generated_docs`` writes them anew.
+"""Parts of the documents that follow from the code. Each stands between two markers, and a test compares it.
 
-A test compares each of them with what is in the document.
+``python -m include.ops.generated_docs`` writes them anew.
 """
 
 from __future__ import annotations
 
 import re
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
+from include.soar.judge.refusals import REFUSALS
 from threat_response.config import CONFIG, SECTION
 
 ROOT = Path(__file__).resolve().parents[2]
-DEPLOYMENT = ROOT / "docs/deployment.md"
 
-_OPTIONS = re.compile(r"(<!-- options:begin -->\n).*(<!-- options:end -->\n)", re.DOTALL)
 _TRIES = re.compile(r"tried \d+ times")
 
 
+def refusals_table() -> str:
+    """Every rule by which an indicator is refused, in the order in which the rules are asked."""
+    lines = ["| # | Rule | An observable is refused when |", "|---|---|---|"]
+    for number, rule in enumerate(REFUSALS, 1):
+        sentence = (rule.__doc__ or "").strip().splitlines()[0].rstrip(".")
+        lines.append(f"| {number} | {rule.__name__.replace('_', ' ')} | {sentence[0].lower()}{sentence[1:]} |")
+    return "\n".join(lines)
+
+
 def options_table() -> str:
-    """The options of our section of Airflow's configuration, as Markdown."""
+    """The options of our section of Airflow's configuration."""
     rows = ["| Option | Default | Means |", "|---|---|---|"]
     for name, option in CONFIG[SECTION]["options"].items():
         example = f" E.g. `{option['example']}`" if option["example"] else ""
         default = f"`{option['default']}`" if option["default"] else "empty"
         rows.append(f"| `{name}` | {default} | {option['description']}{example} |")
-    return "\n".join(rows) + "\n"
+    return "\n".join(rows)
 
 
-def with_options(text: str) -> str:
+#: Document -> name of the part between its markers -> what the part is.
+PARTS: dict[str, dict[str, Callable[[], str]]] = {
+    "docs/dataflow.md": {"refusals": refusals_table},
+    "docs/deployment.md": {"options": options_table},
+}
+
+
+def with_parts(text: str, parts: dict[str, Callable[[], str]]) -> str:
     """
-    A document with the table of options between its two marks.
+    A document with its generated parts as they are now.
 
-    :raises ValueError: the marks are not in it
+    :raises ValueError: a marker is missing
     """
-    made, found = _OPTIONS.subn(lambda marks: marks[1] + options_table() + marks[2], text)
-    if found != 1:
-        raise ValueError("the document has not the marks <!-- options:begin --> and <!-- options:end --> once")
-    return made
+    for name, make in parts.items():
+        start, end = f"<!-- generated: {name} -->", f"<!-- end: {name} -->"
+        if text.count(start) != 1 or text.count(end) != 1:
+            raise ValueError(f"there must be one {start} and one {end}")
+        before, _, rest = text.partition(start)
+        after = rest.partition(end)[2]
+        text = f"{before}{start}\n{make()}\n{end}{after}"
+    return text
 
 
 def with_tries(text: str, retries: int) -> str:
@@ -51,5 +72,12 @@ def with_tries(text: str, retries: int) -> str:
     return made
 
 
+def main() -> int:
+    for name, parts in PARTS.items():
+        path = ROOT / name
+        path.write_text(with_parts(path.read_text(encoding="utf-8"), parts), encoding="utf-8")
+    return 0
+
+
 if __name__ == "__main__":
-    DEPLOYMENT.write_text(with_options(DEPLOYMENT.read_text("utf-8")), "utf-8")
+    sys.exit(main())

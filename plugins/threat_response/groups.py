@@ -6,9 +6,10 @@ from typing import Any
 
 from airflow.sdk import TaskGroup, XComArg
 
-from threat_response.registry import INCIDENT_SYSTEM, SERVES, operator, providers, vendor_of
+from threat_response.registry import INCIDENT_SYSTEM, SERVES, operator, providers
 from threat_response.runtime import settings
 from threat_response.stages.fail_the_run import FailTheRun
+from threat_response.transport.form import vendor_of
 
 __all__ = ["INCIDENT_SYSTEM", "block_all", "each", "enrich_all", "fail_the_run", "fetch_all", "watch_all"]
 
@@ -40,9 +41,8 @@ def enrich_all(case: XComArg) -> dict[str, XComArg]:
     refreshed is refreshed before.
     """
     answers: dict[str, XComArg] = {}
-    chosen = [vendor_of(name) for name in providers(settings.providers())]
-    with TaskGroup("enrich"):
-        for vendor in sorted(chosen, key=lambda one: one.is_remote):
+        with TaskGroup("enrich"):
+        for vendor in providers(settings.providers()):
             inputs: dict[str, Any] = {"case": case}
             if vendor.refreshes:
                 refresh = operator("refresh", vendor.name)

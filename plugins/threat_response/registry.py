@@ -8,11 +8,11 @@ vendor whose connection is absent is skipped, so a name here obliges nobody.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import partial
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
-from threat_response.transport.form import vendor_of
+from threat_response.transport.form import Vendor, vendor_of
 
 #: Stage -> vendors, each the name of its folder, its connection type and its task. A block is made at a place.
 SERVES: dict[str, tuple[str, ...]] = {
@@ -44,46 +44,37 @@ def vendors() -> list[str]:
     return list(dict.fromkeys(name for names in SERVES.values() for name in names))
 
 
+#: What goes with another stage lies in that stage's file.
+GOES_WITH = {"refresh": "enrich"}
+#: Which product the incidents are in. It has one task in each of three stages, so there is one.
+[INCIDENT_SYSTEM] = SERVES["incidents"]
+
+
 def operator(stage: str, vendor: str) -> Any:
     """
-    What of a vendor serves a stage: the attribute of its ``operators.py`` that is called as the stage.
+    The operator by which a vendor serves a stage: what its ``operators.py`` calls as the stage (``FETCH``, ``BLOCK``…),
+    where the vendor differs; else what the stage's own file calls so.
 
-    :param stage: ``fetch``, ``enrich``, ``refresh``, ``block`` (or ``block.waf``), ``confirm``, ``watch``
+    :param stage: a key of ``SERVES``, or ``refresh`` or ``confirm``, which go with ``enrich`` and ``block``
+    :raises LookupError: neither has one
     """
-    kind = stage.partition(".")[0].lower()
-    if kind in ("enrich", "refresh"):
-        from threat_response.stages.enrich import Enrich, Refresh
+    kind = stage.partition(".")[0]
+    own, general = f"vendors.{vendor}.operators", f"stages.{GOES_WITH.get(kind, kind)}"
+    for name in (f"threat_response.{own}", f"threat_response.{general}"):
+        if find_spec(name) is not None and (found := getattr(import_module(name), kind.upper(), None)):
+            return found
+    raise LookupError(f"{vendor} cannot serve {stage}: there is no {kind.upper()} in {own}, nor in {general}")
 
-        return partial(Enrich if kind == "enrich" else Refresh, vendor=vendor)
-    return getattr(import_module(f"threat_response.vendors.{vendor}.operators"), kind.upper())
 
-
-def enrichers(providers: Iterable[str]) -> dict[str, Any]:
+def providers(names: Iterable[str]) -> list[Vendor]:
     """
-    The enrichers that the policy names, local lists first: what they say orders the questions to the others.
+    The providers that the policy names, local lists first: what they say orders the questions to the others.
 
     :raises ValueError: naming one that there is not
     """
-    chosen = {}
-    for name in providers:
+    chosen = []
+    for name in names:
         if name not in SERVES["enrich"]:
             raise ValueError(f"policy, enrichment.providers: {name!r} is none of {', '.join(SERVES['enrich'])}")
-        chosen[name] = operator("enrich", name)
-    return dict(sorted(chosen.items(), key=lambda one: vendor_of(one[0]).is_remote))
-
-
-def __getattr__(name: str) -> Any:
-    """``FETCH``, ``ENRICH``, ``REFRESH``, ``BLOCK``, ``CONFIRM``, ``WATCH``: operators by vendor."""
-    if not name.isupper():
-        raise AttributeError(name)
-    if name in ("FETCH", "ENRICH", "WATCH"):
-        return {vendor: operator(name, vendor) for vendor in SERVES[name.lower()]}
-    if name == "REFRESH":
-        return {vendor: operator(name, vendor) for vendor in SERVES["enrich"] if vendor_of(vendor).refreshes}
-    blocks = {stage.partition(".")[2]: vendors for stage, vendors in SERVES.items() if stage.startswith("block.")}
-    if name == "BLOCK":
-        return {place: {vendor: operator("block", vendor) for vendor in vendors} for place, vendors in blocks.items()}
-    if name == "CONFIRM":
-        controls = [vendor for vendors in blocks.values() for vendor in vendors if vendor_of(vendor).confirms]
-        return {vendor: operator("confirm", vendor) for vendor in controls}
-    raise AttributeError(name)
+        chosen.append(vendor_of(name))
+    return sorted(chosen, key=lambda vendor: vendor.is_remote)

@@ -56,10 +56,32 @@ def home() -> Path:
     return Path(os.environ.get("AIRFLOW_HOME", "~/airflow")).expanduser() / "threat-response"
 
 
-def policy() -> Policy:
+def policy_files() -> list[Path]:
+    """The policy's layers; a later one is laid over the earlier ones."""
     configured = option("policy")
-    paths = [Path(p) for p in configured.split(":")] if configured else [ROOT / "include/config/policy.yaml"]
-    return _policy(tuple((path, path.stat().st_mtime_ns) for path in paths))
+    return [Path(path) for path in configured.split(":")] if configured else [ROOT / "include/config/policy.yaml"]
+
+
+def policy() -> Policy:
+    return _policy(tuple((path, path.stat().st_mtime_ns) for path in policy_files()))
+
+
+def providers() -> tuple[str, ...]:
+    """
+    The policy's ``enrichment.providers``, for the DAG file. Read from the text alone: the rules that check a policy
+    import the gate, and the DAG file is read in every task's process. A task that loads the policy says what is wrong
+    with it.
+
+    :raises ValueError: no layer names them
+    """
+    import yaml
+
+    for path in reversed(policy_files()):
+        layer = yaml.load(path.read_text("utf-8"), Loader=yaml.CSafeLoader)  # noqa: S506  (a safe loader, in C)
+        named = ((layer or {}).get("enrichment") or {}).get("providers")
+        if named is not None:
+            return tuple(named)
+    raise ValueError(f"{', '.join(map(str, policy_files()))}: no enrichment.providers")
 
 
 @lru_cache(maxsize=4)

@@ -295,3 +295,7 @@ def _no_answer(error: VendorError) -> NoAnswer:
 def _differ(old: Reputation, new: Reputation) -> bool:
     """Whether a list says something else now, and not only at another time."""
     return old.model_copy(update={"known_at": new.known_at, "body_digest": new.body_digest}) != new
+
+
+#: What the registry takes where a vendor does not differ.
+ENRICH, REFRESH = Enrich, Refresh
