@@ -100,6 +100,7 @@ def _calls(home: Path, simulated: Simulated, days: int) -> str:
     from include.ops import plan_enrichment
     from threat_response import registry
     from threat_response.runtime import settings
+    from threat_response.stages.enrich import Enrich
     from threat_response.transport.hook import hook_class
 
     end = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - HOUR
@@ -109,7 +110,7 @@ def _calls(home: Path, simulated: Simulated, days: int) -> str:
     _configure(simulated)
     found = {
         source: plan_enrichment.findings_by_window(read(task_id=source), settings.ledger(), start, end)
-        for source, read in registry.FETCH.items()
+        for source, read in registry.operators("fetch").items()
     }
     cases = list(plan_enrichment.cases(found, start, end))
     planned = {one.provider: one.calls for one in plan_enrichment.plan(start, end).forecasts}
@@ -125,7 +126,7 @@ def _calls(home: Path, simulated: Simulated, days: int) -> str:
             known = [item for item in case.observed if item.observable.type in hook_class(name).types]
             by_sighting[name] += sum(len(item.sightings) for item in known)
             by_run[name] += len(known)
-            registry.ENRICH[name](task_id=name, case=case.to_json()).execute(_backfill())
+            Enrich(task_id=name, vendor=name, case=case.to_json()).execute(_backfill())
     ours = simulated.take_calls()
     rows: list[tuple[Any, ...]] = []
     for name in PROVIDERS:
@@ -217,8 +218,8 @@ def _delay() -> dict[str, Any]:
 def _ask(simulated: Simulated, values: int) -> float:
     from include.soar.extract.findings import observe
     from include.soar.model import CaseBatch, Finding, Mention, Role, Severity, Window
-    from threat_response import registry
     from threat_response.runtime import settings
+    from threat_response.stages.enrich import Enrich
 
     settings.ledger().close()  # makes its tables: once in an installation's life
     end = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
@@ -236,7 +237,7 @@ def _ask(simulated: Simulated, values: int) -> float:
     case = CaseBatch(window=window, findings=(finding,), observed=observe([finding])).to_json()
     simulated.take_calls()
     started_at = time.perf_counter()
-    batch = registry.ENRICH["virustotal"](task_id="virustotal", case=case).execute(_backfill("manual"))
+    batch = Enrich(task_id="virustotal", vendor="virustotal", case=case).execute(_backfill("manual"))
     spent = time.perf_counter() - started_at
     answered = sum(r["score"] is not None for r in batch["reputations"])
     if answered != values or simulated.take_calls()["virustotal"] != values:

@@ -223,6 +223,7 @@ class _Day:
         from threat_response import registry
         from threat_response.runtime import settings
         from threat_response.stages.decide import Decide
+        from threat_response.stages.enrich import Enrich
         from threat_response.stages.extract import Extract
         from threat_response.stages.open_incidents import OpenIncidents
         from threat_response.stages.relate import Relate
@@ -232,27 +233,27 @@ class _Day:
         settings.ledger().close()  # makes its tables: once in an installation's life, not once a day
         batches = {
             name: self.do(f"1 fetch.{name}", read(task_id=name), items=lambda batch: batch["records"])
-            for name, read in registry.FETCH.items()
+            for name, read in registry.operators("fetch").items()
         }
         extract = Extract(task_id="extract", batches=list(batches.values()))
         case = self.do("2 extract", extract, items=lambda case: len(case["findings"]))
         answers = {}
-        for name, ask in registry.enrichers(settings.policy().enrichment.providers).items():
+        refresh, confirm = registry.operators("refresh"), registry.operators("confirm")
+        for vendor in registry.providers(settings.policy().enrichment.providers):
+            name = vendor.name
             more = {}
-            if vendor_of(name).is_remote:
+            if vendor.is_remote:
                 more["local"] = {n: said for n, said in answers.items() if not vendor_of(n).is_remote}
-            if name in registry.REFRESH:
-                more["lists"] = self.do(
-                    f"3 enrich.refresh_{name}", registry.REFRESH[name](task_id="refresh"), items=len
-                )
+            if vendor.refreshes:
+                more["lists"] = self.do(f"3 enrich.refresh_{name}", refresh[name](task_id="refresh"), items=len)
             answers[name] = self.do(
                 f"3 enrich.{name}",
-                ask(task_id=name, case=case, **more),
+                Enrich(task_id=name, vendor=name, case=case, **more),
                 items=lambda batch: sum(r["answer"] != Answer.NOT_APPLICABLE for r in batch["reputations"]),
             )
         decide = Decide(task_id="decide", case=case, answers=answers)
         decision = self.do("3 enrich.decide", decide, items=lambda decision: len(decision["verdicts"]))
-        base = {"vendor": registry.SERVES["incidents"][0], "case": case, "decision": decision}
+        base = {"vendor": registry.INCIDENT_SYSTEM, "case": case, "decision": decision}
         incidents = self.do(
             "4 open_incidents",
             OpenIncidents(task_id="open", **base),
@@ -261,12 +262,13 @@ class _Day:
         count = len(incidents["incidents"])
         relations = self.do("5 relate", Relate(task_id="relate", incidents=incidents, **base), items=lambda _: count)
         actions = {}
-        for step, (place, controls) in enumerate(registry.BLOCK.items(), 6):
-            stage = f"{step} block.{place}"
-            for name, deny in controls.items():
+        places = [stage for stage in registry.SERVES if stage.startswith("block.")]
+        for step, place in enumerate(places, 6):
+            stage = f"{step} {place}"
+            for name, deny in registry.operators(place).items():
                 done = self._control(f"{stage}.{name}", deny, decision, incidents)
-                if name in registry.CONFIRM:
-                    sensor = registry.CONFIRM[name](task_id="confirm", actions=done)
+                if name in confirm:
+                    sensor = confirm[name](task_id="confirm", actions=done)
                     done = self.measure(
                         f"{stage}.{name}_active",
                         partial(self._poke, sensor),
@@ -274,7 +276,7 @@ class _Day:
                         takes=done,
                     )
                 actions[name] = done
-        for name, add in registry.WATCH.items():
+        for name, add in registry.operators("watch").items():
             actions[name] = self._control(f"8 watch.{name}", add, decision, incidents)
         update = UpdateIncidents(task_id="update", incidents=incidents, relations=relations, actions=actions, **base)
         self.do("9 update_incidents", update, items=lambda batch: len(batch["updates"]))

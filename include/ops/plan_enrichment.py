@@ -50,8 +50,8 @@ def plan(
     ledger, now = settings.ledger(), settings.now()
     findings, remarks = _read_sources(start_at, end_at, now)
     tallies = [
-        _Tally(ask(task_id=provider, case=None), Forecast(provider), frozen=frozen)
-        for provider, ask in registry.enrichers(settings.policy().enrichment.providers).items()
+        _Tally(Enrich(task_id=one.name, vendor=one.name, case=None), Forecast(one.name), frozen=frozen)
+        for one in registry.providers(settings.policy().enrichment.providers)
     ]
     connected = [one for one in tallies if one.is_connected]
     seen: set[Observable] = set()
@@ -86,7 +86,7 @@ def _read_sources(
     """
     findings: dict[str, dict[datetime, list[Finding]]] = {}
     remarks = []
-    for source, read in registry.FETCH.items():
+    for source, read in registry.operators("fetch").items():
         operator = read(task_id=source)
         if not settings.connection_exists(operator.conn_id):
             remarks.append(f"Source {source} is left out: there is no connection {operator.conn_id!r}.")

@@ -41,7 +41,7 @@ def enrich_all(case: XComArg) -> dict[str, XComArg]:
     refreshed is refreshed before.
     """
     answers: dict[str, XComArg] = {}
-        with TaskGroup("enrich"):
+    with TaskGroup("enrich"):
         for vendor in providers(settings.providers()):
             inputs: dict[str, Any] = {"case": case}
             if vendor.refreshes:

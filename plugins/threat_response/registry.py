@@ -7,7 +7,8 @@ vendor whose connection is absent is skipped, so a name here obliges nobody.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
@@ -64,6 +65,24 @@ def operator(stage: str, vendor: str) -> Any:
         if find_spec(name) is not None and (found := getattr(import_module(name), kind.upper(), None)):
             return found
     raise LookupError(f"{vendor} cannot serve {stage}: there is no {kind.upper()} in {own}, nor in {general}")
+
+
+def vendors_of(stage: str) -> list[str]:
+    """
+    The vendors that serve a stage.
+
+    :param stage: as of :func:`operator`; ``block`` for both places
+    """
+    if stage == "refresh":
+        return [name for name in SERVES["enrich"] if vendor_of(name).refreshes]
+    if stage == "confirm":
+        return [name for name in vendors_of("block") if vendor_of(name).confirms]
+    return [name for key, names in SERVES.items() if key == stage or key.startswith(f"{stage}.") for name in names]
+
+
+def operators(stage: str) -> dict[str, Callable[..., Any]]:
+    """By vendor, what makes its task of a stage: give it the task's id and what the stage takes."""
+    return {vendor: partial(operator(stage, vendor), vendor=vendor) for vendor in vendors_of(stage)}
 
 
 def providers(names: Iterable[str]) -> list[Vendor]:

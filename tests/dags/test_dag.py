@@ -16,12 +16,16 @@ from airflow.sdk import DAG, CronDataIntervalTimetable
 from include.soar.incident.question import APPROVAL_TASK
 from include.soar.policy.rules import LONGEST_WAIT_HOURS
 from tests.conftest import ROOT
-from threat_response.registry import BLOCK, CONFIRM, ENRICH, FETCH, WATCH, enrichers
+from threat_response.registry import SERVES, providers, vendors_of
 from threat_response.runtime import settings
 from threat_response.transport.form import vendor_of
 from threat_response.transport.retry import VendorRetryPolicy
 
 DAG_ID = "api_threat_response"
+FETCH = [f"fetch.{name}" for name in SERVES["fetch"]]
+CONTROLS = [f"{stage}.{name}" for stage, names in SERVES.items() if stage.startswith("block.") for name in names]
+CONFIRM = [f"{control}_active" for control in CONTROLS if control.rpartition(".")[2] in vendors_of("confirm")]
+WATCH = [f"watch.{name}" for name in SERVES["watch"]]
 
 
 @pytest.fixture(scope="module")
@@ -34,39 +38,35 @@ def dag() -> DAG:
 
 
 def test_every_registered_vendor_has_its_task(dag: DAG) -> None:
-    expected = (
-        {f"fetch.{name}" for name in FETCH}
-        | {f"enrich.{name}" for name in settings.policy().enrichment.providers}
-        | {f"block.{place}.{name}" for place, controls in BLOCK.items() for name in controls}
-        | {f"block.{place}.{name}_active" for place, controls in BLOCK.items() for name in controls if name in CONFIRM}
-        | {f"watch.{name}" for name in WATCH}
-        | {"extract", "enrich.decide", "approve_blocks", "open_incidents", "relate", "update_incidents", "fail_the_run"}
-    )
-    assert expected <= set(dag.task_ids)
+    expected = {*FETCH, *CONTROLS, *CONFIRM, *WATCH}
+    expected |= {f"enrich.{name}" for name in settings.policy().enrichment.providers}
+    expected |= {f"enrich.refresh_{name}" for name in vendors_of("refresh") if f"enrich.{name}" in expected}
+    stages = ["extract", "decide", "approve_blocks", "open_incidents", "relate", "update_incidents", "fail_the_run"]
+    assert set(dag.task_ids) == expected | set(stages)
+    assert CONFIRM
 
 
 def test_each_stage_comes_after_what_it_takes(dag: DAG) -> None:
     def before(task_id: str) -> set[str]:
         return dag.get_task(task_id).get_flat_relative_ids(upstream=True)
 
-    order = ["extract", "enrich.decide", "open_incidents", "relate", "update_incidents"]
+    order = ["extract", "decide", "open_incidents", "relate", "update_incidents"]
     for earlier, later in itertools.pairwise(order):
         assert earlier in before(later)
-    for place, controls in BLOCK.items():
-        for name in controls:
-            # No block without an incident that tells of it.
-            assert "open_incidents" in before(f"block.{place}.{name}")
-            assert f"block.{place}.{name}" in before("update_incidents")
+    for control in CONTROLS:
+        # No block without an incident that tells of it.
+        assert "open_incidents" in before(control)
+        assert control in before("update_incidents")
     assert set(dag.task_ids) - {"fail_the_run"} <= before("fail_the_run")
     # Directly, since a confirmation that succeeds would hide a control that failed.
     direct = dag.get_task("fail_the_run").upstream_task_ids
-    assert {f"block.{place}.{name}" for place, controls in BLOCK.items() for name in controls} <= direct
-    assert {f"watch.{name}" for name in WATCH} | {f"fetch.{name}" for name in FETCH} <= direct
+    assert direct == set(dag.task_ids) - {"fail_the_run"}
 
 
 def test_only_the_chosen_providers_have_a_task_and_lists_are_asked_before_what_costs_something(dag: DAG) -> None:
-    chosen = enrichers(settings.policy().enrichment.providers)
-    asking = {t.removeprefix("enrich.") for t in dag.task_ids if t.startswith("enrich.")} & set(ENRICH)
+    chosen = settings.policy().enrichment.providers
+    assert settings.providers() == chosen
+    asking = {t.removeprefix("enrich.") for t in dag.task_ids if t.startswith("enrich.")} & set(SERVES["enrich"])
     assert asking == set(chosen)
     local = {f"enrich.{name}" for name in chosen if not vendor_of(name).is_remote}
     for name in chosen:
@@ -77,17 +77,16 @@ def test_only_the_chosen_providers_have_a_task_and_lists_are_asked_before_what_c
             assert task.trigger_rule == "all_done"
     assert local
     with pytest.raises(ValueError, match="'abuse_ipdb' is none of abuseipdb, "):
-        enrichers(["abuse_ipdb"])
+        providers(["abuse_ipdb"])
 
 
 def test_a_person_is_asked_before_anything_is_acted_on_and_after_the_incidents_can_be_opened(dag: DAG) -> None:
     asking = dag.get_task(APPROVAL_TASK)
-    assert asking.upstream_task_ids == {"enrich.decide"}
-    controls = {f"block.{place}.{name}" for place, controls in BLOCK.items() for name in controls}
-    for task_id in (*controls, *(f"watch.{name}" for name in WATCH), "update_incidents"):
+    assert asking.upstream_task_ids == {"decide"}
+    for task_id in (*CONTROLS, *WATCH, "update_incidents"):
         # What is acted on and told is what this task gives, never what `decide` gives.
         assert APPROVAL_TASK in dag.get_task(task_id).upstream_task_ids, task_id
-        assert "enrich.decide" not in dag.get_task(task_id).upstream_task_ids, task_id
+        assert "decide" not in dag.get_task(task_id).upstream_task_ids, task_id
     for task_id in ("open_incidents", "relate"):
         assert APPROVAL_TASK not in dag.get_task(task_id).get_flat_relative_ids(upstream=True), task_id
     assert asking.trigger_rule == "all_success"
@@ -105,9 +104,9 @@ def test_the_rules_that_keep_a_failure_visible(dag: DAG) -> None:
     # One incident that Respond refuses must not keep every block of the night from being made.
     for task_id in ("relate", *(t for t in dag.task_ids if t.startswith(("block.", "watch.")))):
         assert dag.get_task(task_id).trigger_rule == "all_done", task_id
-    assert dag.get_task("enrich.decide").trigger_rule == "all_done"
-    for name in FETCH:
-        assert dag.get_task(f"fetch.{name}").trigger_rule == "all_success"
+    assert dag.get_task("decide").trigger_rule == "all_done"
+    for task_id in FETCH:
+        assert dag.get_task(task_id).trigger_rule == "all_success"
 
 
 def test_every_task_retries_by_the_one_policy(dag: DAG) -> None:
@@ -142,7 +141,10 @@ def asked(*args, **kwargs): raise AssertionError("the DAG file read a connection
 BaseHook.get_connection = asked
 Variable.get = asked
 import api_threat_response
-heavy = {"pandas", "falconpy", "alembic.command"} & set(sys.modules)
+light = {name for name in sys.modules if not name.startswith("threat_response.vendors.")}
+hooks = {name for name in sys.modules if name.startswith("threat_response.vendors.") and name.endswith((".hook", ".cases"))}
+rooms = {name for name in light if name.startswith(("include.soar.gate", "include.soar.policy", "include.soar.ledger"))}
+heavy = hooks | rooms | {"pandas", "numpy", "aiohttp", "requests", "tldextract", "falconpy", "alembic"} & light
 print("tasks", len(api_threat_response.api_threat_response().task_dict), "heavy", sorted(heavy))
 """
     environment = {

@@ -21,6 +21,7 @@ from tests.support import SimServer
 from tests.vendors.support import connect
 from threat_response import registry
 from threat_response.runtime import settings
+from threat_response.stages.enrich import Enrich
 from threat_response.stages.extract import Extract
 
 END = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=1)
@@ -44,7 +45,7 @@ def demo_day(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, sim: SimServer) ->
     sim.seed("alienvault_otx", {"public_networks": PUBLIC})
     sim.seed("taxii", {"roots": {"intel": {"title": "t", "collections": [{"id": "c", "title": "c", "objects": []}]}}})
     secrets = make_secrets()
-    for source in registry.FETCH:
+    for source in registry.SERVES["fetch"]:
         sim.configure(source, **secrets[source])
         given = connections(sim.port, secrets)[f"{source}_default"]
         extra = {name: value for name, value in given["extra"].items() if value is not None}
@@ -67,20 +68,20 @@ def context(start: datetime) -> Any:
 
 
 def refresh() -> dict[str, Any]:
-    return {name: bring(task_id="r").execute(context(START)) for name, bring in registry.REFRESH.items()}
+    return {name: bring(task_id="r").execute(context(START)) for name, bring in registry.operators("refresh").items()}
 
 
 def backfill(start: datetime = START, end: datetime = END, providers: Sequence[str] = PROVIDERS) -> None:
     """The tasks of each hour's run up to the answers, as the DAG orders them."""
     while start < end:
         given = context(start)
-        batches = [read(task_id=source).execute(given) for source, read in registry.FETCH.items()]
+        batches = [read(task_id=source).execute(given) for source, read in registry.operators("fetch").items()]
         case = Extract(task_id="extract", batches=batches).execute(given)
         lists: dict[str, Any] = refresh() if providers else {}
         local: dict[str, Any] = {}
-        for name, ask in registry.enrichers(providers).items():
+        for name in [vendor.name for vendor in registry.providers(providers)]:
             more = {"lists": lists[name]} if name in lists else {}
-            said = ask(task_id=name, case=case, local=dict(local), **more).execute(given)
+            said = Enrich(task_id=name, vendor=name, case=case, local=dict(local), **more).execute(given)
             if name in LISTS:
                 local[name] = said
         start += HOUR

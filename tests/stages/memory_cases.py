@@ -15,10 +15,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from include.soar.model import Observable, ObservableType
-from include.soar.vendor.errors import RateLimited, Rejected, Unauthorized, Unavailable
+from include.soar.vendor.errors import RateLimited, Rejected, Unauthorized, Unavailable, WriteInPlanMode
 from threat_response.runtime import settings
 from threat_response.stages.incident_system import Case, CaseId, Comment, Draft, State, Words
-from threat_response.transport.http import WriteInPlanMode
 
 VENDOR = "memory_cases"
 WRITES = frozenset({"create", "close", "comment", "label", "attach", "link"})

@@ -16,10 +16,10 @@ from include.simulators.app import SIMULATORS
 from include.soar.model import Observable, ObservableType
 from tests.support import SimServer
 from tests.vendors.support import connect
-from threat_response.registry import ENRICH
+from threat_response.registry import SERVES
 from threat_response.transport.hook import VendorHook, hook_class
 
-PROVIDERS = [name for name in ENRICH if name in SIMULATORS]
+PROVIDERS = [name for name in SERVES["enrich"] if name in SIMULATORS]
 POLICIES = (ROOT / "include/config/policy.yaml", ROOT / "include/config/policy.demo.yaml")
 PUBLIC_IPV4 = ["192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24"]
 PUBLIC = [*PUBLIC_IPV4, "2001:db8::/32"]

@@ -17,7 +17,7 @@ from tests.soar.deciding import decided
 from tests.soar.examples import address, finding, mention
 from tests.stages.providers import PROVIDERS, PUBLIC, PUBLIC_IPV4, connect_providers, use_policy
 from tests.support import SimServer
-from threat_response.registry import ENRICH, REFRESH
+from threat_response.registry import operators
 from threat_response.runtime import settings
 
 EVIL = address("203.0.113.7")
@@ -54,12 +54,12 @@ def ask(name: str, case: dict[str, Any]) -> dict[str, Any] | None:
     """What the DAG hands to ``decide``: None where a task of the provider is red."""
     run: Any = {"dag_run": SimpleNamespace(run_type="scheduled", run_id="r", dag_id="d"), "params": {}}
     more = {}
-    if name in REFRESH:
+    if name in operators("refresh"):
         try:
-            more["lists"] = REFRESH[name](task_id="refresh").execute(run)
+            more["lists"] = operators("refresh")[name](task_id="refresh").execute(run)
         except VendorError:
             return None
-    said: dict[str, Any] = ENRICH[name](task_id=name, case=case, **more).execute(run)
+    said: dict[str, Any] = operators("enrich")[name](task_id=name, case=case, **more).execute(run)
     return said
 
 

@@ -26,13 +26,13 @@ from include.soar.vendor.errors import (
     Unavailable,
     Unexpected,
     VendorError,
+    WriteInPlanMode,
 )
 from tests.stages import controls, tiny
 from tests.stages.controls import PROTECTED, decision, incidents, indicator
 from tests.stages.tiny import Printed, TinyHook, TinyServer, context, json_answer
 from threat_response.runtime import settings
 from threat_response.stages.control import Confirm, Control, Incidents, Ours, Result
-from threat_response.transport.http import WriteInPlanMode
 
 EVIL, WORSE, CLEAN = "203.0.113.7", "203.0.113.8", "203.0.113.9"
 

@@ -15,7 +15,7 @@ import pytest
 
 from include.simulators import crowdstrike_falcon as simulator
 from include.soar.model import Action, Indicator, Outcome, Verb
-from include.soar.vendor.errors import RateLimited, Unauthorized, Unavailable, VendorError
+from include.soar.vendor.errors import RateLimited, Unauthorized, Unavailable, VendorError, WriteInPlanMode
 from tests.stages.controls import POLICY, decision, indicator, run
 from tests.support import SimServer
 from tests.vendors.akamai_client_lists import conftest as akamai
@@ -23,7 +23,6 @@ from tests.vendors.crowdstrike_falcon import conftest as falcon
 from tests.vendors.splunk import conftest as splunk
 from threat_response import registry
 from threat_response.stages.control import Control, Result
-from threat_response.transport.http import WriteInPlanMode
 
 IP = "ipv4-addr"
 EVIL, WORSE, THIRD, BAD = "198.51.100.7", "198.51.100.8", "198.51.100.9", "198.51.100.10"

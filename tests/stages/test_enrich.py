@@ -37,7 +37,6 @@ from tests.soar.examples import address, finding, mention, reputation
 from tests.stages.controls import POLICY, PROTECTED
 from tests.support import SimServer
 from tests.vendors.support import connect
-from threat_response.registry import ENRICH
 from threat_response.runtime import settings
 from threat_response.runtime.run import Run
 from threat_response.stages.decide import Decide, counts
@@ -325,7 +324,7 @@ def test_with_every_provider_silent_in_its_own_way_the_run_goes_on_and_nothing_i
     case = case_of(event("1", EVIL, CLEAN, severity=Severity.CRITICAL))
     answers: dict[str, Any] = {"list_feed": None}  # its task failed
     for provider in ("abuseipdb", *faults):
-        answers[provider] = ENRICH[provider](task_id=provider, case=case).execute(context())
+        answers[provider] = Enrich(task_id=provider, vendor=provider, case=case).execute(context())
         said = ReputationBatch.model_validate(answers[provider]).reputations
         assert {r.score for r in said} == {None}, provider
         assert {r.answer for r in said} <= {Answer.ERROR, Answer.NOT_CHECKED}, provider

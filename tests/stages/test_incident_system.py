@@ -10,14 +10,13 @@ from datetime import timedelta
 import pytest
 
 from include.soar.incident import marks
-from include.soar.vendor.errors import RateLimited, Rejected, Unauthorized, Unavailable, VendorError
+from include.soar.vendor.errors import RateLimited, Rejected, Unauthorized, Unavailable, VendorError, WriteInPlanMode
 from tests.stages.incident_examples import ATTACKER, EVIL, NOW, SECOND, finding, observable
 from tests.stages.incident_products import Product
 from threat_response.stages.incident_system import Case, Draft, IncidentSystem, State
 from threat_response.stages.open_incidents import OpenIncidents
 from threat_response.stages.relate import Relate
 from threat_response.stages.update_incidents import UpdateIncidents
-from threat_response.transport.http import WriteInPlanMode
 
 MARK = marks.marker("f-1")
 LONG_AGO = NOW - timedelta(days=400)

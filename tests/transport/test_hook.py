@@ -23,6 +23,7 @@ from include.soar.vendor.errors import (
     Unavailable,
     Unexpected,
     VendorError,
+    WriteInPlanMode,
     WrongConnection,
 )
 from include.soar.vendor.wire import Request
@@ -32,7 +33,6 @@ from tests.support import free_port
 from tests.vendors.support import connect
 from threat_response.transport.form import Vendor
 from threat_response.transport.hook import VendorHook
-from threat_response.transport.http import WriteInPlanMode
 from threat_response.transport.retry import LONGEST_WAIT, VendorRetryPolicy
 
 KEY = "s3cret/key+with=odd&chars"

@@ -121,3 +121,7 @@ class RecordProblem(ValueError):
         super().__init__(f"{field}: {problem}")
         self.field = field
         self.problem = problem
+
+
+class WriteInPlanMode(RuntimeError):
+    """A bug of ours: something tried to write while the run only plans. Refused at the HTTP boundary."""

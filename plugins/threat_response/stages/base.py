@@ -65,18 +65,6 @@ class StageOperator(BaseOperator):
         self.vendor = vendor or type(self).vendor
         self.conn_id = conn_id or (f"{self.vendor}_default" if self.vendor else "")
 
-    def _hook_class(self) -> Any:
-        """The vendor's hook, imported when the task runs: reading the DAG must not cost it."""
-        hooks = import_module(f"threat_response.vendors.{self.vendor}.hook")
-        return next(
-            kind
-            for kind in vars(hooks).values()
-            if isinstance(kind, type) and getattr(kind, "conn_type", None) == self.vendor
-        )
-
-    def hook(self, *, writes_allowed: bool = True) -> Any:
-        return self._hook_class()(self.conn_id, writes_allowed=writes_allowed)
-
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         cls.stage_fields = tuple(dict.fromkeys([*cls.stage_fields, *cls.template_fields]))
@@ -89,6 +77,10 @@ class StageOperator(BaseOperator):
 
         found: type[VendorHook] = hook_class(self.vendor)
         return found
+
+    def hook(self, *, writes_allowed: bool = True) -> Any:
+        """The vendor's hook on this task's connection."""
+        return self.hook_class(self.conn_id, writes_allowed=writes_allowed)
 
     def finish(self, context: Context, batch: dict[str, Any], errors: Iterable[VendorError]) -> dict[str, Any]:
         """

@@ -11,7 +11,7 @@ from urllib.parse import quote, urlsplit
 import requests
 from airflow.sdk.log import mask_secret
 
-from include.soar.vendor.errors import Unavailable, Unexpected, UntrustedHost, WrongConnection
+from include.soar.vendor.errors import Unavailable, Unexpected, UntrustedHost, WriteInPlanMode, WrongConnection
 from include.soar.vendor.wire import Request, Response
 
 #: What requests says about a connection that it cannot even send: asking again would not help.
@@ -32,10 +32,6 @@ _CONNECTION_PROBLEMS = (
     ("Read timed out", "the answer stopped in the middle"),
     ("IncompleteRead", "the answer was cut"),
 )
-
-
-class WriteInPlanMode(RuntimeError):
-    """A bug of ours: something tried to write while the run only plans. Refused at the HTTP boundary."""
 
 
 def hide(*secrets: str | None) -> None:
@@ -94,7 +90,7 @@ def exchange(session: requests.Session, request: Request, *, vendor: str, url: s
     :raises WriteInPlanMode: the request writes and ``writes_allowed`` is False
     :raises Unavailable: no answer, or not all of it
     :raises Unexpected: the answer is longer than the request allows
-    :raises UntrustedHost, WrongConnection: TLS, or a field of the connection that HTTP cannot carry
+    :raises UntrustedHost, WriteInPlanMode, WrongConnection: TLS, or a field of the connection that HTTP cannot carry
     """
     if request.writes and not writes_allowed:
         raise WriteInPlanMode(f"{vendor} {request.operation} writes, and this run only plans")

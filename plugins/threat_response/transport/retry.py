@@ -13,8 +13,8 @@ from include.soar.vendor.errors import (
     Unauthorized,
     Unavailable,
     Unexpected,
+    WriteInPlanMode,
 )
-from threat_response.transport.http import WriteInPlanMode
 
 #: A vendor may ask a task to wait this long at most; AbuseIPDB's spent day would otherwise park it for hours.
 LONGEST_WAIT = timedelta(minutes=15)

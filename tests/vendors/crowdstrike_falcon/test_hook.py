@@ -9,11 +9,10 @@ import pytest
 import requests
 
 from include.soar.model import Observable
-from include.soar.vendor.errors import RateLimited, Unauthorized, Unavailable, Unexpected, VendorError
+from include.soar.vendor.errors import RateLimited, Unauthorized, Unavailable, Unexpected, VendorError, WriteInPlanMode
 from tests.stages.controls import FAULTS, WRITE_FAULTS, everything_logged
 from tests.support import SimServer, free_port
 from tests.vendors.crowdstrike_falcon.conftest import KNOBS, PRODUCT, held, point_at, seed, writes
-from threat_response.transport.http import WriteInPlanMode
 from threat_response.vendors.crowdstrike_falcon import hook as module
 from threat_response.vendors.crowdstrike_falcon.hook import CrowdStrikeFalconHook
 

@@ -12,11 +12,18 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import requests
 
-from include.soar.vendor.errors import RateLimited, Rejected, Unauthorized, Unavailable, Unexpected, VendorError
+from include.soar.vendor.errors import (
+    RateLimited,
+    Rejected,
+    Unauthorized,
+    Unavailable,
+    Unexpected,
+    VendorError,
+    WriteInPlanMode,
+)
 from tests.stages.incident_examples import NOW, observable
 from tests.support import SimServer
 from tests.vendors.cyware_respond.support import CONN_ID, PRODUCT, incidents, links, writes
-from threat_response.transport.http import WriteInPlanMode
 from threat_response.vendors.cyware_respond import hook as hook_module
 from threat_response.vendors.cyware_respond import tenant as contract_module
 from threat_response.vendors.cyware_respond.hook import CywareRespondHook, SignedQuery

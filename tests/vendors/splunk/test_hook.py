@@ -6,11 +6,10 @@ from typing import Any
 
 import pytest
 
-from include.soar.vendor.errors import RateLimited, Unauthorized, Unavailable, Unexpected, VendorError
+from include.soar.vendor.errors import RateLimited, Unauthorized, Unavailable, Unexpected, VendorError, WriteInPlanMode
 from tests.stages.controls import FAULTS, WRITE_FAULTS, everything_logged
 from tests.support import SimServer, free_port
 from tests.vendors.splunk.conftest import KNOBS, PRODUCT, held, point_at, seed, writes
-from threat_response.transport.http import WriteInPlanMode
 from threat_response.vendors.splunk import hook as module
 from threat_response.vendors.splunk.hook import SplunkHook
 
