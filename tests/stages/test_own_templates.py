@@ -55,9 +55,7 @@ def test_broken_templates_lose_no_incident_and_no_comment(product: Product, runs
     assert "Response: 1 blocked" in report
 
 
-def test_own_comments_without_a_reference_are_written_once(
-    product: Product, runs: Runs, folder: Path
-) -> None:
+def test_own_comments_without_a_reference_are_written_once(product: Product, runs: Runs, folder: Path) -> None:
     for name in TEXTS:
         shipped = (render.SHIPPED / name).read_text("utf-8")
         (folder / name).write_text(shipped.replace("{{ reference }}", ""), encoding="utf-8")
