@@ -54,6 +54,8 @@ def missing(vendor: str) -> list[str]:
     # One operator serves all enrichers.
     if any(vendor in names for stage, names in SERVES.items() if stage != "enrich"):
         wanted += [folder(vendor) / "operators.py", tests / "test_operators.py"]
+    if vendor in (*CONTROLS, *SERVES["watch"]):  # how the suite of all controls finds it
+        wanted.append(tests / "contract.py")
     if talks:
         wanted += [ROOT / f"include/simulators/{vendor}/__init__.py", tests / "test_simulator.py"]
     lacking = [path.relative_to(ROOT).as_posix() for path in wanted if not path.is_file()]
