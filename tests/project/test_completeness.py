@@ -56,6 +56,8 @@ def missing(vendor: str) -> list[str]:
         wanted += [folder(vendor) / "operators.py", tests / "test_operators.py"]
     if vendor in (*CONTROLS, *SERVES["watch"]):  # how the suite of all controls finds it
         wanted.append(tests / "contract.py")
+    if vendor not in VENDORS or (vendor in SERVES["enrich"] and vendor_of(vendor).is_remote):  # the same of providers
+        wanted.append(tests / "case.py")
     if talks:
         wanted += [ROOT / f"include/simulators/{vendor}/__init__.py", tests / "test_simulator.py"]
     lacking = [path.relative_to(ROOT).as_posix() for path in wanted if not path.is_file()]
