@@ -28,7 +28,7 @@ FILES = {
     "tests/vendors/acme_intel/samples/lookup.json": "lookup.json",
     "tests/vendors/acme_intel/test_api.py": "test_api.py",
     "tests/vendors/acme_intel/test_hook.py": "test_hook.py",
-    "tests/vendors/acme_intel/test_operators.py": "test_operators.py",
+    "tests/vendors/acme_intel/case.py": "case.py",
     "tests/vendors/acme_intel/test_simulator.py": "test_simulator.py",
 }
 REGISTRY, SIMULATORS = "plugins/threat_response/registry.py", "include/simulators/app.py"

@@ -75,7 +75,7 @@ def test_the_page_can_be_followed_to_the_letter(copy: Path, tmp_path: Path) -> N
         done += ran.stdout
     # It did what it says, and not nothing.
     assert re.search(r"^\d+ passed", done, re.M)
-    assert "tests/vendors/acme_intel/test_operators.py" in done
+    assert "tests/vendors/acme_intel/case.py" in done
     assert "plugins/threat_response/vendors/acme_intel/api.py" in "".join(re.findall(r"^.*CHANGE:.*$", done, re.M))
     assert "`acme_intel_default`" in (copy / "README.md").read_text("utf-8")
 

@@ -61,6 +61,10 @@ def missing(vendor: str) -> list[str]:
         tests / "__init__.py",
         *(tests / f"test_{name}" for name in files if name in ("api.py", "hook.py", f"{part}.py")),
     ]
+    if vendor in (*CONTROLS, *SERVES["watch"]):  # how the suite of all controls finds it
+        wanted.append(tests / "contract.py")
+    if vendor not in VENDORS or (vendor in SERVES["enrich"] and vendor_of(vendor).is_remote):  # the same of providers
+        wanted.append(tests / "case.py")
     if talks:
         wanted += [ROOT / f"include/simulators/{vendor}/__init__.py", tests / "test_simulator.py"]
     lacking = [path.relative_to(ROOT).as_posix() for path in wanted if not path.is_file()]

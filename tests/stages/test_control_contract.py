@@ -5,188 +5,29 @@ what is not ours or what a person has changed, and one bad item costs only itsel
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from datetime import timedelta
+from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from include.simulators import crowdstrike_falcon as simulator
-from include.soar.model import Action, Indicator, Outcome, Verb
+from include.soar.model import Outcome
 from include.soar.vendor.errors import RateLimited, Unauthorized, Unavailable, VendorError, WriteInPlanMode
-from tests.stages.controls import POLICY, decision, indicator, run
+from tests.stages.control_contract import Subject
+from tests.stages.controls import POLICY, indicator
 from tests.support import SimServer
-from tests.vendors.akamai_client_lists import conftest as akamai
-from tests.vendors.crowdstrike_falcon import conftest as falcon
-from tests.vendors.splunk import conftest as splunk
-from threat_response import registry
-from threat_response.stages.control import Control, Result
+from threat_response.registry import SERVES
 
-IP = "ipv4-addr"
 EVIL, WORSE, THIRD, BAD = "198.51.100.7", "198.51.100.8", "198.51.100.9", "198.51.100.10"
+CONTROLS = [name for stage, names in SERVES.items() if stage.startswith("block.") or stage == "watch" for name in names]
 
 
-class Subject(ABC):
-    """One control at its simulator."""
-
-    stage: str
-    name: str
-    #: How its requests that remove something are told from the others.
-    removal: dict[str, Any]
-
-    def __init__(self, sim: SimServer, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.sim, self.monkeypatch = sim, monkeypatch
-        self.indicators: dict[str, Indicator] = {}
-        self.kind: type[Control] = registry.operator(self.stage, self.name)
-        self.operator = self.kind(task_id="lift")
-        self.connect()
-
-    @abstractmethod
-    def connect(self) -> None:
-        """Connection and an empty place to write to."""
-
-    @abstractmethod
-    def put(self, value: str, **changes: Any) -> None:
-        """An item of a person."""
-
-    @abstractmethod
-    def change(self, value: str) -> None:
-        """A person changes the item that is there."""
-
-    @abstractmethod
-    def held(self) -> set[str]:
-        """The values of the items that are there, whoever made them."""
-
-    @abstractmethod
-    def refuse_to_remove(self, value: str) -> None:
-        """From now on the vendor refuses every removal that names this value, as a whole."""
-
-    def enforced(self) -> set[str]:
-        """What is in force."""
-        return self.held()
-
-    def ensure(self, *values: str) -> list[Action]:
-        done = run(self.kind, decision(*(self.indicator(value) for value in values)))
-        assert done.error is None
-        assert done.batch is not None
-        return list(done.batch.actions)
-
-    def indicator(self, value: str) -> Indicator:
-        """The same one each time: a later end would be a reason to write."""
-        return self.indicators.setdefault(value, indicator(IP, value))
-
-    def lift(self, actions: Sequence[Action], *, writes: bool = True) -> dict[str, Action]:
-        return self.actions(self.result(actions, writes=writes))
-
-    def result(self, actions: Sequence[Action], *, writes: bool = True) -> Result:
-        hook = self.operator.hook_class(self.operator.conn_id, writes_allowed=writes)
-        return self.operator.lift(hook, actions)
-
-    def actions(self, result: Result) -> dict[str, Action]:
-        """Each action once."""
-        by_value = {action.observable.value: action for action in result.actions}
-        assert len(by_value) == len(result.actions)
-        assert {(a.control, a.verb) for a in result.actions} <= {(self.name, Verb.LIFT)}
-        return by_value
-
-    def writes(self) -> list[str]:
-        return [c["method"] for c in self.sim.calls(self.name) if c["method"] != "GET" and "oauth2" not in c["path"]]
-
-
-class AkamaiClientLists(Subject):
-    stage, name = "block.waf", "akamai_client_lists"
-    removal = {"method": "POST", "path": "/items$"}
-
-    def connect(self) -> None:
-        akamai.point_at(self.monkeypatch, self.sim)
-        akamai.seed(self.sim)
-
-    def put(self, value: str, **changes: Any) -> None:
-        akamai.seed(self.sim, {"value": value, "description": "by hand", "tags": ["soc"]} | changes)
-
-    def change(self, value: str) -> None:
-        items = self.sim.world.simulators[self.name].lists[akamai.LIST].items
-        [key] = [key for key, item in items.items() if item["value"] == value]
-        items[key] = items[key] | {"tags": [*items[key]["tags"], "keep"]}
-
-    def held(self) -> set[str]:
-        return set(akamai.held(self.sim))
-
-    def enforced(self) -> set[str]:
-        return set(self.sim.state(self.name)["lists"][akamai.LIST]["live"]["PRODUCTION"])
-
-    def refuse_to_remove(self, value: str) -> None:
-        self.sim.fault(self.name, "status", status=400, times=-1, body=f'"{value}"', **self.removal)
-
-
-class CrowdStrikeFalcon(Subject):
-    stage, name = "block.edr", "crowdstrike_falcon"
-    removal = {"method": "DELETE"}
-
-    def connect(self) -> None:
-        falcon.point_at(self.monkeypatch, self.sim)
-
-    def put(self, value: str, **changes: Any) -> None:
-        given = {"type": "ipv4", "value": value, "action": "detect", "severity": "low", "platforms": ["windows"]}
-        falcon.seed(self.sim, given | {"applied_globally": True, "source": "soc", "description": "by hand"} | changes)
-
-    def change(self, value: str) -> None:
-        self._found(value)["description"] = "keep this, says the SOC"
-
-    def held(self) -> set[str]:
-        return {i["value"] for i in self.sim.state(self.name)["indicators"] if not i["deleted"]}
-
-    def refuse_to_remove(self, value: str) -> None:
-        bad, ids = self._found(value)["id"], simulator._ids
-
-        def refusing(request: Any) -> list[str]:
-            if request.method == "DELETE" and bad in ids(request):
-                raise simulator.Refused(400, "Bad request")
-            return ids(request)
-
-        self.monkeypatch.setattr(simulator, "_ids", refusing)
-
-    def _found(self, value: str) -> Any:
-        indicators = self.sim.world.simulators[self.name].indicators.values()
-        return next(i for i in indicators if i["value"] == value and not i["deleted"])
-
-
-class Splunk(Subject):
-    stage, name = "watch", "splunk"
-    removal = {"method": "DELETE"}
-
-    def connect(self) -> None:
-        splunk.point_at(self.monkeypatch, self.sim)
-        splunk.seed(self.sim)
-
-    def put(self, value: str, **changes: Any) -> None:
-        splunk.seed(self.sim, {"_key": f"{IP}:{value}", "value": value, "source": "soc"} | changes)
-
-    def change(self, value: str) -> None:
-        splunk.seed(self.sim, splunk.held(self.sim)[f"{IP}:{value}"] | {"note": "keep this, says the SOC"})
-
-    def held(self) -> set[str]:
-        return {document["value"] for document in splunk.held(self.sim).values()}
-
-    def refuse_to_remove(self, value: str) -> None:
-        self.sim.fault(self.name, "status", status=400, times=-1, path=value, **self.removal)
-
-
-SUBJECTS: dict[str, type[Subject]] = {kind.name: kind for kind in (AkamaiClientLists, CrowdStrikeFalcon, Splunk)}
-
-
-@pytest.fixture(params=SUBJECTS)
+@pytest.fixture(params=CONTROLS)
 def control(request: pytest.FixtureRequest, sim: SimServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Subject:
-    monkeypatch.setenv("AIRFLOW__THREAT_RESPONSE__POLICY", POLICY)
-    monkeypatch.setenv("AIRFLOW__THREAT_RESPONSE__HOME", str(tmp_path))
-    return SUBJECTS[request.param](sim, monkeypatch)
-
-
-def test_every_control_of_the_registry_is_here() -> None:
-    stages = [stage for stage in registry.SERVES if stage.startswith("block.") or stage == "watch"]
-    assert set(SUBJECTS) == {name for stage in stages for name in registry.SERVES[stage]}
+    monkeypatch.setenv("THREAT_RESPONSE_POLICY", POLICY)
+    monkeypatch.setenv("THREAT_RESPONSE_HOME", str(tmp_path))
+    subject: type[Subject] = import_module(f"tests.vendors.{request.param}.contract").SUBJECT
+    return subject(sim, monkeypatch)
 
 
 def test_ensure_twice_writes_once(control: Subject) -> None:

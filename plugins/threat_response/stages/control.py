@@ -229,7 +229,7 @@ class Confirm(BaseSensorOperator):
     :param patience: how long to wait
     """
 
-    vendor: ClassVar[str]
+    vendor: str = ""
 
     template_fields: Sequence[str] = ("actions", "conn_id")
 
@@ -237,6 +237,7 @@ class Confirm(BaseSensorOperator):
         self,
         *,
         actions: Any = None,
+        vendor: str | None = None,
         conn_id: str | None = None,
         patience: timedelta = timedelta(minutes=30),
         poke_interval: float = 30,
@@ -247,6 +248,7 @@ class Confirm(BaseSensorOperator):
         # The sensor's own time-out would fail the task; ours ends it with what is true.
         super().__init__(mode="reschedule", poke_interval=poke_interval, timeout=patience.total_seconds() * 2, **kwargs)
         self.actions = actions
+        self.vendor = vendor or type(self).vendor
         self.conn_id = conn_id or f"{self.vendor}_default"
         self.patience = patience
 
