@@ -7,7 +7,7 @@ Akamai events in, incidents and blocks out. The nine stages of the runbook, in i
 |---|---|---|
 | 1 | `fetch` | every finding of the window, once, from each Akamai source |
 | 2 | `extract` | addresses, domains, URLs, e-mail addresses and file hashes, with where each was seen |
-| 3 | `enrich` | what the reputation sources say; `enrich.decide` makes one verdict of it, and the plan |
+| 3 | `enrich` | what the reputation sources say; `decide` makes one verdict of it, and the plan |
 | 4 | `open_incidents` | one Cyware Respond incident per high-priority finding, ever |
 | | `approve_blocks` | lets the plan through; asks a person first when it exceeds a cap: nothing is blocked until then |
 | 5 | `relate` | older incidents that share an indicator get the new findings and a relationship |

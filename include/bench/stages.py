@@ -252,7 +252,7 @@ class _Day:
                 items=lambda batch: sum(r["answer"] != Answer.NOT_APPLICABLE for r in batch["reputations"]),
             )
         decide = Decide(task_id="decide", case=case, answers=answers)
-        decision = self.do("3 enrich.decide", decide, items=lambda decision: len(decision["verdicts"]))
+        decision = self.do("3 decide", decide, items=lambda decision: len(decision["verdicts"]))
         base = {"vendor": registry.INCIDENT_SYSTEM, "case": case, "decision": decision}
         incidents = self.do(
             "4 open_incidents",

@@ -23,7 +23,7 @@ from include.demo.place import ROOT, Place
 
 DAG_ID = "api_threat_response"
 #: One that talks to a vendor, and two that only work.
-TASKS = ("fetch.akamai_sia", "extract", "enrich.decide")
+TASKS = ("fetch.akamai_sia", "extract", "decide")
 
 
 def report(*, repeats: int) -> Iterator[str]:

@@ -122,7 +122,7 @@ def summary(place: Place, airflow: Airflow, live: str, truth: dict[str, Any], se
     for dag_run in airflow.runs():
         run_id = dag_run["dag_run_id"]
         case = airflow.xcom(run_id, "extract")
-        decision = airflow.xcom(run_id, "approve_blocks") or airflow.xcom(run_id, "enrich.decide")
+        decision = airflow.xcom(run_id, "approve_blocks") or airflow.xcom(run_id, "decide")
         if case is None or decision is None:
             continue
         findings |= {f["uid"]: f["source"] for f in case["findings"]}

@@ -173,7 +173,7 @@ def test_the_main_job_survives_what_happens_at_night(whole: Whole) -> None:
     assert tries["block.edr.crowdstrike_falcon"] > 1
     assert tries["watch.splunk"] > 1
     held = whole.vendors()
-    decision = whole.airflow.xcom(first, "enrich.decide")
+    decision = whole.airflow.xcom(first, "decide")
     high = sum(p["high"] for p in decision["priorities"])
     ours = {title: n for title, n in held["incidents"].items() if "[TR-" in title}
     assert high >= 3
@@ -247,7 +247,7 @@ def test_a_run_asks_first_and_what_then_fails_turns_it_red_and_costs_only_itself
     assert states["approve_blocks"] == "success"
     assert states["update_incidents"] == "success"
     approved = whole.airflow.xcom(red, "approve_blocks")["indicators"]
-    assert approved == whole.airflow.xcom(red, "enrich.decide")["held"] != []
+    assert approved == whole.airflow.xcom(red, "decide")["held"] != []
     outcomes = Counter(ref["outcome"] for ref in whole.airflow.xcom(red, "open_incidents")["incidents"])
     assert outcomes["failed"] == 1
     assert outcomes["created"] >= 1
@@ -339,7 +339,7 @@ def test_the_dag_is_what_the_ui_shows(whole: Whole) -> None:
         "enrich.refresh_abuseipdb",
         "enrich.refresh_list_feed",
         "enrich.list_feed",
-        "enrich.decide",
+        "decide",
         "approve_blocks",
         "open_incidents",
         "relate",

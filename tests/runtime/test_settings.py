@@ -51,7 +51,7 @@ def test_the_gate_is_the_policys_at_the_time_asked_for(monkeypatch: pytest.Monke
     entry = "{value: 203.0.113.7, until: 2026-11-24, owner: a, reason: b}"
     (tmp_path / "own.yaml").write_text(f"never_block: {{allow: [{entry}]}}", encoding="utf-8")
     layers = [CONFIG / "policy.yaml", CONFIG / "policy.demo.yaml", tmp_path / "own.yaml"]
-    monkeypatch.setenv("THREAT_RESPONSE_POLICY", ":".join(map(str, layers)))
+    monkeypatch.setenv("AIRFLOW__THREAT_RESPONSE__POLICY", ":".join(map(str, layers)))
     evil, listed = address("203.0.113.7"), domain("www.google.com")
     before, after = settings.gate(at("2026-11-24T23:59")), settings.gate(at("2026-11-25T00:00"))
     assert before.check(evil) is not None
@@ -66,7 +66,7 @@ def test_the_as_table_is_the_policys(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     assert settings.asns() is None
     table, own = tmp_path / "table.tsv", tmp_path / "own.yaml"
     own.write_text(f"block: {{asn_table: {table}}}", encoding="utf-8")
-    monkeypatch.setenv("THREAT_RESPONSE_POLICY", f"{CONFIG / 'policy.yaml'}:{own}")
+    monkeypatch.setenv("AIRFLOW__THREAT_RESPONSE__POLICY", f"{CONFIG / 'policy.yaml'}:{own}")
     with pytest.raises(PolicyError, match=r"^block\.asn_table: .*table\.tsv: no such file$"):
         settings.asns()
     table.write_text("203.0.113.0\t203.0.113.255\t64496\tXX\tOf example\n", encoding="utf-8")

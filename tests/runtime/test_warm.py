@@ -26,7 +26,7 @@ def files():
 
 sys.argv = ["airflow", "version"]
 import airflow.cli.cli_parser
-heavy = ("include", "threat_response.runtime", "threat_response.stages", "threat_response.registry")
+heavy = ("include", "threat_response.runtime", "threat_response.stages", "threat_response.transport.hook")
 said = {"any command": sorted(m for m in ours() if m.startswith(heavy) or m.endswith((".hook", ".operators")))}
 
 sys.argv = ["airflow", "scheduler"]

@@ -34,8 +34,7 @@ from threat_response.stages.fetch import Fetch, Page
 class TinyFetch(Fetch):
     vendor = "tiny"
 
-    def _hook_class(self) -> type[TinyHook]:
-        return TinyHook
+    hook_class = TinyHook
 
     def read(self, hook: TinyHook, start_at: datetime, end_at: datetime) -> list[Page]:
         pages = []

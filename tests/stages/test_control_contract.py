@@ -24,8 +24,8 @@ CONTROLS = [name for stage, names in SERVES.items() if stage.startswith("block."
 
 @pytest.fixture(params=CONTROLS)
 def control(request: pytest.FixtureRequest, sim: SimServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Subject:
-    monkeypatch.setenv("THREAT_RESPONSE_POLICY", POLICY)
-    monkeypatch.setenv("THREAT_RESPONSE_HOME", str(tmp_path))
+    monkeypatch.setenv("AIRFLOW__THREAT_RESPONSE__POLICY", POLICY)
+    monkeypatch.setenv("AIRFLOW__THREAT_RESPONSE__HOME", str(tmp_path))
     subject: type[Subject] = import_module(f"tests.vendors.{request.param}.contract").SUBJECT
     return subject(sim, monkeypatch)
 

@@ -65,8 +65,8 @@ def provider(
 
 def _connected(name: str, sim: SimServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Subject:
     case = case_of(name)
-    monkeypatch.setenv("THREAT_RESPONSE_POLICY", POLICY)
-    monkeypatch.setenv("THREAT_RESPONSE_HOME", str(tmp_path))
+    monkeypatch.setenv("AIRFLOW__THREAT_RESPONSE__POLICY", POLICY)
+    monkeypatch.setenv("AIRFLOW__THREAT_RESPONSE__HOME", str(tmp_path))
     key = sim.world.simulators[name].knobs["api_key"]
     connect(monkeypatch, f"{name}_default", name, sim, password=key, **case.extra)
     sim.configure(name, **case.knobs)

@@ -27,14 +27,14 @@ class CrowdStrikeFalcon(Subject):
         return {i["value"] for i in self.sim.state(self.name)["indicators"] if not i["deleted"]}
 
     def refuse_to_remove(self, value: str) -> None:
-        bad, ids = self._found(value)["id"], simulator._ids
+        bad, ids = self._found(value)["id"], simulator.ids_of
 
         def refusing(request: Any) -> list[str]:
             if request.method == "DELETE" and bad in ids(request):
                 raise simulator.Refused(400, "Bad request")
             return ids(request)
 
-        self.monkeypatch.setattr(simulator, "_ids", refusing)
+        self.monkeypatch.setattr(simulator, "ids_of", refusing)
 
     def _found(self, value: str) -> Any:
         indicators = self.sim.world.simulators[self.name].indicators.values()
