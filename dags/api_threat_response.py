@@ -30,15 +30,13 @@ from datetime import timedelta
 from typing import Any
 
 import pendulum
-from airflow.sdk import CronDataIntervalTimetable, Param, TaskGroup, TriggerRule, dag, get_current_context, task
+from airflow.sdk import CronDataIntervalTimetable, Param, TaskGroup, TriggerRule, dag, task
 
-from include.soar.incident import question
 from threat_response.registry import BLOCK, CONFIRM, FETCH, INCIDENTS, REFRESH, WATCH, enrichers
 from threat_response.runtime import settings
-from threat_response.runtime.run import Run
-from threat_response.stages import decide as decide_
-from threat_response.stages import extract as extract_
-from threat_response.stages.approve_blocks import ApproveBlocksOperator
+from threat_response.stages.approve_blocks import ApproveBlocks
+from threat_response.stages.decide import Decide
+from threat_response.stages.extract import Extract
 from threat_response.transport.form import vendor_of
 from threat_response.transport.retry import VendorRetryPolicy
 
@@ -117,12 +115,7 @@ def api_threat_response() -> None:
     with TaskGroup("fetch"):
         batches = [read(task_id=source).output for source, read in FETCH.items()]
 
-    # A source that fails must not silence the other one; the run still turns red.
-    @task(trigger_rule=TriggerRule.ALL_DONE, multiple_outputs=False, show_return_value_in_logs=False)
-    def extract(batches: list[Any]) -> dict[str, Any]:
-        return extract_.extract(batches, settings.policy().extraction.own, extract_.carried_over(get_current_context()))
-
-    case = extract(batches)
+    case = Extract(task_id="extract", batches=batches).output
 
     with TaskGroup("enrich"):
         # Read here, from its file: a task for a provider that nobody wants would cost a process in every run.
@@ -136,41 +129,7 @@ def api_threat_response() -> None:
                 more["local"] = {name: said for name, said in answers.items() if not vendor_of(name).is_remote}
             answers[provider] = ask(task_id=provider, case=case, **more).output
 
-        # A silent provider must not stop the response: with all of them silent every verdict is "unknown", and
-        # unknown is never blocked.
-        @task(trigger_rule=TriggerRule.ALL_DONE, multiple_outputs=False, show_return_value_in_logs=False)
-        def decide(case: dict[str, Any], answers: dict[str, Any]) -> dict[str, Any]:
-            context = get_current_context()
-            if case is None:
-                raise ValueError("the extract stage gave nothing to decide on")
-            # A provider without a connection takes no part; one that failed was silent, and the incident says so.
-            asked = {
-                provider: answer
-                for provider, answer in answers.items()
-                if answer is not None or settings.connection_exists(f"{provider}_default")
-            }
-            rules, severity, now = settings.policy(), Run.of(context).minimum_severity, settings.now()
-            ledger = settings.ledger()
-            # From before this run began: a retried task reads what its first try read.
-            history = ledger.verdicts.history(
-                **decide_.history_question(case, rules), known_before=context["dag_run"].start_date or now
-            )
-            decision = decide_.decide(case, asked, policy=rules, history=history, minimum_severity=severity, now=now)
-            ledger.verdicts.record(
-                decide_.judgements(case, decision, policy=rules, history=history, now=now),
-                policy=rules,
-                minimum_severity=severity,
-                run_id=Run.of(context).name,
-                now=now,
-            )
-            decide_.remember_decided(context, ledger, case, decision)
-            decide_.cancel_protected(context, ledger)
-            for entry in rules.never_block.expired(now):
-                settings.log.warning("never_block.allow: this entry's time is over: %s", entry.words)
-            settings.log.info("Decided: %s", decide_.counts(case, decision))
-            return decision
-
-        decision = decide(case, answers)
+        decision = Decide(task_id="decide", case=case, answers=answers).output
 
     incidents = INCIDENTS.open(task_id="open_incidents", case=case, decision=decision).output
     # From here on ALL_DONE: one incident that Respond refuses turns `open_incidents` red, but it has published the
@@ -180,7 +139,7 @@ def api_threat_response() -> None:
 
     # Beside the incidents, not before them: they are opened at once and say what is held. If this task fails, what it
     # has published holds no indicator, and nothing is blocked.
-    approved = ApproveBlocksOperator(task_id=question.APPROVAL_TASK, decision=decision).output
+    approved = ApproveBlocks(task_id="approve_blocks", decision=decision).output
     later["decision"] = approved
 
     actions, controls_done = {}, []

@@ -35,7 +35,7 @@ def tables(only: int | None, quick: bool) -> Iterator[str]:
     """Imported one by one: the second needs its environment before Airflow is imported."""
     findings, high = (120, 8) if quick else (1000, 50)
     if only in (None, 1):
-        from include.bench import evaluation, pure
+        from include.bench import decide_path, evaluation, pure
 
         tell("Measuring parsers, extraction and the gate")
         yield from pure.report(
@@ -43,6 +43,8 @@ def tables(only: int | None, quick: bool) -> Iterator[str]:
         )
         tell("Deciding the demo day and real lists")
         yield from evaluation.report(share=20 if quick else 1)
+        tell("Following an address through decide")
+        yield decide_path.report(findings=findings, rounds=1 if quick else 5)
     if only in (None, 2):
         from include.bench import stages
 

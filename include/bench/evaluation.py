@@ -17,7 +17,6 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 from include.bench.load import Record, public
 from include.bench.measure import table
@@ -25,9 +24,11 @@ from include.bench.pure import END, POLICY
 from include.demo.place import ROOT, connections, make_secrets
 from include.ops.policy_diff import GoodValues
 from include.simulators.demo_feed import CONFIG_ID, build_demo
+from include.soar.extract.case import case_of
 from include.soar.gate.gate import Gate, gate_of
 from include.soar.gate.index_file import shipped
-from include.soar.judge.verdict import gather, judge, lacking_evidence
+from include.soar.judge.decision import Basis, decide, history_period
+from include.soar.judge.verdict import gather, judge, lacking_evidence, voices
 from include.soar.ledger import Ledger
 from include.soar.model import (
     Answer,
@@ -47,7 +48,6 @@ from include.soar.model import (
 from include.soar.policy.file import load_policy, stored_policy
 from include.soar.policy.rules import Policy
 from include.soar.vendor.wire import Response
-from threat_response.stages import decide, extract
 from threat_response.vendors.abuseipdb import api as abuseipdb
 from threat_response.vendors.akamai_api_security import api as api_security
 from threat_response.vendors.akamai_sia import api as sia
@@ -168,24 +168,22 @@ def run_day(demo: Mapping[str, Record], policy: Policy, gate: Gate | None = None
     lists = _lists(demo["list_feed"]["files"])
     day = Day()
     with tempfile.TemporaryDirectory() as folder, closing(Ledger(f"sqlite:///{folder}/ledger.db")) as ledger:
-        for start, findings in _hours(_findings(demo)):
-            case = extract.extract([_batch(start, findings)])
+        for start, findings in _hours(findings_of_day(demo)):
+            case = case_of([_batch(start, findings)])
             now = start + HOUR
             asked = gate or gate_of(policy.never_block, shipped(), now)
-            history = ledger.verdicts.history(**decide.history_question(case, policy), known_before=now)
-            observables = [Observable.model_validate(o["observable"]) for o in case["observed"]]
+            since, before = history_period(case, policy)
+            observables = [item.observable for item in case.observed]
+            history = ledger.verdicts.history(observables, since=since, before=before, known_before=now)
             answers = {
                 "abuseipdb": [_abuseipdb(o, demo["abuseipdb"]["addresses"], asked, now) for o in observables],
                 "list_feed": [lists.reputation(o, known_at=now) for o in observables],
             }
-            said = {p: ReputationBatch(provider=p, reputations=tuple(r)).to_json() for p, r in answers.items()}
-            decision = decide.decide(
-                case, said, policy=policy, history=history, minimum_severity=None, gate=asked, now=now
-            )
-            made = decide.judgements(case, decision, policy=policy, history=history, gate=asked, now=now)
+            said = {p: ReputationBatch(provider=p, reputations=tuple(r)) for p, r in answers.items()}
+            decision, made, _ = decide(case, said, Basis(policy, asked, None, now), history=history)
             ledger.verdicts.record(made, policy=policy, minimum_severity=None, run_id=start.isoformat(), now=now)
-            day.acted |= {i["observable"]["value"] for i in decision["indicators"]}
-            day.refused += Counter(r["layer"] for r in decision["refusals"])
+            day.acted |= {i.observable.value for i in decision.indicators}
+            day.refused += Counter(r.layer for r in decision.refusals)
             for verdict in (judgement.verdict for judgement in made):
                 value, worst = verdict.observable.value, day.judged.get(verdict.observable.value)
                 order = list(Standing).index  # unknown, benign, suspicious, malicious
@@ -195,7 +193,7 @@ def run_day(demo: Mapping[str, Record], policy: Policy, gate: Gate | None = None
     return day
 
 
-def _findings(demo: Mapping[str, Record]) -> list[Finding]:
+def findings_of_day(demo: Mapping[str, Record]) -> list[Finding]:
     """Every readable event, once: of an incident that was listed again, its last state."""
     security = demo["akamai_api_security"]
     found = [
@@ -215,11 +213,11 @@ def _hours(findings: Sequence[Finding]) -> Iterator[tuple[datetime, list[Finding
         yield start, [f for f in findings if start <= f.detected_at < start + HOUR]
 
 
-def _batch(start: datetime, findings: Sequence[Finding]) -> dict[str, Any]:
+def _batch(start: datetime, findings: Sequence[Finding]) -> FetchBatch:
     window = Window(start_at=start, end_at=start + HOUR, chosen_by="bench")
     return FetchBatch(
         source="bench", window=window, pages=1, records=len(findings), archive=(), digest="", findings=tuple(findings)
-    ).to_json()
+    )
 
 
 def _abuseipdb(observable: Observable, seeded: Record, gate: Gate, now: datetime) -> Reputation:
@@ -316,8 +314,9 @@ def _decided(observable: Observable, lists: Sequence[int], policy: Policy) -> bo
     sighting = Sighting(finding_uid=_FINDING.uid, field="attacker", role=Role.ATTACKER, seen_at=END)
     seen = Observed(observable=observable, sightings=(sighting,))
     inputs = gather(seen, {_FINDING.uid: _FINDING}, said, history=None, hit=None)
-    malicious = judge(inputs, policy).standing is Standing.MALICIOUS
-    return malicious and lacking_evidence(inputs, _FINDING.severity, policy) is None
+    voiced = voices(inputs, policy)
+    malicious = judge(inputs, policy, voiced).standing is Standing.MALICIOUS
+    return malicious and lacking_evidence(voiced, _FINDING.severity, policy) is None
 
 
 def _address(text: str) -> Observable:

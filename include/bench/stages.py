@@ -222,7 +222,8 @@ class _Day:
         from include.soar.model import Answer
         from threat_response import registry
         from threat_response.runtime import settings
-        from threat_response.stages import extract
+        from threat_response.stages.decide import Decide
+        from threat_response.stages.extract import Extract
         from threat_response.transport.form import vendor_of
 
         settings.ledger().close()  # makes its tables: once in an installation's life, not once a day
@@ -230,12 +231,8 @@ class _Day:
             name: self.do(f"1 fetch.{name}", read(task_id=name), items=lambda batch: batch["records"])
             for name, read in registry.FETCH.items()
         }
-        case = self.measure(
-            "2 extract",
-            lambda: extract.extract(list(batches.values())),
-            items=lambda case: len(case["findings"]),
-            takes=list(batches.values()),
-        )
+        extract = Extract(task_id="extract", batches=list(batches.values()))
+        case = self.do("2 extract", extract, items=lambda case: len(case["findings"]))
         answers = {}
         for name, ask in registry.enrichers(settings.policy().enrichment.providers).items():
             more = {}
@@ -250,12 +247,8 @@ class _Day:
                 ask(task_id=name, case=case, **more),
                 items=lambda batch: sum(r["answer"] != Answer.NOT_APPLICABLE for r in batch["reputations"]),
             )
-        decision = self.measure(
-            "3 enrich.decide",
-            partial(self._decide, case, answers),
-            items=lambda decision: len(decision["verdicts"]),
-            takes=[case, answers],
-        )
+        decide = Decide(task_id="decide", case=case, answers=answers)
+        decision = self.do("3 enrich.decide", decide, items=lambda decision: len(decision["verdicts"]))
         base = {"case": case, "decision": decision}
         incidents = self.do(
             "4 open_incidents",
@@ -288,18 +281,6 @@ class _Day:
         self.do("9 update_incidents", update, items=lambda batch: len(batch["updates"]))
         return self.steps
 
-    def _decide(self, case: Any, answers: Any) -> Any:
-        """As the DAG's task does."""
-        from threat_response.runtime import settings
-        from threat_response.stages import decide
-
-        rules, now, ledger = settings.policy(), settings.now(), settings.ledger()
-        history = ledger.verdicts.history(**decide.history_question(case, rules), known_before=now)
-        decision = decide.decide(case, answers, policy=rules, history=history, minimum_severity=None, now=now)
-        made = decide.judgements(case, decision, policy=rules, history=history, now=now)
-        ledger.verdicts.record(made, policy=rules, minimum_severity=None, run_id="bench", now=now)
-        return decision
-
     def _control(self, stage: str, control: Any, decision: Any, incidents: Any) -> Any:
         return self.do(stage, control(task_id="control", decision=decision, incidents=incidents), items=_acted)
 
@@ -329,7 +310,9 @@ class _Day:
             "window_end": self.end.isoformat(),
         }
         return {
-            "dag_run": SimpleNamespace(dag_id="bench", run_id="bench", run_type="manual", run_after=self.end),
+            "dag_run": SimpleNamespace(
+                dag_id="bench", run_id="bench", run_type="manual", run_after=self.end, start_date=self.end
+            ),
             "params": {"effects": "apply", **window},
             "ti": SimpleNamespace(xcom_push=lambda **_: None, get_first_reschedule_date=lambda _context: None),
         }

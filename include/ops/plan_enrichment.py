@@ -20,16 +20,16 @@ from functools import cached_property
 from typing import Any
 
 from include.soar.enrich.forecast import ASKED, STORED, UNKNOWN, BackfillPlan, Cost, Forecast
+from include.soar.extract.case import case_of
 from include.soar.ledger import Ledger
 from include.soar.model import CaseBatch, FetchBatch, Finding, Observable, Severity, Window, digest
 from include.soar.vendor.errors import VendorError, one_line
 from include.soar.window import WindowError, parse_instant
 from threat_response import registry
 from threat_response.runtime import settings
-from threat_response.stages import extract
 from threat_response.stages.asking import Meter, count_calls
 from threat_response.stages.enrich import Enrich, meter_of
-from threat_response.stages.fetch import FetchOperator
+from threat_response.stages.fetch import Fetch
 
 HOUR = timedelta(hours=1)
 #: Read at a time from a source: fewer calls than by the hour, and it fits into memory.
@@ -108,18 +108,18 @@ def _read_sources(
 
 
 def findings_by_window(
-    operator: FetchOperator, ledger: Ledger, start_at: datetime, end_at: datetime
+    operator: Fetch, ledger: Ledger, start_at: datetime, end_at: datetime
 ) -> dict[datetime, list[Finding]]:
     """Every finding by the start of the window that would have it."""
-    hook = operator.hook_class(operator.conn_id, writes_allowed=False)
+    hook = operator.hook(writes_allowed=False)
     found: dict[str, Finding] = {}
     begin = start_at - operator.overlap
     while begin < end_at:
         pages = operator.read(hook, begin, min(begin + STRETCH, end_at))
-        readable, _ = operator._parse_all(pages, ["nowhere: this is a plan"] * len(pages))
+        readable, _ = operator.parse_all(pages, ["nowhere: this is a plan"] * len(pages))
         found |= {f.uid: f for f in readable}
         begin += STRETCH
-    read = [(row.start_at, row.end_at) for row in ledger.windows.rows(operator.source)]
+    read = [(row.start_at, row.end_at) for row in ledger.windows.rows(operator.vendor)]
     windows = defaultdict(list)
     for finding in found.values():
         at = finding.detected_at
@@ -150,8 +150,8 @@ def cases(
                 digest=digest([f.uid for f in mine]),
                 findings=tuple(mine),
             )
-            batches.append(batch.to_json())
-        yield CaseBatch.model_validate(extract.extract(batches, own))
+            batches.append(batch)
+        yield case_of(batches, own)
 
 
 class _Tally:

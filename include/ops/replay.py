@@ -1,4 +1,4 @@
-"""Stored verdicts decided again, under the policy of that time or another. No output, no environment."""
+"""Stored verdicts decided again, under the policy of that time or another. Neither prints nor reads the environment."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from include.soar.gate.asn import AsnTable
 from include.soar.gate.gate import Gate, gate_of
 from include.soar.gate.index_file import shipped
 from include.soar.gate.warninglists import WarningLists
-from include.soar.judge.decision import decide
-from include.soar.judge.verdict import ACT, HOLD, REFUSE, Inputs, Judgement, judge, judgements
+from include.soar.judge.decision import Basis, decide_inputs
+from include.soar.judge.verdict import ACT, HOLD, REFUSE, Inputs, Judgement, judge
 from include.soar.ledger.tables import VerdictRow
 from include.soar.model import Decision, Finding, Indicator, Refusal, Severity, Verdict
 from include.soar.policy.file import asn_table
@@ -97,19 +97,9 @@ class Run:
     def decide(self, rules: Rules) -> tuple[Decision, list[Judgement]]:
         """The same again under ``rules``, caps included."""
         gate = rules.gate(self.decided_at)
+        basis = Basis(rules.policy, gate, rules.asns, self.decided_at, self.minimum_severity)
         inputs = [i.model_copy(update={"hit": gate.check(i.observable)}) for i in self.inputs]
-        decision = decide(
-            _findings(inputs),
-            [i.observed for i in inputs],
-            {i.observable.key: i.reputations for i in inputs},
-            rules.policy,
-            gate=gate,
-            asns=rules.asns,
-            history={i.observable.key: i.history for i in inputs if i.history},
-            minimum_severity=self.minimum_severity,
-            now=self.decided_at,
-        )
-        return decision, judgements(decision, inputs)
+        return decide_inputs(_findings(inputs), inputs, basis)
 
 
 def run_of(rows: Sequence[VerdictRow]) -> Run:

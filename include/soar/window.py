@@ -1,4 +1,4 @@
-"""Which window of time a run reads. One resolver for every source, so that no window is lost or read twice.
+"""Which window of time a run reads. All sources use the same resolver, so that no window is lost or read twice.
 
 Verified on Airflow 3.3.2 with ``CronDataIntervalTimetable``:
 
@@ -51,16 +51,8 @@ def resolve_window(
     :param run_type: Airflow's: ``scheduled``, ``backfill``, ``manual``, ``asset_triggered``
     :raises WindowError: naming the parameter that is wrong
     """
-    start_text, end_text = params.get("window_start"), params.get("window_end")
-    if bool(start_text) != bool(end_text):
-        missing = "window_end" if start_text else "window_start"
-        raise WindowError(f"{missing}: give window_start and window_end together, or neither")
-    if start_text and end_text:
-        start, end = parse_instant(start_text, "window_start"), parse_instant(end_text, "window_end")
-        if start >= end:
-            raise WindowError(f"window_end: {end_text!r} is not after window_start {start_text!r}")
-        return Window(start_at=start, end_at=end, chosen_by="the parameters window_start and window_end")
-
+    if explicit := _explicit(params):
+        return explicit
     if interval_start and interval_end and interval_end > interval_start:
         if run_type == "manual" and logical_date == interval_end:
             length = interval_end - interval_start
@@ -72,7 +64,25 @@ def resolve_window(
         return Window(
             start_at=interval_start, end_at=interval_end, chosen_by=f"the data interval of this {run_type} run"
         )
+    return _looking_back(params, run_after)
 
+
+def _explicit(params: Mapping[str, Any]) -> Window | None:
+    """The window that the parameters state, if any."""
+    start_text, end_text = params.get("window_start"), params.get("window_end")
+    if bool(start_text) != bool(end_text):
+        missing = "window_end" if start_text else "window_start"
+        raise WindowError(f"{missing}: give window_start and window_end together, or neither")
+    if not (start_text and end_text):
+        return None
+    start, end = parse_instant(start_text, "window_start"), parse_instant(end_text, "window_end")
+    if start >= end:
+        raise WindowError(f"window_end: {end_text!r} is not after window_start {start_text!r}")
+    return Window(start_at=start, end_at=end, chosen_by="the parameters window_start and window_end")
+
+
+def _looking_back(params: Mapping[str, Any], run_after: datetime) -> Window:
+    """The last minutes before the run, as many as ``lookback_minutes`` says."""
     given = params.get("lookback_minutes")
     try:
         minutes = 60 if given in (None, "") else int(given)

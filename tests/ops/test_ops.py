@@ -14,12 +14,14 @@ from sqlalchemy import text
 from include.ops.__main__ import CannotAnswer, main, observable_of
 from include.ops.policy_diff import GoodValues
 from include.ops.text import safe
+from include.soar.extract.case import case_of
+from include.soar.judge.decision import decide as decide_case
+from include.soar.judge.decision import history_period
 from include.soar.ledger import Ledger
 from include.soar.model import FetchBatch, Observable, ObservableType, ReputationBatch, Role, Severity
 from include.soar.policy.rules import Policy
+from tests.soar.deciding import basis
 from tests.soar.examples import CONFIG, NOW, address, domain, finding, mention, policy, reputation, window
-from threat_response.stages import decide as decide_
-from threat_response.stages import extract
 
 HOUR = timedelta(hours=1)
 TWICE, ONCE, PARTNER = "203.0.113.7", "203.0.113.8", "198.51.100.201"
@@ -39,20 +41,19 @@ def decide(
     """A run as the DAG makes it: TWICE and PARTNER are listed by both sources, ONCE by AbuseIPDB only."""
     seen = NOW - hours * HOUR
     event = finding(run_id, seen=seen, severity=severity, mentions=(mention(" ".join(values), Role.ATTACKER),))
-    fetched = FetchBatch(
-        source="a", window=window(), pages=1, records=1, archive=(), digest="d", findings=(event,)
-    ).to_json()
-    case = extract.extract([fetched])
+    fetched = FetchBatch(source="a", window=window(), pages=1, records=1, archive=(), digest="d", findings=(event,))
+    case = case_of([fetched])
     listed = [reputation(address(v)).model_copy(update={"summary": HOSTILE}) for v in values]
     again = [reputation(address(v), 100 if v != ONCE else 0, provider="list_feed") for v in values]
-    answers = {
-        "abuseipdb": ReputationBatch(provider="abuseipdb", reputations=tuple(listed)).to_json(),
-        "list_feed": ReputationBatch(provider="list_feed", reputations=tuple(again)).to_json(),
+    answers: dict[str, ReputationBatch | None] = {
+        "abuseipdb": ReputationBatch(provider="abuseipdb", reputations=tuple(listed)),
+        "list_feed": ReputationBatch(provider="list_feed", reputations=tuple(again)),
     }
-    history = ledger.verdicts.history(**decide_.history_question(case, rules), known_before=seen)
-    decision = decide_.decide(case, answers, policy=rules, history=history, minimum_severity=None, now=seen)
+    since, before = history_period(case, rules)
+    about = [item.observable for item in case.observed]
+    history = ledger.verdicts.history(about, since=since, before=before, known_before=seen)
     ledger.verdicts.record(
-        decide_.judgements(case, decision, policy=rules, history=history, now=seen),
+        decide_case(case, answers, basis(rules, seen), history=history).judgements,
         policy=rules,
         minimum_severity=None,
         run_id=run_id,

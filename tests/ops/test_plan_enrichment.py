@@ -21,7 +21,7 @@ from tests.support import SimServer
 from tests.vendors.support import connect
 from threat_response import registry
 from threat_response.runtime import settings
-from threat_response.stages import extract
+from threat_response.stages.extract import Extract
 
 END = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=1)
 START = END - timedelta(hours=3)
@@ -74,7 +74,7 @@ def backfill(start: datetime = START, end: datetime = END, providers: Sequence[s
     while start < end:
         given = context(start)
         batches = [read(task_id=source).execute(given) for source, read in registry.FETCH.items()]
-        case = extract.extract(batches, settings.policy().extraction.own)
+        case = Extract(task_id="extract", batches=batches).execute(given)
         lists: dict[str, Any] = refresh() if providers else {}
         local: dict[str, Any] = {}
         for name, ask in registry.enrichers(providers).items():

@@ -13,12 +13,12 @@ from include.soar.extract.findings import observe
 from include.soar.incident import clean, texts
 from include.soar.model import Answer, CaseBatch, Decision, ReputationBatch, Standing, Window
 from include.soar.vendor.errors import VendorError
+from tests.soar.deciding import decided
 from tests.soar.examples import address, finding, mention
 from tests.stages.providers import PROVIDERS, PUBLIC, PUBLIC_IPV4, connect_providers, use_policy
 from tests.support import SimServer
 from threat_response.registry import ENRICH, REFRESH
 from threat_response.runtime import settings
-from threat_response.stages import decide as decide_
 
 EVIL = address("203.0.113.7")
 VALUES = f"{EVIL.value} evil.example http://evil.example/a.exe {'a' * 64}"
@@ -64,8 +64,7 @@ def ask(name: str, case: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def decide(case: dict[str, Any], answers: dict[str, dict[str, Any] | None]) -> Decision:
-    decided = decide_.decide(case, answers, policy=settings.policy(), minimum_severity=None, now=settings.now())
-    return Decision.model_validate(decided)
+    return decided(case, answers, settings.policy(), now=settings.now()).decision
 
 
 def down(sim: SimServer, name: str) -> None:
@@ -125,10 +124,10 @@ def test_one_silent_provider_counts_as_if_it_were_not_there(vendors: SimServer) 
         said = healthy[name]
         assert said is not None, name
         silent = {**said, "reputations": [_silenced(r) for r in said["reputations"]]}
-        decided = decide(given, healthy | {name: silent})
+        with_silent = decide(given, healthy | {name: silent})
         without = decide(given, {other: answer for other, answer in healthy.items() if other != name})
-        assert decided.silent_providers == (name,)
-        assert blocks(decided) == blocks(without), name
+        assert with_silent.silent_providers == (name,)
+        assert blocks(with_silent) == blocks(without), name
 
 
 def blocks(decision: Decision) -> list[tuple[str, int]]:

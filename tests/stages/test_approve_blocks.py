@@ -15,7 +15,7 @@ from airflow.sdk.execution_time import task_runner
 
 from include.soar.model import ApprovalAnswer, Decision, Indicator, Role
 from tests.stages.controls import POLICY, indicator
-from threat_response.stages.approve_blocks import ApproveBlocksOperator, PlanChanged
+from threat_response.stages.approve_blocks import ApproveBlocks, PlanChanged
 from threat_response.transport.retry import VendorRetryPolicy
 
 ANSWERED_AT = datetime(2026, 11, 24, 12, 30, tzinfo=UTC)
@@ -58,7 +58,7 @@ class Task:
     """One try of the task: its context, and what it published."""
 
     def __init__(self, decision: dict[str, Any], *, run_type: str = "scheduled", effects: str = "auto") -> None:
-        self.operator = ApproveBlocksOperator(task_id="approve_blocks", decision=decision)
+        self.operator = ApproveBlocks(task_id="approve_blocks", decision=decision)
         self.published: list[Decision] = []
         ti = SimpleNamespace(
             id=UUID(int=1),
@@ -216,7 +216,7 @@ def test_the_wait_is_the_policys(supervisor: Supervisor, monkeypatch: pytest.Mon
 
 
 def test_foreign_text_is_neither_a_template_nor_markup_nor_a_log_line(supervisor: Supervisor) -> None:
-    assert {"subject", "body"}.isdisjoint(ApproveBlocksOperator.template_fields)
+    assert {"subject", "body"}.isdisjoint(ApproveBlocks.template_fields)
     hostile = indicator(
         "url",
         "https://evil.example/[x](javascript:alert(1))|{{ 7*7 }}<img src=x onerror=alert(1)>`a`\n# big",

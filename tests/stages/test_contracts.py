@@ -26,13 +26,14 @@ from tests.soar.examples import at
 from tests.stages import tiny
 from tests.stages.tiny import Printed, TinyHook, TinyServer, context, json_answer
 from threat_response.runtime import settings
-from threat_response.stages.fetch import FetchOperator, Page
+from threat_response.stages.fetch import Fetch, Page
 
 # --- stage 1: fetch ----------------------------------------------------------------------------------------------
 
 
-class TinyFetch(FetchOperator):
-    source = "tiny"
+class TinyFetch(Fetch):
+    vendor = "tiny"
+
     hook_class = TinyHook
 
     def read(self, hook: TinyHook, start_at: datetime, end_at: datetime) -> list[Page]:
@@ -49,7 +50,7 @@ class TinyFetch(FetchOperator):
             raise RecordProblem("severity", "unknown word\nwith a line end")
         return Finding(
             uid=record["id"],
-            source=self.source,
+            source=self.vendor,
             vendor_id=record["id"],
             title=record.get("title", "title"),
             severity=record.get("severity", "high"),

@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 from airflow.dag_processing.dagbag import DagBag
 from airflow.sdk import DAG
-from airflow.sdk.execution_time.context import set_current_context
 
 from include.simulators.abuseipdb import AbuseIpdbSimulator
 from include.soar.extract.findings import observe
 from include.soar.model import (
     Answer,
     CaseBatch,
+    Decision,
     FetchBatch,
     Finding,
     Observable,
@@ -32,15 +32,17 @@ from include.soar.model import (
     Window,
 )
 from tests.conftest import ROOT
+from tests.soar.deciding import decided
 from tests.soar.examples import address, finding, mention, reputation
 from tests.stages.controls import POLICY, PROTECTED
 from tests.support import SimServer
 from tests.vendors.support import connect
 from threat_response.registry import ENRICH
 from threat_response.runtime import settings
-from threat_response.stages import decide as decide_
-from threat_response.stages import extract
+from threat_response.runtime.run import Run
+from threat_response.stages.decide import Decide, counts
 from threat_response.stages.enrich import Enrich
+from threat_response.stages.extract import Extract
 from threat_response.vendors.cyware_respond.operators import CywareOpenIncidentsOperator, CywareUpdateIncidentsOperator
 from threat_response.vendors.urlhaus import api as urlhaus_api
 
@@ -186,7 +188,8 @@ def test_a_frozen_run_takes_what_was_known_when_its_window_was_first_decided(ven
     ledger.answers.store([(early, DAY)])
     ledger.windows.record_decided(CaseBatch.model_validate(case).window, now=then + timedelta(minutes=5))
     assert enrich(case)[EVIL.value].score == 92
-    decide_.remember_decided(context(), ledger, case, decide(case, enrich(case)))
+    said = ReputationBatch(provider="abuseipdb", reputations=tuple(enrich(case).values())).to_json()
+    Decide(task_id="decide", case=case, answers={"abuseipdb": said}).execute(context())
     calls = len(vendor.calls("abuseipdb"))
     frozen = enrich(case, context(answers="frozen"))
     assert frozen[EVIL.value] == early
@@ -213,6 +216,10 @@ def dag() -> DAG:
         return DagBag(dag_folder=str(ROOT / "dags")).dags["api_threat_response"]
 
 
+def due(run: Any) -> list[Finding]:
+    return Extract(task_id="extract", batches=[]).carried_over(Run.of(run))
+
+
 def fetched(*findings: Finding) -> FetchBatch:
     fields = {"source": "akamai_api_security", "window": last_hour(), "pages": 1, "records": len(findings)}
     return FetchBatch.model_validate(fields | {"archive": (), "digest": "d", "findings": findings})
@@ -220,15 +227,14 @@ def fetched(*findings: Finding) -> FetchBatch:
 
 def decide(case: dict[str, Any], answers: dict[str, Reputation]) -> dict[str, Any]:
     said = {"abuseipdb": ReputationBatch(provider="abuseipdb", reputations=tuple(answers.values())).to_json()}
-    return decide_.decide(case, said, policy=settings.policy(), minimum_severity=None, now=settings.now())
+    return decided(case, said, settings.policy(), now=settings.now()).decision.to_json()
 
 
 def whole_run(dag: DAG, run: Any, *findings: Finding) -> tuple[dict[str, Any], dict[str, Any]]:
     """The DAG's own tasks from extract to the incidents' update; case and decision."""
-    with set_current_context(run):
-        case = dag.get_task("extract").python_callable([fetched(*findings).to_json()])
-        said = Enrich(vendor="abuseipdb", task_id="abuseipdb", case=case).execute(run)
-        decision = dag.get_task("enrich.decide").python_callable(case, {"abuseipdb": said})
+    case = Extract(task_id="extract", batches=[fetched(*findings).to_json()]).execute(run)
+    said = Enrich(vendor="abuseipdb", task_id="abuseipdb", case=case).execute(run)
+    decision = Decide(task_id="decide", case=case, answers={"abuseipdb": said}).execute(run)
     both = {"case": case, "decision": decision}
     opened = CywareOpenIncidentsOperator(task_id="open", **both).execute(run)
     CywareUpdateIncidentsOperator(task_id="update", incidents=opened, **both).execute(run)
@@ -270,10 +276,10 @@ def test_what_a_spent_quota_left_is_finished_by_a_later_run_and_told_in_the_same
     at(start + DAY)
     vendor.configure("abuseipdb", used_elsewhere={})
     for run in (context("backfill"), context(effects="plan"), context(answers="frozen")):
-        assert extract.carried_over(run) == []
+        assert due(run) == []
     case, decision = whole_run(dag, context(run_id="run-3"), event("new", WORSE, severity=Severity.LOW))
     assert case["carried_over"] == ["attack"]
-    assert decide_.counts(case, decision)["carried_over"] == 1
+    assert counts(CaseBatch.model_validate(case), Decision.model_validate(decision))["carried_over"] == 1
     assert verdicts(decision)[EVIL.value] == Standing.MALICIOUS
     (comments,) = told(vendor)  # no second incident
     assert len(comments) == 2
@@ -284,7 +290,7 @@ def test_what_a_spent_quota_left_is_finished_by_a_later_run_and_told_in_the_same
     }
 
     case, _ = whole_run(dag, context(run_id="run-4"))
-    assert (case["findings"], extract.carried_over(context())) == ([], [])
+    assert (case["findings"], due(context())) == ([], [])
     assert told(vendor) == [comments]
 
 
@@ -294,7 +300,7 @@ def test_a_backfill_that_only_plans_leaves_nothing_to_others(vendor: SimServer, 
     vendor.configure("abuseipdb", used_elsewhere={"check": 1000})
     whole_run(dag, context("backfill"), event("old", EVIL))
     at(start + DAY)
-    assert extract.carried_over(context()) == []
+    assert due(context()) == []
 
 
 # --- all at once -------------------------------------------------------------------------------------------------
@@ -323,7 +329,7 @@ def test_with_every_provider_silent_in_its_own_way_the_run_goes_on_and_nothing_i
         assert {r.score for r in said} == {None}, provider
         assert {r.answer for r in said} <= {Answer.ERROR, Answer.NOT_CHECKED}, provider
         assert all(r.retry_at or r.answer is Answer.ERROR for r in said), provider
-    decision = decide_.decide(case, answers, policy=settings.policy(), minimum_severity=None, now=settings.now())
+    decision = decided(case, answers, settings.policy(), now=settings.now()).decision.to_json()
     assert decision["indicators"] == decision["held"] == []
     assert set(verdicts(decision).values()) == {Standing.UNKNOWN}
     assert set(decision["silent_providers"]) == set(answers)

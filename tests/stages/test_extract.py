@@ -1,13 +1,15 @@
-"""The vendor-less stages: JSON in, JSON out, the same for the same."""
+"""Extract and decide: JSON in, JSON out, and the same out for the same in."""
 
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
+from include.soar.extract.case import NothingFetched
 from include.soar.model import (
     Answer,
     CaseBatch,
@@ -20,9 +22,10 @@ from include.soar.model import (
     ReputationBatch,
     Severity,
 )
+from tests.soar.deciding import decided
 from tests.soar.examples import NOW, address, at, finding, mention, policy, reputation, window
-from threat_response.stages import decide as decide_
-from threat_response.stages import extract
+from threat_response.stages.decide import counts
+from threat_response.stages.extract import Extract
 
 EVIL, OTHER = address("203.0.113.7"), address("203.0.113.8")
 
@@ -48,12 +51,23 @@ def listed(*observables: Observable, score: int = 100) -> dict[str, Any]:
     return said(*(reputation(o, score, provider="list_feed") for o in observables), provider="list_feed")
 
 
+def extract(batches: list[Any]) -> dict[str, Any]:
+    # A backfill: it takes up nothing that earlier runs have left.
+    run = SimpleNamespace(run_type="backfill", run_id="r", dag_id="d")
+    context: Any = {"dag_run": run, "params": {}}
+    return Extract(task_id="extract", batches=batches).execute(context)
+
+
+def numbers(case: dict[str, Any], decision: dict[str, Any]) -> dict[str, int]:
+    return counts(CaseBatch.model_validate(case), Decision.model_validate(decision))
+
+
 def case(*findings: Finding) -> dict[str, Any]:
-    return extract.extract([batch("a", *findings)])
+    return extract([batch("a", *findings)])
 
 
 def decide(the_case: dict[str, Any], answers: dict[str, dict[str, Any] | None], **more: Any) -> dict[str, Any]:
-    return decide_.decide(the_case, answers, **{"policy": policy(), "minimum_severity": None, "now": NOW, **more})
+    return decided(the_case, answers, policy(), now=NOW, **more).decision.to_json()
 
 
 # --- extract -----------------------------------------------------------------------------------------------------
@@ -64,7 +78,7 @@ def test_the_batches_of_all_sources_become_one_case() -> None:
     early = finding("2", seen=at("2026-11-24T10:05"), mentions=(mention("203.0.113.7"),))
     late = finding("1", seen=at("2026-11-24T10:30"), mentions=(mention("203.0.113.7 203.0.113.8"),))
     other = window("2026-11-24T09:00", "2026-11-24T10:30")
-    result = extract.extract([batch("a", late), None, batch("b", early, window=other, rejected=(rejected,))])
+    result = extract([batch("a", late), None, batch("b", early, window=other, rejected=(rejected,))])
     read = CaseBatch.model_validate(result)
     assert [f.uid for f in read.findings] == ["2", "1"]  # by time
     assert [o.observable for o in read.observed] == [EVIL, OTHER]
@@ -79,30 +93,30 @@ def test_the_same_batches_give_the_same_bytes_in_whatever_order() -> None:
         batch(name, *(finding(f"{name}{n}", mentions=(mention(f"203.0.113.{n} x{n}.example"),)) for n in range(20)))
         for name in "ab"
     ]
-    assert json.dumps(extract.extract(batches)) == json.dumps(extract.extract(batches))
-    assert extract.extract(batches) == extract.extract(batches[::-1])
+    assert json.dumps(extract(batches)) == json.dumps(extract(batches))
+    assert extract(batches) == extract(batches[::-1])
 
 
 def test_a_finding_that_two_batches_hold_counts_once_with_its_last_word() -> None:
     before, after = finding("1", title="before"), finding("1", title="after")
-    read = CaseBatch.model_validate(extract.extract([batch("a", before), batch("b", after)]))
+    read = CaseBatch.model_validate(extract([batch("a", before), batch("b", after)]))
     assert [f.title for f in read.findings] == ["after"]
 
 
 def test_a_quiet_window_is_a_case_without_findings() -> None:
-    read = CaseBatch.model_validate(extract.extract([batch("a"), None]))
+    read = CaseBatch.model_validate(extract([batch("a"), None]))
     assert (read.findings, read.observed) == ((), ())
 
 
 @pytest.mark.parametrize("batches", [[], [None], [None, None]])
 def test_no_source_at_all_must_not_look_like_a_quiet_night(batches: list[None]) -> None:
-    with pytest.raises(extract.NothingFetched, match="no source"):
-        extract.extract(batches)
+    with pytest.raises(NothingFetched, match="no source"):
+        extract(batches)
 
 
 def test_a_batch_of_another_version_is_refused() -> None:
     with pytest.raises(ValidationError, match="schema_version"):
-        extract.extract([{**batch("a"), "schema_version": 2}])
+        extract([{**batch("a"), "schema_version": 2}])
 
 
 # --- decide ------------------------------------------------------------------------------------------------------
@@ -164,7 +178,7 @@ def test_counts_are_the_runs_numbers() -> None:
     the_case = case(
         finding("1", mentions=(mention("203.0.113.7 203.0.113.8 192.0.2.1"),)), finding("2", severity=Severity.LOW)
     )
-    assert decide_.counts(the_case, decide(the_case, {"list_feed": listed(EVIL, address("192.0.2.1"))})) == {
+    assert numbers(the_case, decide(the_case, {"list_feed": listed(EVIL, address("192.0.2.1"))})) == {
         "findings": 2,
         "carried_over": 0,
         "high_priority": 1,
@@ -177,4 +191,4 @@ def test_counts_are_the_runs_numbers() -> None:
         "rejected_records": 0,
     }
     empty = case()
-    assert decide_.counts(empty, decide(empty, {}))["indicators"] == 0
+    assert numbers(empty, decide(empty, {}))["indicators"] == 0

@@ -1,18 +1,18 @@
-"""How much one run may block by itself, and what becomes of it when a person has answered. Pure.
+"""How much one run may block by itself, and what becomes of held blocks once a person has answered. Pure.
 
-A run that would block more is not a busy night but a mistake, of ours or of a source: it then blocks nothing and asks.
+A run that would block more is rather a mistake, of ours or of a source, than a busy night: it blocks nothing and asks.
 """
 
 from __future__ import annotations
 
 import ipaddress
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
 from include.soar.gate.asn import AsnTable
-from include.soar.judge.traffic import Statement, asn_said, behind
+from include.soar.judge.traffic import ADDRESSES, Statement, asn_said, behind
 from include.soar.model import Approval, ApprovalAnswer, Decision, Indicator, Observable, ObservableType, Refusal
 from include.soar.policy.rules import BlockPolicy
 
@@ -20,41 +20,30 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 #: What counts as one network.
 NETWORK_PREFIX = {4: 24, 6: 48}
-#: So many networks or systems are named; the rest is a number.
+#: At most so many networks or systems are named; the others are only counted.
 MOST_NAMED = 5
 
 
 class Exceeded(NamedTuple):
-    """Which caps the indicators exceed, and what could not be checked. Both in words."""
+    """Which caps the indicators exceed, and which could not be checked. Both in words."""
 
     reasons: tuple[str, ...]
     remarks: tuple[str, ...]
 
 
-def width_refused(observable: Observable, rules: BlockPolicy) -> tuple[str, str] | None:
-    """Entry and reason where a network is wider than may ever be blocked."""
-    if observable.type is not ObservableType.CIDR:
-        return None
-    network = ipaddress.ip_network(observable.value)
-    name = f"ipv{network.version}"
-    widest = rules.widest_prefix.ipv4 if network.version == 4 else rules.widest_prefix.ipv6
-    if network.prefixlen >= widest:
-        return None
-    return name, f"/{network.prefixlen} is wider than block.widest_prefix.{name} /{widest}"
-
-
 def check_caps(
     indicators: Sequence[Indicator],
-    statements: dict[str, list[Statement]],
+    statements: Mapping[str, list[Statement]],
     rules: BlockPolicy,
-    *,
     asns: AsnTable | None,
 ) -> Exceeded:
     """
-    :param statements: what the findings say, by address
-    :param asns: the table that ``rules`` names, for addresses whose autonomous system no finding says
+    Compare what a run would block with the caps per run, network and autonomous system.
+
+    :param statements: what the findings say about traffic, by address
+    :param asns: the table that ``block.asn_table`` names, if any
     """
-    addresses = [i.observable for i in indicators if i.observable.is_address or _is_network(i.observable)]
+    addresses = [i.observable for i in indicators if i.observable.type in (*ADDRESSES, ObservableType.CIDR)]
     reasons = []
     if len(indicators) > rules.maximum_per_run:
         reasons.append(f"{len(indicators)} indicators in one run: block.maximum_per_run is {rules.maximum_per_run}")
@@ -73,10 +62,6 @@ def check_caps(
     return Exceeded(tuple(reasons), tuple(remarks))
 
 
-def _is_network(observable: Observable) -> bool:
-    return observable.type is ObservableType.CIDR
-
-
 def _around(observable: Observable) -> Network:
     network = ipaddress.ip_network(observable.value)
     prefix = NETWORK_PREFIX[network.version]
@@ -88,27 +73,27 @@ def _looked_up(observable: Observable, asns: AsnTable | None) -> int | None:
 
 
 def _exceeding(counts: Counter[str], most: int, name: str) -> list[str]:
-    """By the largest number, then by name, so that the same run always says the same."""
-    over = sorted(((-n, what) for what, n in counts.items() if n > most))
-    words = [f"{-n} addresses of {what} in one run: {name} is {most}" for n, what in over[:MOST_NAMED]]
-    return [*words, f"and {len(over) - MOST_NAMED} more beyond {name}"] if len(over) > MOST_NAMED else words
+    """The largest number first, then by name, so that the same run always gives the same words."""
+    above = sorted((-n, what) for what, n in counts.items() if n > most)
+    words = [f"{-n} addresses of {what} in one run: {name} is {most}" for n, what in above[:MOST_NAMED]]
+    return [*words, f"and {len(above) - MOST_NAMED} more beyond {name}"] if len(above) > MOST_NAMED else words
 
 
 def settle(decision: Decision, approval: Approval, *, now: datetime) -> Decision:
     """
-    The decision with what a person answered: approved, what is held is acted on; else it is refused.
+    The decision once the question is answered. What is held is acted on if a person approved it, else refused.
 
-    :param now: what is over by then is refused even so
+    :param now: what has expired by then is refused although it was approved
     """
     approved = approval.answer is ApprovalAnswer.APPROVED
     indicators = tuple(i for i in decision.held if approved and i.expires_at > now)
     told = {
         ApprovalAnswer.REJECTED: (
             "rejected",
-            f"rejected by {approval.by or 'somebody'} at {approval.at:%Y-%m-%d %H:%M}Z",
+            f"rejected by {approval.by or 'an unnamed user'} at {approval.at:%Y-%m-%d %H:%M}Z",
         ),
         ApprovalAnswer.NOBODY: ("unanswered", f"nobody answered until {approval.at:%Y-%m-%d %H:%M}Z"),
-        ApprovalAnswer.APPROVED: ("expired", "its time was over when the answer came"),
+        ApprovalAnswer.APPROVED: ("expired", "it had expired when the answer came"),
     }
     entry, reason = told[approval.answer]
     refusals = tuple(

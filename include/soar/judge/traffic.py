@@ -1,4 +1,4 @@
-"""Who else is behind an address. Blocking one that many good users share costs more than it saves. Pure.
+"""Who else uses an address. Blocking one that many good users share does more harm than good. Pure.
 
 What counts as good is ours to say (``block.shared_address`` in the policy). An attack itself proves nothing: in a
 credential stuffing one address goes with hundreds of accounts, and every one of them is a victim. So users count only
@@ -9,7 +9,7 @@ all of them and the malicious ones.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from include.soar.extract.values import parse_address
@@ -17,6 +17,10 @@ from include.soar.model import Finding, Observable, ObservableType, Traffic, dig
 
 if TYPE_CHECKING:
     from include.soar.policy.rules import SharedAddressPolicy
+
+
+#: The types of observable for which findings count traffic.
+ADDRESSES = (ObservableType.IPV4, ObservableType.IPV6)
 
 
 class Statement(NamedTuple):
@@ -27,17 +31,18 @@ class Statement(NamedTuple):
 
 
 def address_of(text: str) -> str | None:
-    """A vendor's text as an address is spelled among observables; None where it is none."""
+    """A vendor's text as an observable spells the address; None where it is no address."""
     found = parse_address(text)
     return found.value if found else None
 
 
 def pseudonym(source: str, kind: str, value: str) -> str:
-    """The same for the same user, token or client of a source. The name itself stays in the archived page."""
+    """Always the same for one user, token or client of a source. The name itself stays in the archived page."""
     return digest([source, kind, value])[:16]
 
 
 def by_address(findings: Iterable[Finding]) -> dict[str, list[Statement]]:
+    """What the findings say about traffic, by address."""
     found: dict[str, list[Statement]] = {}
     for finding in findings:
         for traffic in finding.traffic:
@@ -45,16 +50,16 @@ def by_address(findings: Iterable[Finding]) -> dict[str, list[Statement]]:
     return found
 
 
-def behind(observable: Observable, statements: dict[str, list[Statement]]) -> list[Statement]:
+def behind(observable: Observable, statements: Mapping[str, list[Statement]]) -> list[Statement]:
     """What is said about an address, or about the addresses of a network."""
     if observable.type is ObservableType.CIDR:
         network = ipaddress.ip_network(observable.value)
         return [s for text, said in statements.items() if ipaddress.ip_address(text) in network for s in said]
-    return statements.get(observable.value, []) if observable.is_address else []
+    return statements.get(observable.value, []) if observable.type in ADDRESSES else []
 
 
 def asn_said(statements: Sequence[Statement]) -> int | None:
-    """Which autonomous system the vendors say it is in; the latest finding's word counts."""
+    """The autonomous system that the vendors name; of several, that of the latest finding."""
     said = [(s.finding.detected_at, s.finding.uid, s.traffic.asn) for s in statements if s.traffic.asn]
     return max(said)[2] if said else None
 
@@ -63,7 +68,7 @@ def good_users(statements: Sequence[Statement], rules: SharedAddressPolicy) -> t
     """
     Whether too many good users are behind it.
 
-    :return: which number of the policy is reached, and the reason in words; None where none is
+    :return: the name of the policy's number that is reached, and the reason in words; None where none is
     """
     ordinary: set[str] = set()
     accused: set[str] = set()

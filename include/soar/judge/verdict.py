@@ -1,7 +1,7 @@
-"""From everything known about an observable to one verdict. Pure, and without a clock: ages count to the last sighting.
+"""From everything known about an observable to one verdict. Pure, and without a clock: ages end at the last sighting.
 
-All arithmetic is in whole percent, halves rounded up, and every number that goes on is one that the reasons print. So
-a person can work a verdict out again by hand, and the same inputs give the same bytes on every machine.
+All arithmetic is in whole percent, halves rounded up, and only printed numbers are calculated with. So a person can
+check a verdict by hand, and the same inputs give the same bytes on every machine.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from math import prod
 from include.soar.gate.layers import Hit
 from include.soar.model import (
     Answer,
-    Decision,
     Finding,
     Frozen,
     Indicator,
@@ -52,11 +51,11 @@ class History(Frozen):
 
 class Inputs(Frozen):
     """
-    All that a verdict follows from, besides the policy. Kept with it, so that it can be made again.
+    All that a verdict follows from, besides the policy. Stored with it, so that it can be made again.
 
     :param findings: those in which it was seen, without their text and with the traffic of this observable only
-    :param history: None where nothing is known from earlier
-    :param hit: what the never-block gate said at that time; its lists change
+    :param history: None where nothing was decided earlier
+    :param hit: what the never-block gate said at that time; stored, since its lists change
     """
 
     schema_version: SchemaVersion = 1
@@ -84,12 +83,13 @@ def gather(
     hit: Hit | None,
 ) -> Inputs:
     """
-    The inputs in one fixed order, whatever order they came in.
+    The inputs of one verdict, in an order that does not depend on the order in which they came.
 
     :param findings: by uid
     """
     uids = sorted({s.finding_uid for s in observed.sightings})
-    return Inputs(
+    # Not validated again: every part was when it was read.
+    return Inputs.model_construct(
         observed=observed,
         findings=tuple(_slim(findings[uid], observed.observable) for uid in uids if uid in findings),
         reputations=tuple(sorted(reputations, key=lambda r: (r.provider, r.model_dump_json()))),
@@ -104,7 +104,7 @@ def _slim(finding: Finding, observable: Observable) -> Finding:
     return finding.model_copy(update={"mentions": (), "description": "", "traffic": traffic})
 
 
-#: What became of a verdict: acted on, held until a person answers, refused although something spoke for acting, or
+#: The outcome of a verdict: acted on, held until a person answers, refused although something spoke for acting, or
 #: left alone.
 ACT, HOLD, REFUSE, LEAVE = "act", "hold", "refuse", "leave"
 
@@ -112,7 +112,7 @@ ACT, HOLD, REFUSE, LEAVE = "act", "hold", "refuse", "leave"
 @dataclass(frozen=True)
 class Judgement:
     """
-    A verdict with what it followed from and what was planned, as the ledger keeps it.
+    A verdict with what it followed from and what was decided, as the ledger stores it.
 
     :param outcome: ACT, HOLD, REFUSE or LEAVE
     :param plan: what is acted on or held, or why it is refused
@@ -122,15 +122,6 @@ class Judgement:
     verdict: Verdict
     outcome: str
     plan: Indicator | Refusal | None
-
-
-def judgements(decision: Decision, inputs: Iterable[Inputs]) -> list[Judgement]:
-    """Every verdict of a decision with what it followed from."""
-    verdicts = {v.observable: v for v in decision.verdicts}
-    plans: dict[Observable, tuple[str, Indicator | Refusal | None]] = {}
-    for outcome, planned in ((REFUSE, decision.refusals), (HOLD, decision.held), (ACT, decision.indicators)):
-        plans |= {p.observable: (outcome, p) for p in planned}
-    return [Judgement(i, verdicts[i.observable], *plans.get(i.observable, (LEAVE, None))) for i in inputs]
 
 
 @dataclass(frozen=True)
@@ -153,7 +144,7 @@ class Voice:
 
 
 def voices(inputs: Inputs, policy: Policy) -> list[Voice]:
-    """Every source's word, one per reputation."""
+    """What every source says, weighed: one voice for each reputation."""
     return [_voice(reputation, inputs, policy) for reputation in inputs.reputations]
 
 
@@ -190,7 +181,7 @@ def _voice(reputation: Reputation, inputs: Inputs, policy: Policy) -> Voice:
 
 
 def _freshness(instant: datetime, what: str, inputs: Inputs, policy: Policy) -> tuple[int, str]:
-    """What is left of a word, in percent, and the same with its reason. What came after the sighting is fresh."""
+    """How much a statement still counts, in percent, and in words. What came after the sighting is fresh."""
     half_life = policy.verdict.half_life_days.get(inputs.observable.type)
     if half_life is None:
         return 100, "freshness 100 % (does not age)"
@@ -200,7 +191,7 @@ def _freshness(instant: datetime, what: str, inputs: Inputs, policy: Policy) -> 
 
 
 def _counted(inputs: Inputs, policy: Policy) -> list[Sighting]:
-    """The sightings in roles that add weight. A claim is none: whoever writes a header must not age our answers."""
+    """The sightings in roles that add weight. A claim has none: a header that anybody writes must not age answers."""
     return [s for s in inputs.observed.sightings if s.role in policy.verdict.finding.roles]
 
 
@@ -209,22 +200,24 @@ def _seen_at(inputs: Inputs, policy: Policy) -> datetime:
 
 
 def _percent(numerator: int, denominator: int) -> int:
-    """Halves are rounded up, as a person does."""
+    """Rounded to whole percent, halves up, as a person does it."""
     return (2 * numerator + denominator) // (2 * denominator)
 
 
-def judge(inputs: Inputs, policy: Policy) -> Verdict:
+def judge(inputs: Inputs, policy: Policy, said: Sequence[Voice] | None = None) -> Verdict:
     """
     One verdict of everything known.
 
-    Malicious or suspicious is only what a source calls so; malicious wins. Benign is only what a layer of the gate
-    vouches for and no source speaks against. All else is unknown: "not listed" is no praise, and an answer that was
-    not given says nothing.
+    :param said: what :func:`voices` gives for these inputs, where the caller has it
+
+    Only a source makes a value malicious or suspicious; malicious wins. Benign is only what a layer of the gate
+    vouches for and no source speaks against. All else is unknown: "not listed" does not vouch for a value, and a
+    missing answer says nothing.
 
     Confidence: each family of sources is one independent witness, as strong as its strongest member; the finding and
     our history may add one each. ``100 × (1 − Π (1 − strength))``, then the deduction for an earlier benign verdict.
     """
-    said = voices(inputs, policy)
+    said = voices(inputs, policy) if said is None else said
     witnesses: dict[str, Voice] = {}
     for voice in said:
         if voice.strength > (witnesses[voice.family].strength if voice.family in witnesses else 0):
@@ -261,8 +254,8 @@ def _entry(hit: Hit) -> str:
 
 
 def _verdict(inputs: Inputs, standing: Standing, confidence: int, reasons: Sequence[str]) -> Verdict:
-    return Verdict(
-        observable=inputs.observable,
+    return Verdict.model_construct(
+        observable=inputs.observed.observable,
         standing=standing,
         confidence=confidence,
         reasons=tuple(reasons),
@@ -280,7 +273,7 @@ def _nothing_against(inputs: Inputs, policy: Policy, said: Sequence[Voice]) -> t
 
 
 def _finding(inputs: Inputs, policy: Policy) -> tuple[int, list[str]]:
-    """The one finding that says most, seen in a role that counts. Many weak findings are not one strong one."""
+    """The weightiest finding that it was seen in, in a role that counts. Many weak ones do not make a strong one."""
     rules = policy.verdict.finding
     uids = {s.finding_uid for s in _counted(inputs, policy)}
     counted = [f for f in inputs.findings if f.uid in uids]
@@ -292,7 +285,7 @@ def _finding(inputs: Inputs, policy: Policy) -> tuple[int, list[str]]:
         sure = rules.confidence if finding.confidence is None else finding.confidence
         return _percent(rules.weights[finding.severity] * sure, 100), finding.severity.rank, sure
 
-    # By what is printed, so that it does not matter which of two equals it is.
+    # Compared by what is printed, so that it does not matter which of two equal ones is taken.
     strength, rank, sure = max(map(weighed, counted))
     severity = list(Severity)[rank]
     weight = rules.weights[severity]
@@ -300,7 +293,7 @@ def _finding(inputs: Inputs, policy: Policy) -> tuple[int, list[str]]:
 
 
 def _earlier(inputs: Inputs, policy: Policy) -> tuple[int, list[str]]:
-    """What our own earlier decisions add: the stronger of the two. They are no source, so they never decide."""
+    """What our own earlier decisions add: the stronger of the two. They never decide alone."""
     past, rules = inputs.history, policy.verdict.history
     known = (
         [
@@ -326,7 +319,7 @@ def _earlier(inputs: Inputs, policy: Policy) -> tuple[int, list[str]]:
 
 
 def _deduction(confidence: int, inputs: Inputs, policy: Policy) -> tuple[int, list[str]]:
-    """A value that something vouched for, the last time we looked, is doubted less readily."""
+    """A value that was judged benign last is doubted less readily."""
     past = inputs.history
     if not past or not past.benign_last_at:
         return confidence, []
@@ -335,22 +328,23 @@ def _deduction(confidence: int, inputs: Inputs, policy: Policy) -> tuple[int, li
     weight = policy.verdict.history.benign
     freshness, fresh = _freshness(past.benign_last_at, "last", inputs, policy)
     less = _percent(weight * freshness, 100)
-    # Not to nothing: that would read as unknown.
+    # Not down to 0: that would read as unknown.
     left = max(1, _percent(confidence * (100 - less), 100))
     words = f"history: judged benign {past.benign} ×: {weight} % × {fresh} = {less} % less"
     return left, [f"{words}: {confidence} × {(100 - less) / 100:.2f} = {left}"]
 
 
-def lacking_evidence(inputs: Inputs, severity: Severity, policy: Policy) -> str | None:
+def lacking_evidence(said: Iterable[Voice], severity: Severity, policy: Policy) -> str | None:
     """
     Why what is known is not enough for an automatic block, or None where it is.
 
+    :param said: what :func:`voices` gives
     :param severity: the worst of the findings in which the value was seen in a role that can be blocked
     """
     rules = policy.block.evidence
-    # A family speaks once, with the grade of its best member.
+    # A family counts once, with the grade of its best member.
     grades: dict[str, SourcePolicy] = {}
-    for voice in voices(inputs, policy):
+    for voice in said:
         if voice.standing is Standing.MALICIOUS and voice.rule:
             best = grades.get(voice.family)
             if best is None or voice.rule.reliability.is_at_least(best.reliability):

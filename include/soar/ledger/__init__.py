@@ -1,8 +1,9 @@
 """
 Our memory: windows read, findings seen, reputations, verdicts and their policies, incident references, actions.
 
-It is not the truth. The vendors' systems are asked before every write, so a lost ledger costs calls, not
-correctness. SQLite by default; Postgres through the connection ``threat_response_ledger``.
+It is a memory, not the truth: the vendors' systems are asked before every write, so a lost ledger costs calls and no
+correctness. SQLite by default; Postgres through the connection ``threat_response_ledger``. Every method of its parts
+is one transaction, and every write an upsert, so that a retried task may repeat it.
 """
 
 from __future__ import annotations
@@ -22,8 +23,10 @@ from include.soar.ledger.windows import Windows
 
 class Ledger:
     """
-    :param url: SQLAlchemy URL. A SQLite file and its folder are made, and the schema is brought up to date, on
-        first use.
+    The ledger's parts over one database, one for each subject.
+
+    :param url: SQLAlchemy URL. A SQLite file with its folder is created if there is none, and the schema is brought
+        up to date when the ledger is opened.
     """
 
     def __init__(self, url: str) -> None:

@@ -1,4 +1,4 @@
-"""What each control was asked to do, and what became of it."""
+"""What each control was asked to do, and the state that it last reported."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from include.soar.gate.gate import Gate
 from include.soar.gate.layers import Hit
-from include.soar.ledger.database import Database
+from include.soar.ledger.database import Part
 from include.soar.ledger.tables import (
     ActionRow,
 )
@@ -33,11 +33,11 @@ class KnownAction:
     proof: Mapping[str, str | int | None]
 
 
-class Actions:
-    def __init__(self, database: Database) -> None:
-        self._database = database
+class Actions(Part):
+    """The last known state of each observable at each control."""
 
     def record(self, batch: ActionBatch, *, run_id: str, now: datetime) -> None:
+        """Store a control's actions; each replaces what was known of its observable there."""
         rows = [
             {
                 "control": action.control,
@@ -66,6 +66,7 @@ class Actions:
             }
 
     def rows(self, control: str | None = None) -> list[ActionRow]:
+        """:param control: only this one's; None: of all"""
         query = select(ActionRow).order_by(ActionRow.control, ActionRow.observable)
         if control:
             query = query.where(ActionRow.control == control)
@@ -74,8 +75,8 @@ class Actions:
 
     def cancel_protected(self, gate: Gate, *, run_id: str, now: datetime) -> list[tuple[ActionRow, Hit]]:
         """
-        Mark what is in force although the gate has come to protect it. Each is given once: it is then ``cancelled``,
-        until a person or the control says otherwise.
+        Mark the actions in force whose observable the gate protects now, and return them with the reason. Each is
+        returned once, since it is then ``cancelled`` until a person or the control says otherwise.
         """
         found: list[tuple[ActionRow, Hit]] = []
         in_force = select(ActionRow).where(ActionRow.outcome.in_(sorted(IN_FORCE)))

@@ -1,4 +1,4 @@
-"""What the providers answered, and for how long an answer holds."""
+"""What the providers answered, and for how long each answer is good."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import Select, select
 from sqlalchemy.orm import aliased
 
-from include.soar.ledger.database import Database, chunks
+from include.soar.ledger.database import Part, chunks
 from include.soar.ledger.tables import (
     ReputationRow,
 )
@@ -18,9 +18,8 @@ from include.soar.model import (
 )
 
 
-class Answers:
-    def __init__(self, database: Database) -> None:
-        self._database = database
+class Answers(Part):
+    """The providers' answers. Rows are only added, so that what was known at any time can be asked."""
 
     def known(
         self, provider: str, observables: Sequence[Observable], *, now: datetime, stale: bool = False
@@ -40,7 +39,7 @@ class Answers:
         return found
 
     def store(self, answers: Iterable[tuple[Reputation, timedelta]]) -> None:
-        """Add answers, each with how long it stays good. The caller passes real answers only."""
+        """Add answers, each with how long it stays good. Only real answers: no errors, and none that was not given."""
         rows = [
             {
                 "provider": reputation.provider,
@@ -58,8 +57,8 @@ class Answers:
 
     def changes(self, start: datetime, end: datetime) -> list[tuple[Reputation | None, Reputation]]:
         """
-        What was known at ``start`` and what at ``end``, of each value about which a source said something in between;
-        None: nothing was known. By provider and observable.
+        What was known at ``start`` and at ``end`` about each value that a source spoke about in between, ordered by
+        provider and observable. The first is None where nothing was known yet.
         """
         newer = _last_known(end).where(ReputationRow.known_at > start)
         changes: dict[tuple[str, str], list[Reputation | None]] = {}
@@ -77,7 +76,7 @@ class Answers:
 
 
 def _last_known(now: datetime) -> Select[ReputationRow]:
-    """Of each provider and observable the last answer that was known at that time."""
+    """The last answer of each provider about each observable that was known at that time."""
     later = aliased(ReputationRow)
     newer = select(later.known_at).where(
         later.provider == ReputationRow.provider,

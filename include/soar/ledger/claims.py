@@ -1,22 +1,21 @@
-"""The right of one run to do something alone, for a time."""
+"""Locks with a lease: the right of one run to do something alone, for a time."""
 
 from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from include.soar.ledger.database import Database
+from include.soar.ledger.database import Part
 from include.soar.ledger.tables import (
     ClaimRow,
 )
 
 
-class Claims:
-    def __init__(self, database: Database) -> None:
-        self._database = database
+class Claims(Part):
+    """For what two runs must not do at once at a vendor that has no lock of its own."""
 
     def take(self, name: str, *, by: str, now: datetime, lease: timedelta) -> bool:
         """
-        Claim a name until ``release`` or the lease's end. False while somebody else holds it.
+        Claim a name until ``release`` or the end of the lease. False while another run holds it.
 
         The same claimant may claim again: a retried task has the same name.
         """
@@ -37,7 +36,7 @@ class Claims:
             return True
 
     def release(self, name: str, *, by: str) -> None:
-        """End our own claim; somebody else's stays."""
+        """End our own claim; another run's stays."""
         with self._database.session() as session:
             row = session.get(ClaimRow, name)
             if row is not None and row.claimed_by == by:

@@ -1,4 +1,4 @@
-"""Reading and writing the ledger. Every method is one transaction; every write is an upsert."""
+"""The database below the ledger: engine, schema, transactions and the upsert."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ CHUNK = 500
 
 
 def chunks(items: Sequence[Any], size: int = CHUNK) -> Iterator[Sequence[Any]]:
+    """The items in parts that fit into one statement."""
     for start in range(0, len(items), size):
         yield items[start : start + size]
 
@@ -42,8 +43,9 @@ def migrate(url: str) -> None:
 
 class Database:
     """
-    :param url: SQLAlchemy URL. A SQLite file and its folder are made, and the schema is brought up to date, on
-        first use.
+    One database with the newest schema.
+
+    :param url: SQLAlchemy URL. A SQLite file with its folder is created if there is none.
     """
 
     def __init__(self, url: str) -> None:
@@ -65,14 +67,15 @@ class Database:
 
     @contextmanager
     def session(self) -> Iterator[Session]:
+        """One transaction: committed at the end of the block, rolled back on an error."""
         with Session(self.engine) as session, session.begin():
             yield session
 
     def upsert(self, session: Session, table: type[Table], rows: Sequence[dict[str, Any]], keep: set[str]) -> None:
-        """Insert; on a conflict of primary keys overwrite every column but those in ``keep``."""
+        """Insert rows; where the primary key exists, overwrite every column but those in ``keep``."""
         dialect: Any = postgresql if self.engine.dialect.name == "postgresql" else sqlite
         keys = [column.name for column in inspect(table).primary_key]
-        # One row a key, the last: Postgres refuses to update a row twice in one statement.
+        # The last row of each key only: Postgres refuses to update a row twice in one statement.
         distinct = {tuple(row[key] for key in keys): row for row in rows}
         for part in chunks(list(distinct.values()), 300):
             statement = dialect.insert(table).values(list(part))
@@ -82,6 +85,13 @@ class Database:
             else:
                 statement = statement.on_conflict_do_nothing(index_elements=keys)
             session.execute(statement)
+
+
+class Part:
+    """One subject of the ledger. It reads and writes its own tables of the shared database."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
 
 
 def _engine(url: str) -> Engine:

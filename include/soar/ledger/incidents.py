@@ -1,4 +1,4 @@
-"""Which incident each finding has."""
+"""Which incident each finding has, as we last knew it."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ from datetime import datetime
 
 from sqlalchemy.orm import Session
 
-from include.soar.ledger.database import Database
+from include.soar.ledger.database import Part
 from include.soar.ledger.tables import (
     IncidentRow,
 )
 
 
-class Incidents:
-    def __init__(self, database: Database) -> None:
-        self._database = database
+class Incidents(Part):
+    """References to incidents by marker: hints, to be verified at the vendor."""
 
     def get(self, marker: str) -> IncidentRow | None:
+        """None: we know of no incident with this marker."""
         with Session(self._database.engine, expire_on_commit=False) as session:
             return session.get(IncidentRow, marker)
 
     def record(self, marker: str, finding_uid: str, *, unique_id: str, readable_id: str | None, now: datetime) -> None:
-        """The incident exists: remember it."""
+        """Remember that the incident exists."""
         row = {
             "marker": marker,
             "finding_uid": finding_uid,

@@ -1,4 +1,4 @@
-"""How often each key has asked, and which breakers are open."""
+"""How many calls each provider's key has used, and which circuit breakers are open."""
 
 from __future__ import annotations
 
@@ -10,16 +10,15 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from include.soar.enrich.quota import Account, Admission, Quota, QuotaSeen, Reservation, backfills_part, longest
-from include.soar.ledger.database import Database
+from include.soar.ledger.database import Part
 from include.soar.ledger.tables import (
     AccountRow,
     QuotaRow,
 )
 
 
-class Quotas:
-    def __init__(self, database: Database) -> None:
-        self._database = database
+class Quotas(Part):
+    """Quotas and circuit breakers of the accounts: one kind of call at one provider with one key."""
 
     def reserve(
         self,
@@ -32,8 +31,8 @@ class Quotas:
         now: datetime,
     ) -> Reservation:
         """
-        As many of the wanted calls as every quota still has, all or nothing of each: what is granted here is granted
-        to nobody else.
+        Reserve as many of the wanted calls as every quota still allows. What is granted here is granted to no other
+        task.
 
         :param quotas: those of this account
         :param live_share: the share of each quota that backfills leave
@@ -67,10 +66,10 @@ class Quotas:
         now: datetime,
     ) -> None:
         """
-        Give back what was not used of a reservation, and believe what the answers' headers say.
+        Return the unused calls of a reservation, and take over what the answers' headers say.
 
-        Their limit replaces ours, their count of used calls raises ours, never lowers it: calls that somebody has
-        reserved have not arrived there yet. Only the period in which the call was reserved is corrected.
+        The limit that they name replaces ours. Their count of used calls raises ours and never lowers it, since
+        reserved calls have not reached the provider yet. Only the period of the reservation is corrected.
 
         :param unused: of the calls granted
         """
@@ -105,7 +104,7 @@ class Quotas:
             return max(0, min(_left(*period, backfill, live_share, now).calls for period in periods))
 
     def _locked(self, session: Session, account: Account) -> AccountRow:
-        """The account's row, which nobody else can change until this transaction ends."""
+        """The account's row, which no other task can change until this transaction ends."""
         row = dict(zip(("provider", "key", "name"), _key(account), strict=True))
         self._database.upsert(session, AccountRow, [row | {"openings": 0, "reason": ""}], keep={"openings", "reason"})
         return session.get_one(AccountRow, _key(account), with_for_update=True)
@@ -113,7 +112,7 @@ class Quotas:
     def _period(
         self, session: Session, account: Account, quota: Quota, now: datetime
     ) -> tuple[QuotaRow, QuotaRow | None]:
-        """The quota's period at this time, made if it is new, and the one before it."""
+        """The quota's period at this time, created if it is new, and the one before it."""
         query = (
             select(QuotaRow)
             .where(
@@ -146,8 +145,8 @@ class Quotas:
 
     def admit(self, account: Account, *, now: datetime, probe_lease: timedelta = timedelta(minutes=2)) -> Admission:
         """
-        Whether anybody may ask now. After the breaker's time the first who comes may probe; the others are told to
-        wait until the lease ends, by when the probe has closed the breaker or opened it anew.
+        Whether a task may ask now. Once the breaker's time has passed, the first that comes may probe. The others wait
+        until the lease ends; by then the probe has closed the breaker or opened it again.
         """
         with self._database.session() as session:
             row = self._locked(session, account)
@@ -169,7 +168,7 @@ class Quotas:
         now: datetime,
     ) -> datetime:
         """
-        Open the breaker. Gives the time at which it may be probed.
+        Open the breaker, and return the time from which it may be probed.
 
         :param pause: None: ``first_pause``, and twice as long each time that it opens again without a good answer
         """

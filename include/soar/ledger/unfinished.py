@@ -1,4 +1,4 @@
-"""Findings that a later run has to finish, since an answer was missing."""
+"""Findings that a later run has to finish, since an answer was missing when they were decided."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from datetime import datetime
 from sqlalchemy import delete, select
 
 from include.soar.enrich.sift import Unfinished
-from include.soar.ledger.database import Database, chunks
+from include.soar.ledger.database import Part, chunks
 from include.soar.ledger.tables import (
     UnfinishedRow,
 )
@@ -17,12 +17,11 @@ from include.soar.model import (
 )
 
 
-class UnfinishedFindings:
-    def __init__(self, database: Database) -> None:
-        self._database = database
+class UnfinishedFindings(Part):
+    """Which findings are left, since when, and from when asking again may help."""
 
     def due(self, *, now: datetime, since: datetime, limit: int) -> list[Finding]:
-        """Findings that asking again may finish now, the oldest first; none that were left before ``since``."""
+        """Findings that asking again may finish now, the oldest first, without those left before ``since``."""
         query = (
             select(UnfinishedRow)
             .where(UnfinishedRow.retry_at <= now, UnfinishedRow.since >= since)
@@ -36,10 +35,10 @@ class UnfinishedFindings:
         self, left: Sequence[Unfinished], *, done: Sequence[str], give_up_before: datetime, now: datetime
     ) -> int:
         """
-        Remember what a run could not finish, and forget what it could.
+        Store what a run could not finish, and delete what it could.
 
         :param done: uids of findings that are complete
-        :param give_up_before: forget what has been unfinished since before then
+        :param give_up_before: delete what has been unfinished since before then
         :return: how many were given up
         """
         rows = [

@@ -1,4 +1,4 @@
-"""Every verdict with what it followed from, and the policies by which it was made."""
+"""Every verdict with its inputs, and the policies under which the verdicts were made."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from include.soar.judge.verdict import ACT, HOLD, History, Judgement
-from include.soar.ledger.database import Database, chunks
+from include.soar.ledger.database import Part, chunks
 from include.soar.ledger.tables import (
     ActionRow,
     PolicyRow,
@@ -26,9 +26,8 @@ from include.soar.model import (
 from include.soar.policy.rules import Policy
 
 
-class Verdicts:
-    def __init__(self, database: Database) -> None:
-        self._database = database
+class Verdicts(Part):
+    """The verdicts of all runs. Rows are only added."""
 
     def record(
         self,
@@ -42,7 +41,8 @@ class Verdicts:
         """Add a run's verdicts to the history. The same ones again, as by a retried task, add nothing."""
         rows = []
         for judgement in judgements:
-            inputs, key = judgement.inputs.to_json(), judgement.inputs.observable.key
+            key = judgement.inputs.observed.observable.key
+            inputs = judgement.inputs.to_json()
             plan = judgement.plan.to_json() if judgement.plan else None
             inputs_digest = digest(inputs)
             identity = [run_id, key, inputs_digest, policy.digest, minimum_severity, judgement.outcome, plan]
@@ -75,12 +75,12 @@ class Verdicts:
         self, observables: Sequence[Observable], *, since: datetime, before: datetime, known_before: datetime
     ) -> dict[str, History]:
         """
-        What was decided about these over earlier findings, by observable key; only of those that have a history.
+        What was decided about these over earlier findings, by observable key. One without a history is left out.
 
         :param before: event time: the first sighting of the case at hand. So a window that is decided again, by a
             retried task or another run, does not meet its own verdicts
         :param known_before: clock time: when the run began. So a retried task reads what its first try read,
-            whatever other runs have added meanwhile
+            whatever other runs have added in between
         """
         found: dict[str, dict[str, Any]] = {}
         counted = (VerdictRow.observable, func.count(VerdictRow.id), func.max(VerdictRow.last_seen_at))
@@ -91,12 +91,13 @@ class Verdicts:
         kinds = {
             "malicious": VerdictRow.standing == Standing.MALICIOUS.value,
             "benign": VerdictRow.standing == Standing.BENIGN.value,
-            # Decided (what was held may have been approved), and a control is known to have followed: a plan alone
-            # is nobody's block.
+            # Decided (what was held may have been approved), and a control is known to have followed: a decision
+            # alone blocks nothing.
             "blocked": VerdictRow.outcome.in_([ACT, HOLD]) & acted.exists(),
         }
+        keys = sorted({o.key for o in observables})
         with self._database.session() as session:
-            for part in chunks(sorted({o.key for o in observables})):
+            for part in chunks(keys):
                 for kind, condition in kinds.items():
                     query = (
                         select(*counted)
@@ -147,7 +148,7 @@ class Verdicts:
             return list(session.scalars(query))
 
     def policy(self, policy_digest: str) -> dict[str, Any] | None:
-        """The document of a policy by which verdicts were made."""
+        """The document of a policy under which verdicts were made; None: it is not known."""
         with Session(self._database.engine) as session:
             row = session.get(PolicyRow, policy_digest)
             return row.document if row else None

@@ -1,4 +1,4 @@
-"""Which windows were read and decided, and which window has which finding."""
+"""Which windows were read and decided, and to which window each finding belongs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from datetime import datetime
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
-from include.soar.ledger.database import Database, chunks
+from include.soar.ledger.database import Part, chunks
 from include.soar.ledger.tables import (
     FindingRow,
     WindowRow,
@@ -20,11 +20,11 @@ from include.soar.model import (
 )
 
 
-class Windows:
-    def __init__(self, database: Database) -> None:
-        self._database = database
+class Windows(Part):
+    """The windows of each source, and the findings that were read in them."""
 
     def record(self, batch: FetchBatch, *, run_id: str, now: datetime) -> None:
+        """Store that a window was read; a repeated reading replaces the row."""
         row = {
             "source": batch.source,
             "start_at": batch.window.start_at,
@@ -42,6 +42,7 @@ class Windows:
             self._database.upsert(session, WindowRow, [row], keep=set())
 
     def rows(self, source: str | None = None) -> list[WindowRow]:
+        """:param source: only this one's; None: of all"""
         query = select(WindowRow).order_by(WindowRow.source, WindowRow.start_at)
         if source:
             query = query.where(WindowRow.source == source)
@@ -49,7 +50,7 @@ class Windows:
             return list(session.scalars(query))
 
     def first_decided_at(self, window: Window) -> datetime | None:
-        """When a window was first decided on; None: never."""
+        """When a window was first decided; None: never."""
         query = select(func.min(WindowRow.first_decided_at)).where(
             WindowRow.start_at == window.start_at, WindowRow.end_at == window.end_at
         )
@@ -57,7 +58,7 @@ class Windows:
             return session.scalar(query)
 
     def record_decided(self, window: Window, *, now: datetime) -> None:
-        """Only the first time counts."""
+        """Store when a window was decided. Only the first time counts."""
         known = update(WindowRow).where(
             WindowRow.start_at == window.start_at,
             WindowRow.end_at == window.end_at,
@@ -68,10 +69,10 @@ class Windows:
 
     def claim_findings(self, findings: Sequence[Finding], *, window_key: str, now: datetime) -> dict[str, str]:
         """
-        Note who read each finding first, and tell it: uid -> window key.
+        Store which window read each finding first, and return that window's key by the finding's uid.
 
-        A finding belongs to the first window that read it, for ever: a repeated window gets its own findings
-        again, a later window whose overlap reads the same finding again does not.
+        A finding belongs for good to the first window that read it: a repeated window gets its own findings again, a
+        later window whose overlap reads the same finding does not.
         """
         rows = [
             {

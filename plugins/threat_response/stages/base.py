@@ -65,6 +65,9 @@ class StageOperator(BaseOperator):
         self.vendor = vendor or type(self).vendor
         self.conn_id = conn_id or (f"{self.vendor}_default" if self.vendor else "")
 
+    def hook(self, *, writes_allowed: bool = True) -> Any:
+        return self.hook_class(self.conn_id, writes_allowed=writes_allowed)
+
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         cls.stage_fields = tuple(dict.fromkeys([*cls.stage_fields, *cls.template_fields]))

@@ -1,14 +1,13 @@
-"""TODO: what fetch is."""
+"""Stage 1: every finding of the window, once, from each source."""
 
 from __future__ import annotations
 
 import gzip
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
-from airflow.sdk import BaseOperator, Context
+from airflow.sdk import Context
 from airflow.sdk.exceptions import AirflowRescheduleException
 from pydantic import ValidationError
 
@@ -25,7 +24,7 @@ from include.soar.vendor.errors import (
 )
 from threat_response.runtime import settings
 from threat_response.runtime.run import Run
-from threat_response.transport.hook import VendorHook
+from threat_response.stages.base import StageOperator
 
 
 @dataclass(frozen=True)
@@ -37,31 +36,26 @@ class Page:
     records: list[Any]
 
 
-class FetchOperator(BaseOperator):
+class Fetch(StageOperator):
     """
-    Read every finding of the run's window from one source. Contract of stage 1.
+    Read every finding of the run's window from one source.
 
-    Gives a ``FetchBatch`` as JSON. Each raw page is archived as it came; a record that cannot be read is kept
-    aside and named; the window gets a row in the ledger. A short read is an error.
+    Gives a ``FetchBatch`` as JSON. Each raw page is archived as it came; a record that cannot be read is named in the
+    batch and costs itself only; the window gets a row in the ledger. A short read is an error.
 
     :param conn_id: the source's connection. Absent: the task is skipped.
     :param overlap: how far before the window's start to read again, for events that arrived late. A finding
         from there counts only if no earlier window has read it.
     """
 
-    source: ClassVar[str]
-    hook_class: ClassVar[type[VendorHook]]
-    #: A source that is only complete some time after the fact: the task waits until then.
+    #: How long after an event the source is complete. The task waits until then.
     settled_after: ClassVar[timedelta] = timedelta(0)
 
-    template_fields: Sequence[str] = ("conn_id",)
-
-    def __init__(self, *, conn_id: str | None = None, overlap: timedelta = timedelta(hours=3), **kwargs: Any) -> None:
+    def __init__(self, *, overlap: timedelta = timedelta(hours=3), **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.conn_id = conn_id or self.hook_class.default_conn_name
         self.overlap = overlap
 
-    # what a vendor fills in
+    # What a vendor fills in.
 
     def read(self, hook: Any, start_at: datetime, end_at: datetime) -> list[Page]:
         """
@@ -83,26 +77,26 @@ class FetchOperator(BaseOperator):
         """The vendor's id of a record, for naming it when it cannot be read; None to name it by its place."""
         return None
 
-    # what is the same for all
+    # What is the same for all.
 
     def execute(self, context: Context) -> dict[str, Any]:
-        settings.skip_if_absent(self.conn_id, f"source {self.source}")
+        settings.skip_if_absent(self.conn_id, f"source {self.vendor}")
         window = Run.of(context).window
         settled_at = window.end_at + self.settled_after
         if settings.now() < settled_at:
-            self.log.info("%s is complete up to %s only at %s: waiting", self.source, window.end_at, settled_at)
+            self.log.info("%s is complete up to %s only at %s: waiting", self.vendor, window.end_at, settled_at)
             raise AirflowRescheduleException(settled_at)
         self.log.info(
             "Reading %s for [%s, %s), chosen by %s; from %s on for late events",
-            self.source,
+            self.vendor,
             window.start_at,
             window.end_at,
             window.chosen_by,
             window.start_at - self.overlap,
         )
-        pages = self.read(self.hook_class(self.conn_id), window.start_at - self.overlap, window.end_at)
+        pages = self.read(self.hook(), window.start_at - self.overlap, window.end_at)
         archived = [self._archive(window, page) for page in pages]
-        findings, rejected = self._parse_all(pages, archived)
+        findings, rejected = self.parse_all(pages, archived)
         batch = self._batch(window, pages, archived, findings, rejected)
         ledger = settings.ledger()
         now = settings.now()
@@ -113,7 +107,7 @@ class FetchOperator(BaseOperator):
         ledger.windows.record(batch, run_id=Run.of(context).name, now=now)
         self.log.info(
             "%s: %d records on %d pages, %d findings of this window (%d of them late), %d records not readable",
-            self.source,
+            self.vendor,
             batch.records,
             batch.pages,
             len(mine),
@@ -126,10 +120,15 @@ class FetchOperator(BaseOperator):
         # Named by content: a repeated read leaves the same object, a changed one leaves both.
         name = f"{window.key}/page-{page.number:05d}-{digest(page.body.hex())[:12]}.json.gz"
         return settings.archive_write(
-            settings.archive() / "raw" / self.source / name, gzip.compress(page.body, compresslevel=6, mtime=0)
+            settings.archive() / "raw" / self.vendor / name, gzip.compress(page.body, compresslevel=6, mtime=0)
         )
 
-    def _parse_all(self, pages: list[Page], archived: list[str]) -> tuple[list[Finding], list[RejectedRecord]]:
+    def parse_all(self, pages: list[Page], archived: list[str]) -> tuple[list[Finding], list[RejectedRecord]]:
+        """
+        Every record as a finding, or named among those that cannot be read.
+
+        :param archived: where each page is kept
+        """
         findings: list[Finding] = []
         rejected: list[RejectedRecord] = []
         for page, kept_at in zip(pages, archived, strict=True):
@@ -137,27 +136,25 @@ class FetchOperator(BaseOperator):
                 try:
                     findings.append(self.parse(record))
                 except (RecordProblem, ValidationError) as error:
-                    rejected.append(self._reject(record, page.number, row, kept_at, error))
+                    rejected.append(self._reject(page, row, kept_at, error))
         return findings, rejected
 
-    def _reject(
-        self, record: Any, page: int, row: int, kept_at: str, error: RecordProblem | ValidationError
-    ) -> RejectedRecord:
+    def _reject(self, page: Page, row: int, kept_at: str, error: RecordProblem | ValidationError) -> RejectedRecord:
         if isinstance(error, ValidationError):
             first = error.errors(include_input=False, include_url=False)[0]
             field_name, problem = ".".join(map(str, first["loc"])) or "(whole)", first["msg"]
         else:
             field_name, problem = error.field, error.problem
         rejection = RejectedRecord(
-            source=self.source,
-            record=one_line(self.name_of(record) or f"page {page}, row {row}", 200),
+            source=self.vendor,
+            record=one_line(self.name_of(page.records[row]) or f"page {page.number}, row {row}", 200),
             field=field_name,
             problem=one_line(problem),
             kept_at=kept_at,
         )
         self.log.warning(
             "Left out %s record %s: field %s: %s; kept at %s",
-            self.source,
+            self.vendor,
             rejection.record,
             rejection.field,
             rejection.problem,
@@ -177,7 +174,7 @@ class FetchOperator(BaseOperator):
         unique = {f.uid: f for f in findings}
         ordered = sorted(unique.values(), key=lambda f: (f.detected_at, f.uid))
         return FetchBatch(
-            source=self.source,
+            source=self.vendor,
             window=window,
             pages=len(pages),
             records=sum(len(page.records) for page in pages),

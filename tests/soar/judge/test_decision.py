@@ -13,7 +13,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from include.soar.judge import caps
-from include.soar.judge.decision import decide
 from include.soar.judge.traffic import address_of, by_address, pseudonym
 from include.soar.model import (
     Answer,
@@ -32,8 +31,8 @@ from include.soar.model import (
     Standing,
     Traffic,
 )
-from include.soar.policy.file import asn_table
 from include.soar.policy.rules import Policy
+from tests.soar.deciding import decision_on
 from tests.soar.examples import NOW, address, finding, gate_at, observed, policy, reputation, sighting
 
 EVIL = address("203.0.113.7")
@@ -59,12 +58,9 @@ def run(
     rules: Policy | None = None,
     **more: Any,
 ) -> Decision:
-    by_key: dict[str, list[Reputation]] = {}
-    for one in BOTH if reputations is None else reputations:
-        by_key.setdefault(one.observable.key, []).append(one)
-    rules = rules or policy()
-    given: dict[str, Any] = {"now": NOW, "asns": asn_table(rules.block), **more}
-    return decide(findings, items or [observed(EVIL)], by_key, rules, **{"gate": gate_at(rules, given["now"]), **given})
+    said = BOTH if reputations is None else reputations
+    items = [observed(EVIL)] if items is None else items
+    return decision_on(findings, items, said, rules or policy(), **{"now": NOW, **more})
 
 
 def refusal(decision: Decision) -> Refusal:
@@ -77,7 +73,7 @@ def test_an_attacker_that_two_sources_list_becomes_an_indicator() -> None:
     early, late = NOW - timedelta(hours=2), NOW - timedelta(hours=1)
     item = observed(EVIL, sighting(seen=early), sighting("f2", seen=late), sighting("low", seen=NOW))
     findings = [finding("f1"), finding("f2", severity=Severity.CRITICAL), finding("low", severity=Severity.LOW)]
-    decision = run(findings, items=[item], silent_providers=["list_feed"])
+    decision = run(findings, items=[item], failed=["greynoise"])
     assert decision.indicators == (
         Indicator(
             observable=EVIL,
@@ -93,7 +89,7 @@ def test_an_attacker_that_two_sources_list_becomes_an_indicator() -> None:
     assert decision.refusals == ()
     assert [p.high for p in decision.priorities] == [True, True, False]
     assert decision.policy_digest == policy().digest
-    assert decision.silent_providers == ("list_feed",)
+    assert decision.silent_providers == ("greynoise",)
 
 
 @pytest.mark.parametrize("severity", list(Severity))
@@ -247,7 +243,7 @@ def test_whatever_happens_a_block_is_earned_allowed_and_ends(rows: list[Any]) ->
         for provider, score in (("abuseipdb", first), ("list_feed", second)):
             silence = Answer.NOT_CHECKED if score is None else None
             reputations.append(reputation(observable, score, provider=provider, answer=silence))
-    decision = run(findings, reputations, items=items or [observed(EVIL)])
+    decision = run(findings, reputations, items=items)
     rules = policy()
     for indicator in decision.indicators:
         assert gate_at(rules).check(indicator.observable) is None
@@ -507,9 +503,7 @@ def test_the_caps_are_exceeded_exactly_above_their_numbers(numbers: list[int], m
     names = ("maximum_per_run", "maximum_per_network", "maximum_per_asn")
     rules = policy().block.model_copy(update=dict(zip(names, most, strict=True)))
     traffic = tuple(Traffic(address=value, asn=number) for value, number in asn.items())
-    looked = caps.check_caps(
-        [planned(value) for value in values], by_address([finding(traffic=traffic)]), rules, asns=None
-    )
+    looked = caps.check_caps([planned(value) for value in values], by_address([finding(traffic=traffic)]), rules, None)
 
     def largest(of: list[Any]) -> int:
         return max(map(of.count, of), default=0)
@@ -567,7 +561,7 @@ def test_what_is_over_when_the_answer_comes_is_refused(tmp_path: Path) -> None:
     ("answer", "by", "entry", "words"),
     [
         (ApprovalAnswer.REJECTED, "jane", "rejected", "rejected by jane at 2026-11-24 12:00Z"),
-        (ApprovalAnswer.REJECTED, "", "rejected", "rejected by somebody at"),
+        (ApprovalAnswer.REJECTED, "", "rejected", "rejected by an unnamed user at"),
         (ApprovalAnswer.NOBODY, "", "unanswered", "nobody answered until 2026-11-24 12:00Z"),
     ],
 )

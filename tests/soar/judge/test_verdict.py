@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from include.soar.gate.layers import Hit
-from include.soar.judge.verdict import History, Inputs, gather, judge, lacking_evidence
+from include.soar.judge.verdict import History, Inputs, gather, judge, lacking_evidence, voices
 from include.soar.model import (
     Answer,
     Finding,
@@ -246,7 +246,7 @@ def test_history_is_no_source(rules: Policy) -> None:
     """Or yesterday's mistake would prove itself today."""
     past = History(malicious=9, malicious_last_at=NOW, blocked=9, blocked_last_at=NOW)
     assert judge(given_(*said(("abuseipdb", 0)), history=past), rules).standing is Standing.UNKNOWN
-    assert lacking_evidence(given_(*said(("abuseipdb", 100)), history=past), Severity.CRITICAL, rules)
+    assert lacking_evidence(voices(given_(*said(("abuseipdb", 100)), history=past), rules), Severity.CRITICAL, rules)
 
 
 def test_a_deduction_never_reads_as_unknown(tmp_path: Path) -> None:
@@ -301,7 +301,7 @@ def test_a_protected_value_is_judged_by_what_is_said_of_it(rules: Policy, score:
     ],
 )
 def test_the_evidence_rule(rules: Policy, answers: list[tuple[str, int]], severity: Severity, enough: bool) -> None:
-    problem = lacking_evidence(given_(*said(*answers)), severity, rules)
+    problem = lacking_evidence(voices(given_(*said(*answers)), rules), severity, rules)
     assert (problem is None) is enough
     if problem:
         assert severity.value in problem
@@ -312,7 +312,7 @@ def test_a_stale_listing_is_no_evidence(rules: Policy) -> None:
     stale = [
         r.model_copy(update={"last_reported_at": NOW - 80 * DAY}) for r in said(("abuseipdb", 100), ("usual", 100))
     ]
-    assert lacking_evidence(given_(*stale), Severity.CRITICAL, rules)
+    assert lacking_evidence(voices(given_(*stale), rules), Severity.CRITICAL, rules)
 
 
 # --- the same bytes, and a person's arithmetic -------------------------------------------------------------------

@@ -21,7 +21,7 @@ from sqlalchemy import create_engine, inspect, make_url, text
 from sqlalchemy.exc import StatementError
 
 from include.soar.judge.decision import decide
-from include.soar.judge.verdict import History, Inputs, Judgement, gather, judge, judgements
+from include.soar.judge.verdict import History, Inputs, Judgement, judge
 from include.soar.ledger import Ledger
 from include.soar.ledger.database import HEAD, MIGRATIONS
 from include.soar.ledger.tables import Table
@@ -35,6 +35,7 @@ from include.soar.model import (
     Outcome,
     Verb,
 )
+from tests.soar.deciding import basis, batches, case_of_observed
 from tests.soar.examples import NOW, address, finding, gate_at, observed, policy, reputation, sighting, window
 from tests.soar.ledger.postgres import Postgres
 from threat_response.runtime import settings
@@ -369,15 +370,8 @@ def judged(*observables: Observable, seen: datetime = NOW, score: int = 100) -> 
     """As a run decides: listed by both sources (nothing at score 0), each seen once in a high finding."""
     event = finding(f"f-{seen:%d%H%M}", seen=seen)
     items = [observed(o, sighting(event.uid, seen=seen)) for o in observables]
-    said = {
-        o.key: [reputation(o, score), reputation(o, score, provider="list_feed")] if score else [] for o in observables
-    }
-    decision = decide([event], items, said, RULES, gate=gate_at(RULES), asns=None, now=NOW)
-    hits = {o: gate_at(RULES).check(o) for o in observables}
-    return judgements(
-        decision,
-        (gather(i, {event.uid: event}, said[i.observable.key], history=None, hit=hits[i.observable]) for i in items),
-    )
+    said = [reputation(o, score, provider=p) for o in observables for p in ("abuseipdb", "list_feed") if score]
+    return decide(case_of_observed([event], items), batches(said), basis(RULES, NOW)).judgements
 
 
 def record(ledger: Ledger, made: list[Judgement], run_id: str = "r1", now: datetime = NOW) -> None:

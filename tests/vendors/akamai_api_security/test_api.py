@@ -13,11 +13,11 @@ from pydantic import ValidationError
 
 from include.soar.extract import records
 from include.soar.extract.findings import observe
-from include.soar.judge.decision import decide
 from include.soar.model import Finding, Role, Severity, own_id
 from include.soar.vendor.errors import Unavailable, Unexpected
 from include.soar.vendor.wire import Response
-from tests.soar.examples import address, gate_at, policy, reputation
+from tests.soar.deciding import decision_on
+from tests.soar.examples import address, policy, reputation
 from threat_response.vendors.akamai_api_security import api
 
 SAMPLES = Path(__file__).parent / "samples"
@@ -384,9 +384,7 @@ def test_a_nat_with_many_users_is_not_blocked_whatever_two_sources_say(users: in
     findings = [api.parse("alert", alert) for alert in (attack, *quiet)]
     nat = address("203.0.113.7")
     said = [reputation(nat, provider=provider, known_at=START) for provider in ("abuseipdb", "list_feed")]
-    rules = policy()
-    seen = observe(findings)
-    decision = decide(findings, seen, {nat.key: said}, rules, gate=gate_at(rules, END), asns=None, now=END)
+    decision = decision_on(findings, observe(findings), said, policy(), now=END)
     assert [i.observable for i in decision.indicators] == ([nat] if blocked else [])
     assert [(r.layer, r.entry) for r in decision.refusals if r.observable == nat] == (
         [] if blocked else [("shared", "distinct_users")]

@@ -14,11 +14,11 @@ from pydantic import ValidationError
 
 from include.soar.extract import records
 from include.soar.extract.findings import observe
-from include.soar.judge.decision import decide
 from include.soar.model import Finding, Role, Severity
 from include.soar.vendor.errors import Unexpected
 from include.soar.vendor.wire import Response
-from tests.soar.examples import address, gate_at, policy, reputation
+from tests.soar.deciding import decision_on
+from tests.soar.examples import address, policy, reputation
 from threat_response.vendors.akamai_sia import api
 
 SAMPLES = Path(__file__).parent / "samples"
@@ -402,8 +402,6 @@ def test_a_shared_host_that_many_clients_use_is_not_blocked(row: dict[str, Any],
     findings = [api.parse_row(r) for r in rows]
     host = address("203.0.113.7")
     said = [reputation(host, provider=provider, known_at=START) for provider in ("abuseipdb", "list_feed")]
-    rules = policy()
-    seen = observe(findings)
-    decision = decide(findings, seen, {host.key: said}, rules, gate=gate_at(rules, END), asns=None, now=END)
+    decision = decision_on(findings, observe(findings), said, policy(), now=END)
     assert [i.observable for i in decision.indicators] == ([host] if blocked else [])
     assert ("shared" in {r.layer for r in decision.refusals if r.observable == host}) is not blocked

@@ -9,10 +9,10 @@ import pytest
 from airflow.sdk.exceptions import AirflowSkipException
 
 from include.soar.model import Answer, CaseBatch, Observable, Reputation, ReputationBatch, Standing
+from tests.soar.deciding import decided
 from tests.soar.examples import NOW, address, domain, finding, observed, window
 from tests.stages.controls import POLICY, PROTECTED, context
 from threat_response.runtime import settings
-from threat_response.stages import decide
 from threat_response.stages.enrich import Enrich
 
 SAMPLE = Path(__file__).parent / "samples/ip2asn-combined.tsv"
@@ -56,7 +56,7 @@ def test_addresses_get_tags_and_nothing_gets_an_opinion() -> None:
 def test_context_changes_no_verdict_and_is_no_silence() -> None:
     case = case_of(EVIL)
     said = Enrich(vendor="offline_asn", task_id="offline_asn", case=case).execute(context())
-    decision = decide.decide(case, {"offline_asn": said}, policy=settings.policy(), minimum_severity=None, now=NOW)
+    decision = decided(case, {"offline_asn": said}, settings.policy(), now=NOW).decision.to_json()
     (verdict,) = decision["verdicts"]
     assert (verdict["standing"], verdict["confidence"]) == (Standing.UNKNOWN.value, 0)
     assert decision["silent_providers"] == []

@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from include.soar.model import Finding
-from threat_response.stages.fetch import FetchOperator, Page
-from threat_response.vendors.akamai_api_security import api
-from threat_response.vendors.akamai_api_security.hook import AkamaiApiSecurityHook
+from threat_response.stages.fetch import Fetch, Page
+
+if TYPE_CHECKING:
+    from threat_response.vendors.akamai_api_security.hook import AkamaiApiSecurityHook
 
 
-class AkamaiApiSecurityFetchOperator(FetchOperator):
-    """Read API Security's incidents and findings, or alerts. See :class:`FetchOperator`."""
+class AkamaiApiSecurityFetchOperator(Fetch):
+    """Read API Security's incidents and findings, or alerts. See :class:`Fetch`."""
 
-    source = api.VENDOR
-    hook_class = AkamaiApiSecurityHook
+    vendor = "akamai_api_security"
 
     def read(self, hook: AkamaiApiSecurityHook, start_at: datetime, end_at: datetime) -> list[Page]:
         return [Page(n, *page) for n, page in enumerate(hook.records(start_at, end_at), 1)]
 
     def parse(self, record: Any) -> Finding:
+        from threat_response.vendors.akamai_api_security import api
+
         return api.parse(*record)
 
     def name_of(self, record: Any) -> str | None:
+        from threat_response.vendors.akamai_api_security import api
+
         return api.name_of(*record)
 
 

@@ -1,0 +1,41 @@
+"""From what the sources gave to one case: the findings of all of them, and what was seen in them. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from include.soar.extract.findings import NOTHING_OWN, OwnSurface, observe
+from include.soar.model import CaseBatch, FetchBatch, Finding, Window
+
+
+class NothingFetched(ValueError):
+    """No source gave a batch: there is nothing to work on, and that must not look like a quiet night."""
+
+
+def case_of(
+    batches: Sequence[FetchBatch], own: OwnSurface = NOTHING_OWN, carried_over: Sequence[Finding] = ()
+) -> CaseBatch:
+    """
+    The sources' batches as one case with its observables. Of a finding that comes twice, the last copy counts.
+
+    :param own: which hosts and paths are our own API
+    :param carried_over: findings of earlier windows that this run is to finish
+    :raises NothingFetched: there is no batch
+    """
+    if not batches:
+        raise NothingFetched("no source has given a batch: each was skipped (no connection) or failed")
+    new = [finding for batch in batches for finding in batch.findings]
+    last = {f.uid: f for f in (*carried_over, *new)}
+    findings = tuple(sorted(last.values(), key=lambda f: (f.detected_at, f.uid)))
+    windows = [batch.window for batch in batches]
+    return CaseBatch(
+        window=Window(
+            start_at=min(w.start_at for w in windows),
+            end_at=max(w.end_at for w in windows),
+            chosen_by=windows[0].chosen_by,
+        ),
+        findings=findings,
+        observed=observe(findings, own),
+        rejected=tuple(r for batch in batches for r in batch.rejected),
+        carried_over=tuple(sorted({f.uid for f in carried_over} - {f.uid for f in new})),
+    )

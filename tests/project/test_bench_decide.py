@@ -1,0 +1,14 @@
+"""The way of one address through ``decide`` stays short."""
+
+from __future__ import annotations
+
+from include.bench.decide_path import caused_by_one, measure
+
+#: 59 before the case was parsed once and each value gated and gathered once.
+MOST_CHANGES = 40
+
+
+def test_one_address_changes_the_file_few_times_on_its_way_through_decide() -> None:
+    (measured,) = measure(findings=60, rounds=1).values()
+    assert 0 < caused_by_one(measured) <= MOST_CHANGES
+    assert 0 < measured["own"] < measured["seconds"]
