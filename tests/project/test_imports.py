@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 from pathlib import Path
 
 import pytest
 
-from tests.project.source import files, imports, name, uses
+from tests.project.source import files, imports, name, tree, uses
 
 VENDORS = sorted(p.parent.name for p in files("plugins/threat_response/vendors") if p.name == "api.py")
 APIS = [p for p in files("plugins/threat_response/vendors") if p.name == "api.py"]
@@ -27,6 +28,12 @@ IMPURE_USES = (
     *("datetime.now", "datetime.utcnow", "datetime.today", "date.today", "dt.datetime.now", "datetime.datetime.now"),
     *("uuid.uuid1", "uuid.uuid4", "uuid4", "environ"),
 )
+#: How a file is touched, by whatever object, and where a pure room may do so.
+FILE_USES = {
+    *("open", "tempfile", "NamedTemporaryFile", "shutil", "stat", "exists", "is_file", "is_dir", "mkdir", "unlink"),
+    *("read_text", "read_bytes", "write_text", "write_bytes", "glob", "rglob", "iterdir", "touch"),
+}
+FILE_READERS = {"include/soar/gate/index_file.py", "include/soar/policy/file.py"}
 
 
 def is_below(module: str, parents: tuple[str, ...]) -> bool:
@@ -51,6 +58,18 @@ def test_the_core_and_every_api_are_pure(path: Path) -> None:
     assert {m for m in imports(path) if is_below(m, IMPURE_MODULES)} - CONVERSIONS == set()
     assert uses(path) & set(IMPURE_USES) == set()
     assert {m for m in ours(path) if not m.startswith("include.soar.") and path not in APIS} == set()
+
+
+def test_only_two_pure_modules_touch_files() -> None:
+    """They hand what they read to the others, which are the same on every machine."""
+    touching = {name(path) for path in PURE if names_used(path) & FILE_USES}
+    assert touching == FILE_READERS
+
+
+def names_used(path: Path) -> set[str]:
+    nodes = list(ast.walk(tree(path)))
+    attributes = {node.attr for node in nodes if isinstance(node, ast.Attribute)}
+    return attributes | {node.id for node in nodes if isinstance(node, ast.Name)}
 
 
 @pytest.mark.parametrize("path", files("include/soar"), ids=name)
