@@ -160,7 +160,7 @@ class _Tally:
 
     @cached_property
     def hook(self) -> Any:
-        return self.operator.hook_class(self.operator.conn_id, writes_allowed=False)
+        return self.operator.hook(writes_allowed=False)
 
     def add(
         self,

@@ -71,7 +71,7 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
     ledger.close()
 
 
-class House:
+class Scene:
     """A clock that only waiting moves, the rules, and what was stored."""
 
     def __init__(self, ledger: Ledger) -> None:
@@ -103,8 +103,8 @@ class House:
 
 
 @pytest.fixture
-def house(ledger: Ledger) -> House:
-    return House(ledger)
+def scene(ledger: Ledger) -> Scene:
+    return Scene(ledger)
 
 
 def asked(server: TinyServer) -> list[str]:
@@ -115,7 +115,7 @@ def scores(results: dict[Observable, Reputation | NoAnswer]) -> list[int | None]
     return [r.score if isinstance(r, Reputation) else None for r in results.values()]
 
 
-def silences(results: dict[Observable, Reputation | NoAnswer]) -> list[NoAnswer]:
+def unanswered(results: dict[Observable, Reputation | NoAnswer]) -> list[NoAnswer]:
     return [r for r in results.values() if isinstance(r, NoAnswer)]
 
 
@@ -127,7 +127,7 @@ def answering(server: TinyServer, table: dict[str, tiny.Answer]) -> None:
 
 
 def test_the_first_question_goes_alone_and_the_others_side_by_side_on_kept_connections(
-    server: TinyServer, house: House
+    server: TinyServer, scene: Scene
 ) -> None:
     """Each answer after the first waits until as many questions are under way as the policy allows."""
     together, under_way, most = threading.Barrier(12), 0, 0
@@ -148,7 +148,7 @@ def test_the_first_question_goes_alone_and_the_others_side_by_side_on_kept_conne
     server.always = answer
     AskingHook.read.clear()
     values = VALUES[:37]
-    results = house.round(connections=12).run([*values, *values])
+    results = scene.round(connections=12).run([*values, *values])
     assert list(results) == values  # in the order of the questions, whatever the order of the answers
     assert scores(results) == [90] * 37
     assert sorted(asked(server)) == sorted(o.value for o in values)
@@ -157,11 +157,11 @@ def test_the_first_question_goes_alone_and_the_others_side_by_side_on_kept_conne
     assert len({seen.port for seen in server.seen}) == 12
     # Airflow's line to the supervisor belongs to the task's own thread.
     assert AskingHook.read == [threading.current_thread().name]
-    assert house.left() == 1000 - 37
+    assert scene.left() == 1000 - 37
 
 
-def test_a_bug_in_one_thread_ends_the_round_and_keeps_what_was_answered(server: TinyServer, house: House) -> None:
-    asking = house.round(connections=4)
+def test_a_bug_in_one_thread_ends_the_round_and_keeps_what_was_answered(server: TinyServer, scene: Scene) -> None:
+    asking = scene.round(connections=4)
 
     def call(hook: AskingHook, some: Sequence[Observable]) -> list[Reputation]:
         if some[0] == VALUES[9]:
@@ -172,24 +172,24 @@ def test_a_bug_in_one_thread_ends_the_round_and_keeps_what_was_answered(server: 
     with pytest.raises(ZeroDivisionError):
         asking.run(VALUES)
     assert len(server.seen) < 100
-    assert len(house.stored) == len(server.seen)
-    left = house.left()
+    assert len(scene.stored) == len(server.seen)
+    left = scene.left()
     assert left is not None
     assert left == 1000 - len(server.seen) - 1  # the others were given back
 
 
-def test_what_another_run_was_told_meanwhile_is_not_asked(server: TinyServer, house: House) -> None:
+def test_what_another_run_was_told_meanwhile_is_not_asked(server: TinyServer, scene: Scene) -> None:
     values = VALUES[:40]
     other = {
         o.key: Reputation(observable=o, provider="tiny", answer="not_listed", score=0, known_at=NOW) for o in values
     }
 
     def answer(seen: tiny.Seen) -> tiny.Answer:
-        house.stored.update({key: r for key, r in other.items() if key != values[0].key})
+        scene.stored.update({key: r for key, r in other.items() if key != values[0].key})
         return tiny.Answer(body=b"[]")
 
     server.always = answer
-    results = house.round().run(values)
+    results = scene.round().run(values)
     assert asked(server) == [values[0].value]
     assert scores(results) == [90] + [0] * 39
 
@@ -198,85 +198,85 @@ def test_what_another_run_was_told_meanwhile_is_not_asked(server: TinyServer, ho
 
 
 def test_what_is_refused_costs_its_value_and_a_list_is_halved_until_it_is_alone(
-    server: TinyServer, house: House
+    server: TinyServer, scene: Scene
 ) -> None:
     bad = VALUES[5].value
     server.always = lambda seen: tiny.Answer(422 if bad in dict(seen.query)["values"].split(",") else 200, b"[]")
-    results = house.round().run(VALUES[:16], at_once=8)
+    results = scene.round().run(VALUES[:16], at_once=8)
     assert [o.value for o, r in results.items() if isinstance(r, NoAnswer)] == [bad]
-    assert silences(results)[0].answer is Answer.ERROR
-    assert silences(results)[0].retry_at is None  # it would be refused again
+    assert unanswered(results)[0].answer is Answer.ERROR
+    assert unanswered(results)[0].retry_at is None  # it would be refused again
     assert len(server.seen) == 2 + 2 + 2 + 2
-    assert house.left() == 1000 - 8
+    assert scene.left() == 1000 - 8
 
 
-def test_a_value_that_is_passed_over_has_no_answer(server: TinyServer, house: House) -> None:
+def test_a_value_that_is_passed_over_has_no_answer(server: TinyServer, scene: Scene) -> None:
     server.always = tiny.Answer(body=json.dumps([VALUES[1].value]).encode())
-    results = house.round().run(VALUES[:3], at_once=3)
+    results = scene.round().run(VALUES[:3], at_once=3)
     assert scores(results) == [90, None, 90]
-    assert "passed over" in silences(results)[0].why
+    assert "passed over" in unanswered(results)[0].why
 
 
-def test_a_blip_is_tried_again_at_the_end(server: TinyServer, house: House) -> None:
+def test_a_blip_is_tried_again_at_the_end(server: TinyServer, scene: Scene) -> None:
     fails = [tiny.Answer(503)]
 
     def answer(seen: tiny.Seen) -> tiny.Answer:
         return fails.pop() if fails and dict(seen.query)["values"] == VALUES[2].value else tiny.Answer(body=b"[]")
 
     server.always = answer
-    assert scores(house.round(connections=1).run(VALUES[:5])) == [90] * 5
+    assert scores(scene.round(connections=1).run(VALUES[:5])) == [90] * 5
     assert asked(server)[-1] == VALUES[2].value
 
 
 # --- the quota ---------------------------------------------------------------------------------------------------
 
 
-def test_a_quota_that_renews_soon_is_waited_for_and_one_that_does_not_is_not(server: TinyServer, house: House) -> None:
+def test_a_quota_that_renews_soon_is_waited_for_and_one_that_does_not_is_not(server: TinyServer, scene: Scene) -> None:
     """Four a minute, as of a free key of VirusTotal."""
     quotas = (Quota("lookup", 4, MINUTE), *DAILY)
-    results = house.round(quotas, longest_wait_seconds=90).run(VALUES[:12])
+    results = scene.round(quotas, longest_wait_seconds=90).run(VALUES[:12])
     assert scores(results) == [90] * 8 + [None] * 4
-    assert house.waits == [60]
-    for silence in silences(results):
-        assert silence.answer is Answer.NOT_CHECKED
-        assert silence.retry_at == house.now + MINUTE
-        assert silence.why == "4 lookup a minute are used up; asked again from 2026-11-24 12:02:00 UTC on"
-    assert house.left() == 1000 - 8
+    assert scene.waits == [60]
+    for one in unanswered(results):
+        assert one.answer is Answer.NOT_CHECKED
+        assert one.retry_at == scene.now + MINUTE
+        assert one.why == "4 lookup a minute are used up; asked again from 2026-11-24 12:02:00 UTC on"
+    assert scene.left() == 1000 - 8
 
 
-def test_the_first_answer_tells_how_many_the_others_may_be(server: TinyServer, house: House) -> None:
+def test_the_first_answer_tells_how_many_the_others_may_be(server: TinyServer, scene: Scene) -> None:
     served = iter(range(1000))
     server.always = lambda seen: tiny.Answer(body=b"[]", headers={"X-Limit": "50", "X-Left": str(9 - next(served))})
-    results = house.round(connections=1).run(VALUES)
+    results = scene.round(connections=1).run(VALUES)
     assert sum(score is not None for score in scores(results)) == len(server.seen) == 10
-    assert {s.why.split(";")[0] for s in silences(results)} == {"50 lookup a day are used up"}
+    assert {s.why.split(";")[0] for s in unanswered(results)} == {"50 lookup a day are used up"}
 
 
-def test_a_backfill_stops_at_its_share(server: TinyServer, house: House) -> None:
+def test_a_backfill_stops_at_its_share(server: TinyServer, scene: Scene) -> None:
     quotas = (Quota("lookup", 10, DAY),)
-    house.backfill = True
-    results = house.round(quotas).run(VALUES[:20])
+    scene.backfill = True
+    results = scene.round(quotas).run(VALUES[:20])
     assert len(server.seen) == 7
-    assert silences(results)[0].why.startswith("the backfills' 7 of 10 lookup a day are used up")
-    house.backfill = False
-    assert len(house.round(quotas).run(VALUES[:3])) == 3
-    assert house.left(quotas) == 3  # what was known was not asked for again
+    assert unanswered(results)[0].why.startswith("the backfills' 7 of 10 lookup a day are used up")
+    scene.backfill = False
+    assert len(scene.round(quotas).run(VALUES[:3])) == 3
+    assert scene.left(quotas) == 3  # what was known was not asked for again
 
 
-def test_a_429_ends_the_round_with_a_time_and_nobody_asks_before(server: TinyServer, house: House) -> None:
+def test_a_429_ends_the_round_with_a_time_and_nobody_asks_before(server: TinyServer, scene: Scene) -> None:
     until = NOW + timedelta(seconds=29_242)
     answering(server, {VALUES[3].value: tiny.Answer(429, headers={"Retry-After": "29241"})})
-    results = house.round(connections=1).run(VALUES[:30])
+    results = scene.round(connections=1).run(VALUES[:30])
     assert scores(results) == [90] * 3 + [None] * 27
-    assert {(s.answer, s.retry_at) for s in silences(results)} == {(Answer.NOT_CHECKED, until)}
-    assert "asked again from 2026-11-24 20:07:22 UTC on" in silences(results)[0].why
-    assert house.left() == 1000 - 4  # what had been reserved for the rest was given back
+    assert {(s.answer, s.retry_at) for s in unanswered(results)} == {(Answer.NOT_CHECKED, until)}
+    assert "asked again from 2026-11-24 20:07:22 UTC on" in unanswered(results)[0].why
+    assert scene.left() == 1000 - 4  # what had been reserved for the rest was given back
     server.seen.clear()
-    again = house.round().run(VALUES[:30])  # as another task, a minute later
+    again = scene.round().run(VALUES[:30])  # as another task, a minute later
     assert (len(server.seen), scores(again)) == (0, [None] * 30)
-    house.now = until
+    scene.now = until
     server.always = tiny.Answer(body=b"[]")
-    assert scores(house.round().run(VALUES[:30])) == [90] * 30
+    assert scores(scene.round().run(VALUES[:30])) == [90] * 30
 
 
 # --- the breaker -------------------------------------------------------------------------------------------------
@@ -284,52 +284,52 @@ def test_a_429_ends_the_round_with_a_time_and_nobody_asks_before(server: TinySer
 
 @pytest.mark.parametrize("status", [503, 302])
 def test_failures_in_a_row_open_the_breaker_and_one_probe_closes_it(
-    server: TinyServer, house: House, status: int
+    server: TinyServer, scene: Scene, status: int
 ) -> None:
     server.always = tiny.Answer(status)
-    results = house.round().run(VALUES[:20])
+    results = scene.round().run(VALUES[:20])
     assert len(server.seen) == 3
-    assert [s.answer for s in silences(results)] == [Answer.ERROR] * 3 + [Answer.NOT_CHECKED] * 17
-    assert silences(results)[-1].retry_at == NOW + 5 * MINUTE
-    house.now += 4 * MINUTE
-    house.round().run(VALUES[:20])
+    assert [s.answer for s in unanswered(results)] == [Answer.ERROR] * 3 + [Answer.NOT_CHECKED] * 17
+    assert unanswered(results)[-1].retry_at == NOW + 5 * MINUTE
+    scene.now += 4 * MINUTE
+    scene.round().run(VALUES[:20])
     assert len(server.seen) == 3
-    house.now += MINUTE
-    still = house.round().run(VALUES[:20])
+    scene.now += MINUTE
+    still = scene.round().run(VALUES[:20])
     assert len(server.seen) == 4  # one question is enough to see that it is still down
-    assert silences(still)[-1].retry_at == house.now + 10 * MINUTE  # twice as long
-    house.now += 10 * MINUTE
+    assert unanswered(still)[-1].retry_at == scene.now + 10 * MINUTE  # twice as long
+    scene.now += 10 * MINUTE
     server.always = tiny.Answer(body=b"[]")
-    assert scores(house.round().run(VALUES[:20])) == [90] * 20
+    assert scores(scene.round().run(VALUES[:20])) == [90] * 20
     server.always = tiny.Answer(status)
-    assert silences(house.round().run(VALUES[20:40]))[-1].retry_at == house.now + 5 * MINUTE
+    assert unanswered(scene.round().run(VALUES[20:40]))[-1].retry_at == scene.now + 5 * MINUTE
 
 
-def test_failures_here_and_there_do_not(server: TinyServer, house: House) -> None:
+def test_failures_here_and_there_do_not(server: TinyServer, scene: Scene) -> None:
     answering(server, {VALUES[n].value: tiny.Answer(503) for n in range(2, 20, 2)})
-    results = house.round(connections=1).run(VALUES[:20])
+    results = scene.round(connections=1).run(VALUES[:20])
     # Each is tried again at the end, and there they meet.
     assert sum(score is not None for score in scores(results)) == 11
     assert len(server.seen) == 20 + 3
 
 
-def test_a_wrong_key_is_found_out_with_one_call(server: TinyServer, house: House) -> None:
+def test_a_wrong_key_is_found_out_with_one_call(server: TinyServer, scene: Scene) -> None:
     server.always = tiny.Answer(401)
-    results = house.round().run(VALUES[:20])
+    results = scene.round().run(VALUES[:20])
     assert len(server.seen) == 1
-    assert {(s.answer, s.retry_at) for s in silences(results)} == {(Answer.ERROR, NOW)}
-    assert house.left() == 1000 - 1
+    assert {(s.answer, s.retry_at) for s in unanswered(results)} == {(Answer.ERROR, NOW)}
+    assert scene.left() == 1000 - 1
 
 
 # --- a single call -----------------------------------------------------------------------------------------------
 
 
-def test_a_single_call_is_metered_as_well(house: House) -> None:
+def test_a_single_call_is_metered_as_well(scene: Scene) -> None:
     quotas = (Quota("lookup", 2, DAY),)
     for _ in range(2):
-        with metered(house.meter(quotas)):
+        with metered(scene.meter(quotas)):
             pass
-    with pytest.raises(RateLimited, match="2 lookup a day are used up") as caught, metered(house.meter(quotas)):
+    with pytest.raises(RateLimited, match="2 lookup a day are used up") as caught, metered(scene.meter(quotas)):
         raise AssertionError("it was let through")
     assert caught.value.retry_after == 12 * 3600
 
@@ -343,13 +343,13 @@ def test_a_single_call_is_metered_as_well(house: House) -> None:
     ],
 )
 def test_a_single_call_that_is_refused_opens_the_breaker(
-    house: House, error: Exception, opens: bool, request: pytest.FixtureRequest
+    scene: Scene, error: Exception, opens: bool, request: pytest.FixtureRequest
 ) -> None:
-    with pytest.raises(type(error)), metered(house.meter()):
+    with pytest.raises(type(error)), metered(scene.meter()):
         raise error
-    closed: Callable[[], NoAnswer | None] = house.meter().closed
+    closed: Callable[[], NoAnswer | None] = scene.meter().closed
     assert (closed() is not None) == opens
-    house.now += 2 * MINUTE
-    with metered(house.meter()):
+    scene.now += 2 * MINUTE
+    with metered(scene.meter()):
         pass
-    assert house.meter().closed() is None
+    assert scene.meter().closed() is None

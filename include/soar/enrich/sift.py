@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -16,6 +16,7 @@ from include.soar.model import (
     ObservableType,
     Observed,
     Reputation,
+    Role,
     Severity,
     Tlp,
 )
@@ -69,42 +70,55 @@ def sift(
     findings = {f.uid: f for f in case.findings}
     left_out: list[LeftOut] = []
     to_ask: dict[Observable, Observed] = {}
+    allowed = policy.enrichment.tlp.providers.get(provider, policy.enrichment.tlp.ask_up_to)
     for item in case.observed:
-        observable = item.observable
-        kind = why = ""
-        if observable.type not in types:
-            kind, why = TYPE, f"no {observable.type.value} here"
-        elif hit := gate.check(observable):
-            if hit.is_private:
-                kind, why = PRIVATE, f"not sent out: {hit.reason}"
-            elif is_remote:
-                kind, why = PROTECTED, f"never blocked anyway: {hit.reason}"
-        if kind:
-            left_out.append(LeftOut(observable, kind, Answer.NOT_APPLICABLE, why))
-            continue
-        allowed = policy.enrichment.tlp.providers.get(provider, policy.enrichment.tlp.ask_up_to)
+        reason = _not_applicable(item.observable, gate, types, is_remote=is_remote)
         marked = tlp_of(item, findings, policy.enrichment.tlp)
-        if is_remote and marked.rank > allowed.rank:
+        if reason is not None:
+            left_out.append(reason)
+        elif is_remote and marked.rank > allowed.rank:
             words = f"TLP:{marked.value} is above TLP:{allowed.value}, the most that {provider} may see"
-            left_out.append(LeftOut(observable, RESTRICTED, Answer.NOT_CHECKED, words))
+            left_out.append(LeftOut(item.observable, RESTRICTED, Answer.NOT_CHECKED, words))
         else:
-            to_ask.setdefault(observable, item)
+            to_ask.setdefault(item.observable, item)
     floor = minimum_severity or policy.priority.minimum_severity
-    acting = policy.block.roles
+    worth = _Worth(findings, floor, frozenset(policy.block.roles), frozenset(listed))
+    return Sifted(tuple(i.observable for i in sorted(to_ask.values(), key=worth.key)), tuple(left_out))
 
-    def worth(item: Observed) -> tuple[object, ...]:
-        """What may become a block tonight, then what is likely to be bad, then what was seen most."""
-        severities = [findings[s.finding_uid].severity.rank for s in item.sightings if s.finding_uid in findings]
+
+def _not_applicable(
+    observable: Observable, gate: Gate, types: Collection[ObservableType], *, is_remote: bool
+) -> LeftOut | None:
+    kind = why = ""
+    if observable.type not in types:
+        kind, why = TYPE, f"no {observable.type.value} here"
+    elif hit := gate.private(observable):
+        kind, why = PRIVATE, f"not sent out: {hit.reason}"
+    elif is_remote and (hit := gate.check(observable)):
+        kind, why = PROTECTED, f"never blocked anyway: {hit.reason}"
+    return LeftOut(observable, kind, Answer.NOT_APPLICABLE, why) if kind else None
+
+
+@dataclass(frozen=True)
+class _Worth:
+    """Which question comes first: what may become a block tonight, then what is likely bad, then what was seen most."""
+
+    findings: Mapping[str, Finding]
+    floor: Severity
+    acting: frozenset[Role]
+    listed: frozenset[Observable]
+
+    def key(self, item: Observed) -> tuple[object, ...]:
+        found = [self.findings[s.finding_uid] for s in item.sightings if s.finding_uid in self.findings]
+        severities = [finding.severity.rank for finding in found]
         return (
-            not any(rank >= floor.rank for rank in severities),
-            not any(s.role in acting for s in item.sightings),
-            item.observable not in listed,
+            not any(rank >= self.floor.rank for rank in severities),
+            not any(s.role in self.acting for s in item.sightings),
+            item.observable not in self.listed,
             -max(severities, default=0),
             -len(item.sightings),
             item.observable.key,
         )
-
-    return Sifted(tuple(i.observable for i in sorted(to_ask.values(), key=worth)), tuple(left_out))
 
 
 def tlp_of(item: Observed, findings: dict[str, Finding], rules: TlpPolicy) -> Tlp:

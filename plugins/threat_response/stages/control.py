@@ -179,7 +179,7 @@ class Control(StageOperator):
         ours = settings.ledger().actions.in_force(self.vendor)
         attempt = self.ensure if writes else self.preview
         try:
-            done = attempt(self.hook_class(self.conn_id, writes_allowed=writes), wanted, incidents, ours)
+            done = attempt(self.hook(writes_allowed=writes), wanted, incidents, ours)
         except VendorError as error:
             done = Result(error=error)
         reached = {action.observable for action in done.actions}

@@ -62,7 +62,7 @@ class Refresh(StageOperator):
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
         settings.skip_if_absent(self.conn_id, f"refresh of {self.vendor}")
-        hook: Any = self.hook_class(self.conn_id)
+        hook = self.hook()
         references: list[dict[str, Any]] = hook.refresh_all(
             now=settings.now(),
             not_before=hook.refresh_every if self.not_before is None else self.not_before,
@@ -181,7 +181,7 @@ class Enrich(StageOperator):
         """An answer for each of the values, or why there is none."""
         results: Results = {}
         otherwise = NoAnswer(Answer.ERROR, "passed over by the provider")
-        hook: Any = self.hook_class(self.conn_id)
+        hook = self.hook()
         try:
             known, questions = self.prepare(hook, observables, self.lists)
             self._keep(ledger, known.values())

@@ -26,7 +26,7 @@ class AkamaiClientListsBlockOperator(Control):
     Put attackers' addresses on a client list and activate it. See :class:`Control`.
 
     ``blocked`` means that the network enforces a version of the list that holds the address. Whether a security
-    policy refers to the list is not seen from here (README). An item of somebody else is left as it is.
+    policy refers to the list is not seen from here (README). An item that is not ours is left as it is.
     """
 
     vendor = api.VENDOR

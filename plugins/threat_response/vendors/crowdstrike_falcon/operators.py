@@ -19,7 +19,7 @@ class CrowdStrikeFalconBlockOperator(Control):
     Make custom indicators of compromise. See :class:`Control`.
 
     Hashes are prevented (``blocked``); addresses and domains can only be detected (``detect_only``). The outcome is
-    what the indicator reads back as. An indicator of somebody else is left as it is.
+    what the indicator reads back as. An indicator that is not ours is left as it is.
     """
 
     vendor = api.VENDOR

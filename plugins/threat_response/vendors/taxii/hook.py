@@ -160,17 +160,8 @@ class TaxiiHook(Provider, VendorHook):
         self, *, now: datetime, not_before: timedelta, meter: Callable[[str], Meter]
     ) -> list[dict[str, Any]]:
         references = self.refresh(now=now, not_before=not_before, full_after=api.FULL_AFTER)
-        for reference in references:
-            if reference["uri"]:
-                unreadable = ", ".join(f"{number} {problem}" for problem, number in reference["unreadable"].items())
-                self.log.info(
-                    "Collection %s: %d indicators, %d can be looked up, fetched at %s; not readable: %s",
-                    reference["title"],
-                    reference["indicators"],
-                    reference["readable"],
-                    reference["fetched_at"],
-                    one_line(unreadable) or "none",
-                )
+        for reference in filter(lambda one: one["uri"], references):
+            self.log.info("%s", _summary(reference))
         return references
 
     def answers(
@@ -187,9 +178,8 @@ class TaxiiHook(Provider, VendorHook):
             if doubt:
                 self.log.error("Collection %s", doubt)
                 doubts.append(doubt)
-        index = api.Index(states)
-        body_digest = digest([reference.get("digest") for reference in copies])
-        return [index.reputation(o, body_digest=body_digest, doubts=doubts, known_at=now) for o in observables]
+        index, read = api.Index(states), digest([reference.get("digest") for reference in copies])
+        return [index.reputation(o, body_digest=read, doubts=doubts, known_at=now) for o in observables]
 
     def ping(self) -> str:
         found = self.collections()
@@ -238,7 +228,7 @@ class TaxiiHook(Provider, VendorHook):
         content = api.dump(state)
         name = hashlib.sha256(content).hexdigest()
         return {
-            **self._identity(collection),
+            **_identity(collection),
             "uri": copies.keep(f"{name[:16]}.jsonl", content),
             "digest": name,
             **known.model_dump(),
@@ -251,16 +241,12 @@ class TaxiiHook(Provider, VendorHook):
         name = f"Collection {one_line(collection.title, 100)}"
         if current is None:
             self.log.error("%s is left out: %s", name, error)
-            return {**self._identity(collection), "uri": None, "problem": error.reason}
+            return {**_identity(collection), "uri": None, "problem": error.reason}
         self._tell(name, error, f"Going on with the copy of {current['fetched_at']}")
         return current
 
     def _tell(self, what: str, error: VendorError, then: str) -> None:
         self.log.log(level_of(error), "%s: %s. %s", what, error, then)
-
-    @staticmethod
-    def _identity(collection: Collection) -> dict[str, str]:
-        return {"root": collection.root, "collection": collection.id, "title": one_line(collection.title, 200)}
 
     def _download(
         self, collection: Collection, state: State, start: str | None, now: datetime
@@ -296,3 +282,15 @@ class TaxiiHook(Provider, VendorHook):
                 added_after = reached
             next_page = page.next
         raise Unexpected(self.vendor, "objects", f"more than {api.MOST_PAGES} pages")
+
+
+def _summary(reference: Reference) -> str:
+    unreadable = ", ".join(f"{number} {problem}" for problem, number in reference["unreadable"].items())
+    return (
+        f"Collection {reference['title']}: {reference['indicators']} indicators, {reference['readable']} can be looked"
+        f" up, fetched at {reference['fetched_at']}; not readable: {one_line(unreadable) or 'none'}"
+    )
+
+
+def _identity(collection: Collection) -> dict[str, str]:
+    return {"root": collection.root, "collection": collection.id, "title": one_line(collection.title, 200)}
