@@ -142,7 +142,7 @@ BaseHook.get_connection = asked
 Variable.get = asked
 import api_threat_response
 light = {name for name in sys.modules if not name.startswith("threat_response.vendors.")}
-hooks = {name for name in sys.modules if name.endswith((".hook", ".cases"))}
+hooks = {m for m in sys.modules if m.startswith("threat_response.vendors.") and m.endswith((".hook", ".cases"))}
 rooms = {name for name in light if name.startswith(("include.soar.gate", "include.soar.policy", "include.soar.ledger"))}
 heavy = hooks | rooms | {"pandas", "numpy", "aiohttp", "requests", "tldextract", "falconpy", "alembic"} & light
 print("tasks", len(api_threat_response.api_threat_response().task_dict), "heavy", sorted(heavy))
