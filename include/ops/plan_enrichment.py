@@ -19,9 +19,9 @@ from include.soar.model import CaseBatch, FetchBatch, Finding, Observable, Sever
 from include.soar.vendor.errors import VendorError
 from threat_response import registry
 from threat_response.runtime import settings
-from threat_response.stages.asking import Meter, count_calls
 from threat_response.stages.enrich import Enrich, meter_of
 from threat_response.stages.fetch import Fetch
+from threat_response.transport.asking import Meter, count_calls
 
 HOUR = timedelta(hours=1)
 #: Read at a time from a source: fewer calls than by the hour, and it fits into memory.

@@ -16,7 +16,7 @@ from include.ops.plan_enrichment import CannotPlan, plan
 from include.simulators.demo_feed import build_demo
 from include.soar.enrich.forecast import BackfillPlan, Forecast
 from tests.ops.commands import main
-from tests.stages.providers import PROVIDERS, PUBLIC, PUBLIC_IPV4, connect_providers, use_policy
+from tests.stages.enriching.providers import PROVIDERS, PUBLIC, PUBLIC_IPV4, connect_providers, use_policy
 from tests.support import SimServer
 from tests.vendors.support import connect
 from threat_response import registry

@@ -16,14 +16,14 @@ from airflow.sdk import BaseOperator
 
 from include.simulators.app import SIMULATORS
 from tests.conftest import ROOT
-from tests.stages.incident_products import PRODUCTS
+from tests.stages.incidents.incident_products import PRODUCTS
 from threat_response import registry
 from threat_response.provider_info import get_provider_info
 from threat_response.registry import SERVES, vendors
-from threat_response.stages.asking import Provider
 from threat_response.stages.control import Confirm, Control
 from threat_response.stages.enrich import Enrich
 from threat_response.stages.fetch import Fetch
+from threat_response.transport.asking import Provider
 from threat_response.transport.form import Secret, vendor_of
 from threat_response.transport.hook import VendorHook, hook_class
 

@@ -9,8 +9,8 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.stages.controls import POLICY
-from tests.stages.incident_products import PRODUCTS, Product, product_named
-from tests.stages.incident_runs import Runs
+from tests.stages.incidents.incident_products import PRODUCTS, Product, product_named
+from tests.stages.incidents.incident_runs import Runs
 from tests.stages.tiny import Printed, TinyServer
 from tests.vendors.support import connect
 

@@ -1,6 +1,6 @@
 """What holds for every reputation source that is asked over HTTP, at its hook and against its simulator.
 
-What only one of them does is in the test_hook.py of its folder. The rows are in tests/stages/providers.py.
+What only one of them does is in the test_hook.py of its folder. The rows are in tests/stages/enriching/providers.py.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import pytest
 from include.soar.vendor.errors import RateLimited, Unavailable, VendorError
 from tests.stages import controls
 from tests.stages.controls import everything_logged
-from tests.stages.providers import ASKED, Asked
+from tests.stages.enriching.providers import ASKED, Asked
 from tests.support import SimServer
 
 #: A request that the simulator holds back would be counted in the middle of the next test: it is handled first.

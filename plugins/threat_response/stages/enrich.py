@@ -16,8 +16,8 @@ from include.soar.model import Answer, CaseBatch, Observable, Reputation, Reputa
 from include.soar.vendor.errors import RateLimited, Unauthorized, Unavailable, VendorError, one_line
 from threat_response.runtime import settings
 from threat_response.runtime.run import Run
-from threat_response.stages.asking import Meter, NoAnswer, Question, Round, clock_words, metered
 from threat_response.stages.base import StageOperator
+from threat_response.transport.asking import Meter, NoAnswer, Question, Round, clock_words, metered
 from threat_response.transport.form import vendor_of
 
 if TYPE_CHECKING:

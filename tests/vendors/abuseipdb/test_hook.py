@@ -17,7 +17,7 @@ from tests.stages import controls
 from tests.support import SimServer
 from tests.vendors.support import connect
 from threat_response.runtime import settings
-from threat_response.stages.asking import Meter
+from threat_response.transport.asking import Meter
 from threat_response.vendors.abuseipdb import api
 from threat_response.vendors.abuseipdb.hook import AbuseIPDBHook
 

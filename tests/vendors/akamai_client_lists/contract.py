@@ -1,10 +1,10 @@
-"""This control at its simulator, for tests/stages/test_control_contract.py."""
+"""This control at its simulator, for tests/stages/controlling/test_control_contract.py."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from tests.stages.control_contract import Subject
+from tests.stages.controlling.control_contract import Subject
 from tests.vendors.akamai_client_lists.conftest import LIST, point_at, seed
 from tests.vendors.akamai_client_lists.conftest import held as held_by
 

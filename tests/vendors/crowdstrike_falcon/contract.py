@@ -1,11 +1,11 @@
-"""This control at its simulator, for tests/stages/test_control_contract.py."""
+"""This control at its simulator, for tests/stages/controlling/test_control_contract.py."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from include.simulators import crowdstrike_falcon as simulator
-from tests.stages.control_contract import Subject
+from tests.stages.controlling.control_contract import Subject
 from tests.vendors.crowdstrike_falcon.conftest import point_at, seed
 
 

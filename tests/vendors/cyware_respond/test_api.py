@@ -12,7 +12,7 @@ import pytest
 from include.soar.model import Observable, ObservableType, Severity
 from include.soar.vendor.errors import Unauthorized, Unavailable, Unexpected
 from include.soar.vendor.wire import Response
-from tests.stages.incident_examples import observable
+from tests.stages.incidents.incident_examples import observable
 from threat_response.transport.form import read_fields
 from threat_response.vendors.cyware_respond import api
 from threat_response.vendors.cyware_respond.tenant import Tenant, tenant_of

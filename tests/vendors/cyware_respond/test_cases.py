@@ -11,8 +11,8 @@ import pytest
 from include.soar.incident import marks
 from include.soar.model import IncidentBatch, IncidentOutcome, Role, Severity
 from include.soar.vendor.errors import Rejected, Unexpected
-from tests.stages.incident_examples import ATTACKER, NOW, SECOND, actions, case, context, decision, finding
-from tests.stages.incident_runs import Runs, outcomes, until_done
+from tests.stages.incidents.incident_examples import ATTACKER, NOW, SECOND, actions, case, context, decision, finding
+from tests.stages.incidents.incident_runs import Runs, outcomes, until_done
 from tests.support import SimServer
 from tests.vendors.cyware_respond.support import PRODUCT, incidents, links, writes
 

@@ -21,7 +21,7 @@ from include.soar.vendor.errors import (
     VendorError,
     WriteInPlanMode,
 )
-from tests.stages.incident_examples import NOW, observable
+from tests.stages.incidents.incident_examples import NOW, observable
 from tests.support import SimServer
 from tests.vendors.cyware_respond.support import CONN_ID, PRODUCT, incidents, links, writes
 from threat_response.vendors.cyware_respond import hook as hook_module

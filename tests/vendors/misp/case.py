@@ -1,8 +1,8 @@
-"""This provider at its simulator, for tests/stages/test_every_provider.py."""
+"""This provider at its simulator, for tests/stages/enriching/test_every_provider.py."""
 
 from __future__ import annotations
 
-from tests.stages.provider_case import CLEAN, EVIL, MAIL, MD5, NAME, SHA1, SHA256, SHA512, SIX, URL, Case
+from tests.stages.enriching.provider_case import CLEAN, EVIL, MAIL, MD5, NAME, SHA1, SHA256, SHA512, SIX, URL, Case
 
 ATTRIBUTES = [
     {"type": "ip-src", "value": EVIL.value},

@@ -1,8 +1,8 @@
-"""This provider at its simulator, for tests/stages/test_every_provider.py."""
+"""This provider at its simulator, for tests/stages/enriching/test_every_provider.py."""
 
 from __future__ import annotations
 
-from tests.stages.provider_case import CLEAN, EVIL, MD5, NAME, SHA256, URL, Case
+from tests.stages.enriching.provider_case import CLEAN, EVIL, MD5, NAME, SHA256, URL, Case
 
 CASE = Case(
     seed={

@@ -1,8 +1,8 @@
-"""This provider at its simulator, for tests/stages/test_every_provider.py."""
+"""This provider at its simulator, for tests/stages/enriching/test_every_provider.py."""
 
 from __future__ import annotations
 
-from tests.stages.provider_case import CLEAN, EVIL, MD5, NAME, SHA1, SHA256, SIX, URL, Case
+from tests.stages.enriching.provider_case import CLEAN, EVIL, MD5, NAME, SHA1, SHA256, SIX, URL, Case
 
 BAD = {"last_analysis_stats": {"malicious": 8, "harmless": 60}}
 SEEN = {"last_analysis_stats": {"malicious": 0, "harmless": 60}}

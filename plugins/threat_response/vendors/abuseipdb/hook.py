@@ -13,7 +13,7 @@ from include.soar.model import Observable, ObservableType, Reputation
 from include.soar.vendor.errors import RateLimited, VendorError
 from include.soar.vendor.wire import Request, Response
 from threat_response.runtime import settings
-from threat_response.stages.asking import Call, Meter, Provider, Question, metered
+from threat_response.transport.asking import Call, Meter, Provider, Question, metered
 from threat_response.transport.copies import Copies, Reference, load_copy
 from threat_response.transport.hook import VendorHook
 from threat_response.vendors.abuseipdb import api

@@ -9,7 +9,7 @@ from airflow.sdk import Connection
 
 from include.soar.enrich.quota import Quota
 from include.soar.model import Observable, ObservableType, Reputation
-from threat_response.stages.asking import Provider, Question
+from threat_response.transport.asking import Provider, Question
 from threat_response.transport.hook import VendorHook
 from threat_response.vendors.greynoise import api
 from threat_response.vendors.greynoise.vendor import VENDOR

@@ -21,7 +21,7 @@ from include.soar.vendor.errors import (
     one_line,
 )
 from threat_response.runtime import settings
-from threat_response.stages.asking import Meter, Provider
+from threat_response.transport.asking import Meter, Provider
 from threat_response.transport.copies import Copies, Reference, has_shrunk, level_of, load_copy
 from threat_response.transport.hook import VendorHook
 from threat_response.transport.objects import read_object

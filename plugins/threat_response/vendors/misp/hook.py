@@ -10,7 +10,7 @@ from airflow.sdk import Connection
 from include.soar.model import Answer, Observable, ObservableType, Reputation
 from include.soar.vendor.errors import Rejected, Unauthorized, Unexpected
 from include.soar.vendor.wire import Request, Response
-from threat_response.stages.asking import NoAnswer, Provider, Question
+from threat_response.transport.asking import NoAnswer, Provider, Question
 from threat_response.transport.hook import VendorHook
 from threat_response.vendors.misp import api
 from threat_response.vendors.misp.vendor import VENDOR

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from include.soar.model import Observable, ObservableType, Reputation
-from threat_response.stages.asking import Provider
+from threat_response.transport.asking import Provider
 from threat_response.transport.hook import VendorHook
 from threat_response.transport.objects import read_object
 from threat_response.vendors.offline_asn import api

@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from include.soar.model import Answer, Observable, ObservableType, Reputation
-from threat_response.stages.asking import NoAnswer, Provider
 from threat_response.transport.apikey import ApiKeyHook
+from threat_response.transport.asking import NoAnswer, Provider
 from threat_response.vendors.urlhaus import api
 from threat_response.vendors.urlhaus.vendor import VENDOR
 

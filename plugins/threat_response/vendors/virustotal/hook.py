@@ -8,7 +8,7 @@ from airflow.sdk import Connection
 
 from include.soar.enrich.quota import Quota
 from include.soar.model import Answer, Observable, ObservableType, Reputation
-from threat_response.stages.asking import NoAnswer, Provider
+from threat_response.transport.asking import NoAnswer, Provider
 from threat_response.transport.hook import VendorHook
 from threat_response.vendors.virustotal import api
 from threat_response.vendors.virustotal.vendor import VENDOR

@@ -13,7 +13,7 @@ import pytest
 
 from include.soar.model import Outcome
 from include.soar.vendor.errors import RateLimited, Unauthorized, Unavailable, VendorError, WriteInPlanMode
-from tests.stages.control_contract import Subject
+from tests.stages.controlling.control_contract import Subject
 from tests.stages.controls import POLICY, indicator
 from tests.support import SimServer
 from threat_response.registry import SERVES

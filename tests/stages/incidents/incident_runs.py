@@ -7,7 +7,7 @@ from typing import Any
 
 from include.soar.model import CaseBatch, Decision, IncidentBatch
 from include.soar.vendor.errors import RateLimited, Unavailable
-from tests.stages.incident_examples import context, decision
+from tests.stages.incidents.incident_examples import context, decision
 from threat_response.stages.incident_system import IncidentOperator
 from threat_response.stages.open_incidents import OpenIncidents
 from threat_response.stages.relate import Relate

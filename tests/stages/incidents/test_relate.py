@@ -7,9 +7,9 @@ import pytest
 from include.soar.incident import marks
 from include.soar.model import RelationBatch
 from include.soar.vendor.errors import Rejected, Unavailable, Unexpected
-from tests.stages.incident_examples import ATTACKER, SECOND, case, context, finding, observable
-from tests.stages.incident_products import MemoryProduct, Product
-from tests.stages.incident_runs import Runs, published, until_done
+from tests.stages.incidents.incident_examples import ATTACKER, SECOND, case, context, finding, observable
+from tests.stages.incidents.incident_products import MemoryProduct, Product
+from tests.stages.incidents.incident_runs import Runs, published, until_done
 
 
 def pair(one: str, other: str) -> tuple[str, str]:

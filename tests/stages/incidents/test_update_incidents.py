@@ -9,9 +9,19 @@ import pytest
 from include.soar.incident import clean
 from include.soar.model import Outcome, Refusal, Role
 from include.soar.vendor.errors import Rejected, Unavailable, Unexpected
-from tests.stages.incident_examples import ATTACKER, NOW, OWN, actions, case, context, decision, finding, observable
-from tests.stages.incident_products import Product
-from tests.stages.incident_runs import Runs, published, until_done
+from tests.stages.incidents.incident_examples import (
+    ATTACKER,
+    NOW,
+    OWN,
+    actions,
+    case,
+    context,
+    decision,
+    finding,
+    observable,
+)
+from tests.stages.incidents.incident_products import Product
+from tests.stages.incidents.incident_runs import Runs, published, until_done
 from threat_response.runtime import settings
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from include.soar.incident import render, views
-from tests.stages.incident_examples import ATTACKER, actions, case, finding
-from tests.stages.incident_products import Product
-from tests.stages.incident_runs import Runs
+from tests.stages.incidents.incident_examples import ATTACKER, actions, case, finding
+from tests.stages.incidents.incident_products import Product
+from tests.stages.incidents.incident_runs import Runs
 
 OURS = """{{% extends "shipped/{name}" %}}
 {{% block observables %}}<p>by our own template</p>{{% endblock %}}

@@ -10,7 +10,7 @@ import pytest
 from include.soar.incident import marks
 from include.soar.model import IncidentBatch, IncidentOutcome, Role, Severity, Standing
 from include.soar.vendor.errors import RateLimited, Rejected, Unauthorized, Unavailable, Unexpected, VendorError
-from tests.stages.incident_examples import (
+from tests.stages.incidents.incident_examples import (
     ATTACKER,
     EVIL,
     NOW,
@@ -22,8 +22,8 @@ from tests.stages.incident_examples import (
     decision,
     finding,
 )
-from tests.stages.incident_products import MemoryProduct, Product
-from tests.stages.incident_runs import Runs, outcomes, published, until_done
+from tests.stages.incidents.incident_products import MemoryProduct, Product
+from tests.stages.incidents.incident_runs import Runs, outcomes, published, until_done
 from threat_response.runtime import settings
 from threat_response.stages.base import worst
 

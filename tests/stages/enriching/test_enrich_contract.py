@@ -24,8 +24,8 @@ from tests.stages import tiny
 from tests.stages.controls import POLICY, PROTECTED
 from tests.stages.tiny import Printed, TinyHook, TinyServer, context, json_answer
 from threat_response.runtime import settings
-from threat_response.stages.asking import NoAnswer, Provider, Question, count_calls
 from threat_response.stages.enrich import Enrich
+from threat_response.transport.asking import NoAnswer, Provider, Question, count_calls
 
 EVIL, WORSE, CLEAN = "203.0.113.7", "203.0.113.8", "203.0.113.9"
 

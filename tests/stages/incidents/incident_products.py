@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from tests.stages import memory_cases
-from tests.stages.incident_examples import NOW
+from tests.stages.incidents import memory_cases
+from tests.stages.incidents.incident_examples import NOW
 from tests.support import SimServer
 from tests.vendors.support import connect
 from threat_response.stages.incident_system import IncidentSystem, Words, incident_system

@@ -11,8 +11,8 @@ import pytest
 
 from include.soar.incident import marks
 from include.soar.vendor.errors import RateLimited, Rejected, Unauthorized, Unavailable, VendorError, WriteInPlanMode
-from tests.stages.incident_examples import ATTACKER, EVIL, NOW, SECOND, finding, observable
-from tests.stages.incident_products import Product
+from tests.stages.incidents.incident_examples import ATTACKER, EVIL, NOW, SECOND, finding, observable
+from tests.stages.incidents.incident_products import Product
 from threat_response.stages.incident_system import Case, Draft, IncidentSystem, State
 from threat_response.stages.open_incidents import OpenIncidents
 from threat_response.stages.relate import Relate

@@ -15,7 +15,7 @@ from include.soar.model import Answer, CaseBatch, Decision, ReputationBatch, Sta
 from include.soar.vendor.errors import VendorError
 from tests.soar.deciding import decided
 from tests.soar.examples import address, finding, mention
-from tests.stages.providers import PROVIDERS, PUBLIC, PUBLIC_IPV4, connect_providers, use_policy
+from tests.stages.enriching.providers import PROVIDERS, PUBLIC, PUBLIC_IPV4, connect_providers, use_policy
 from tests.support import SimServer
 from threat_response.registry import operators
 from threat_response.runtime import settings

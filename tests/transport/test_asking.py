@@ -22,7 +22,7 @@ from tests.soar.examples import NOW, address, policy
 from tests.stages import tiny
 from tests.stages.tiny import TinyServer
 from tests.vendors.support import connect
-from threat_response.stages.asking import Meter, NoAnswer, Round, metered
+from threat_response.transport.asking import Meter, NoAnswer, Round, metered
 from threat_response.transport.form import Vendor
 from threat_response.transport.hook import VendorHook
 

@@ -12,7 +12,7 @@ import pytest
 from include.soar.model import Answer, CaseBatch, Observable, Reputation, ReputationBatch
 from tests.soar.examples import observed, window
 from tests.stages.controls import POLICY, PROTECTED, context
-from tests.stages.provider_case import CLEAN, EVERYTHING, EVIL, Case
+from tests.stages.enriching.provider_case import CLEAN, EVERYTHING, EVIL, Case
 from tests.support import SimServer
 from tests.vendors.support import connect
 from threat_response.registry import SERVES
