@@ -23,7 +23,7 @@ from playwright.sync_api import Locator, Page, sync_playwright
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from include.soar.incident.clean import render_text  # noqa: E402
+from include.soar.incident.plain import render_text  # noqa: E402
 
 DAG = "/dags/api_threat_response"
 QUIET = [

@@ -13,7 +13,7 @@ import pytest
 from airflow.dag_processing.dagbag import DagBag
 from airflow.sdk import DAG, CronDataIntervalTimetable
 
-from include.soar.incident.question import APPROVAL_TASK
+from include.soar.incident.gather import APPROVAL_TASK
 from include.soar.policy.rules import LONGEST_WAIT_HOURS
 from tests.conftest import ROOT
 from threat_response.registry import SERVES, providers, vendors_of

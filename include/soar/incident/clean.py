@@ -7,6 +7,7 @@ Foreign is whatever an event, a source or a product said. Nothing here escapes: 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from datetime import datetime
 from urllib.parse import urlsplit
 
@@ -61,8 +62,12 @@ def when(instant: datetime | None) -> str:
     return f"{instant:%Y-%m-%d %H:%M:%S} UTC" if instant else "-"
 
 
-def render_text(markup: str) -> str:
-    """A description or a comment as plain text, for logs and terminals. No control characters but the line ends."""
-    from include.soar.incident.plain import lines  # html.parser: when a text is shown, not when the DAG is read
+@dataclass(frozen=True)
+class Link:
+    """A name, and the address behind it: None unless it is plain http or https, and short enough to be shown whole."""
 
-    return "\n".join(lines(markup))
+    text: str
+    url: str | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "url", web_address(self.url) if len(self.url or "") <= TEXT else None)

@@ -7,9 +7,8 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from include.soar.incident import views
-from include.soar.incident.clean import CELL, ROWS, clean, defang, when
-from include.soar.incident.inputs import Link, State
-from include.soar.incident.question import APPROVAL_TASK
+from include.soar.incident.clean import CELL, ROWS, Link, clean, defang, when
+from include.soar.incident.inputs import State
 from include.soar.incident.selections import OUTCOME_ORDER, Judged, answer_words, judged, refusals_of
 from include.soar.incident.views import Rows
 from include.soar.model import (
@@ -277,3 +276,7 @@ def _question_row(indicator: Indicator) -> views.QuestionRow:
         until=when(indicator.expires_at),
         events=len(indicator.finding_uids),
     )
+
+
+#: Where a person answers: the id of the DAG's task that asks.
+APPROVAL_TASK = "approve_blocks"

@@ -8,22 +8,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from include.soar.incident.clean import TEXT, web_address
+from include.soar.incident.clean import Link
 from include.soar.model import Action, Relation
 
 if TYPE_CHECKING:
     from include.soar.incident.views import View
-
-
-@dataclass(frozen=True)
-class Link:
-    """A name, and the address behind it: None unless it is plain http or https, and short enough to be shown whole."""
-
-    text: str
-    url: str | None = None
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "url", web_address(self.url) if len(self.url or "") <= TEXT else None)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""HTML as the lines that a reader sees, for logs and terminals (``clean.render_text``)."""
+"""HTML as the lines that a reader sees, for logs and terminals."""
 
 from __future__ import annotations
 
@@ -43,3 +43,8 @@ class _Text(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         self.lines[-1] += without_invisible(data)
+
+
+def render_text(markup: str) -> str:
+    """A description or a comment as plain text, for logs and terminals. No control characters but the line ends."""
+    return "\n".join(lines(markup))

@@ -57,12 +57,16 @@ OUTCOME_ORDER = {
     for place, outcome in enumerate(
         (
             Outcome.FAILED,
+            Outcome.CANCELLED,
+            Outcome.NOT_OURS,
             Outcome.PENDING,
             Outcome.BLOCKED,
             Outcome.DETECT_ONLY,
             Outcome.WATCHED,
             Outcome.PROTECTED,
             Outcome.EXPIRED,
+            Outcome.LIFTED,
+            Outcome.GONE,
             Outcome.UNSUPPORTED,
             Outcome.PLANNED,
         )

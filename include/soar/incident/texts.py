@@ -11,11 +11,12 @@ Views and Jinja2 are imported when a text is made: this module is read with the 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from include.soar.incident.clean import clean
-from include.soar.incident.inputs import SHIPPED, Link, State, Templates
+from include.soar.incident.clean import Link, clean
+from include.soar.incident.inputs import SHIPPED, State, Templates
 from include.soar.incident.selections import actions_of, answer_words, observed_in, refusals_of
 from include.soar.model import Action, CaseBatch, Decision, Finding, Observable, digest
 
@@ -32,6 +33,7 @@ __all__ = [
     "duplicate_note",
     "environment",
     "observed_in",
+    "question",
     "refusals_of",
     "related_comment",
     "state_reference",
@@ -156,3 +158,15 @@ def state_report(
 
     view = gather.state_report(case, decision, finding, state)
     return templates.text(view, must_show=state.reference)
+
+
+def question(decision: Decision, *, wait: timedelta, templates: Templates = SHIPPED) -> tuple[str, str]:
+    """
+    What a person is asked when a run has stopped before blocking: the subject, and the rest in Markdown.
+
+    :param wait: how long the run waits for the answer
+    """
+    from include.soar.incident import gather  # when it is asked, not when the DAG is read
+
+    body = templates.text(gather.question(decision, wait.total_seconds() / 3600))
+    return f"Block {len(decision.held)} indicators? A cap is exceeded", body

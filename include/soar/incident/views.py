@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Generic, TypeVar
 
-from include.soar.incident.inputs import Link
+from include.soar.incident.clean import Link
 
 Row = TypeVar("Row")
 

@@ -47,7 +47,7 @@ class ApproveBlocks(HITLOperator):
         self.decision = decision
 
     def execute(self, context: Context) -> dict[str, Any]:
-        from include.soar.incident.question import question
+        from include.soar.incident.texts import question
 
         decision = Decision.model_validate(self.decision)
         for remark in decision.remarks:

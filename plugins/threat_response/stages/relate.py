@@ -115,7 +115,7 @@ class _Relating:
     ) -> VendorError | None:
         """On a closed incident too: the analyst who closed it should know."""
         from include.soar.incident import texts
-        from include.soar.incident.inputs import Link
+        from include.soar.incident.clean import Link
 
         reference = marks.relation_reference(older.id, str(ref.unique_id))
         markup = texts.related_comment(

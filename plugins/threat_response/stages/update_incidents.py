@@ -90,8 +90,8 @@ class _Updating:
         return {"incident": ref.readable_id or id, "unique_id": id, "reference": reference, "outcome": outcome}
 
     def _report(self, finding: Finding, id: str, actions: Sequence[Action], reference: str) -> str:
-        from include.soar.incident import clean, texts
-        from include.soar.incident.inputs import Link
+        from include.soar.incident import plain, texts
+        from include.soar.incident.clean import Link
 
         work = self.work
         state = texts.State(
@@ -104,7 +104,7 @@ class _Updating:
         )
         markup = texts.state_report(work.case, work.decision, finding, state, templates=work.templates)
         if not work.system.writes_allowed:
-            settings.log.info("would be added as a comment:\n%s", clean.render_text(markup))
+            settings.log.info("would be added as a comment:\n%s", plain.render_text(markup))
         return markup
 
     def _write(self, id: str, actions: Sequence[Action], markup: str, reference: str) -> str:

@@ -17,8 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jinja2 import nodes
 
-from include.soar.incident import question, render, texts, views
-from include.soar.incident.inputs import Link, Templates
+from include.soar.incident import render, texts, views
+from include.soar.incident.clean import Link
+from include.soar.incident.inputs import Templates
 from tests.conftest import ROOT
 from tests.soar.incident.test_texts import ADDRESS, HOSTILE, Tags, documents, held, state_of, visible, world
 
@@ -41,7 +42,7 @@ MAKERS: dict[str, Callable[[str, str | None, Templates], str]] = {
         *world(text, "https://evil.example/", url), state_of(run=Link(text, url), skipped=[text]), templates=templates
     ),
     "duplicate_note.html.j2": lambda text, url, templates: texts.duplicate_note(text, templates=templates),
-    "question.md.j2": lambda text, url, templates: question.question(
+    "question.md.j2": lambda text, url, templates: texts.question(
         held(world(text, "https://evil.example/", url)[1], text), wait=timedelta(hours=12), templates=templates
     )[1],
 }
@@ -377,7 +378,7 @@ def test_the_shipped_texts_are_such_as_a_soc_may_write() -> None:
 
 
 def test_what_only_a_text_needs_is_not_imported_with_the_dag() -> None:
-    code = "import sys, include.soar.incident.texts, include.soar.incident.question; print(*sys.modules)"
+    code = "import sys, include.soar.incident.texts; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     parts = {f"include.soar.incident.{name}" for name in ("gather", "plain", "render", "views")}
     assert parts.isdisjoint(done.stdout.split())

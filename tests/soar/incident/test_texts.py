@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from include.soar.incident import clean, question, texts
+from include.soar.incident import clean, texts
 from include.soar.incident import marks as marks_
-from include.soar.incident.inputs import Link
+from include.soar.incident.clean import Link
+from include.soar.incident.plain import render_text
 from include.soar.judge import caps
 from include.soar.model import (
     Action,
@@ -256,7 +257,7 @@ def test_only_a_plain_web_address_becomes_a_link(url: str) -> None:
 def test_nothing_invisible_gets_in_and_text_has_no_controls(text: str, value: str) -> None:
     for document in documents(text, value, None):
         assert not [c for c in document if unicodedata.category(c) in ("Cc", "Cs")]
-        shown = clean.render_text(document)
+        shown = render_text(document)
         assert not [c for c in shown.replace("\n", "") if unicodedata.category(c) in ("Cc", "Cs")]
 
 
@@ -319,7 +320,7 @@ def test_long_texts_and_tables_are_cut() -> None:
 
 
 def test_the_plain_text_reads_like_the_page() -> None:
-    text = clean.render_text(documents("many logins", "https://evil.example/a", "https://console.example/e/1")[0])
+    text = render_text(documents("many logins", "https://evil.example/a", "https://console.example/e/1")[0])
     lines = text.splitlines()
     assert "source | many logins" in lines
     assert "event | many logins <https://console.example/e/1>" in lines
@@ -346,7 +347,7 @@ def about(*reputations: Reputation, reasons: tuple[str, ...] = (), silent: tuple
     verdict = decision.verdicts[0].model_copy(update={"reputations": reputations, "reasons": reasons})
     changes = {"verdicts": (verdict,), "silent_providers": silent}
     document = texts.description(batch, decision.model_copy(update=changes), finding, source="s", mark="TR-x")
-    return clean.render_text(document).splitlines()
+    return render_text(document).splitlines()
 
 
 def test_a_source_is_told_with_its_grade_score_tags_techniques_times_and_page() -> None:
@@ -442,8 +443,8 @@ def test_a_thousand_values_and_many_sources_stay_within_bounds() -> None:
 def told(decision: Decision, *, in_the_description: bool = False) -> list[str]:
     batch, _, finding = world("x", "https://evil.example/a", None)
     if in_the_description:
-        return clean.render_text(texts.description(batch, decision, finding, source="s", mark="TR-x")).splitlines()
-    return clean.render_text(texts.state_report(batch, decision, finding, state_of())).splitlines()
+        return render_text(texts.description(batch, decision, finding, source="s", mark="TR-x")).splitlines()
+    return render_text(texts.state_report(batch, decision, finding, state_of())).splitlines()
 
 
 @pytest.mark.parametrize("in_the_description", [True, False])
@@ -527,7 +528,7 @@ def test_a_thousand_refusals_and_held_values_stay_within_bounds() -> None:
     document = texts.description(batch, waiting, finding, source="s", mark="TR-x")
     assert document.count("and 900 more") == 2
     assert len(document) < 120_000
-    subject, body = question.question(waiting, wait=timedelta(hours=12))
+    subject, body = texts.question(waiting, wait=timedelta(hours=12))
     assert subject == "Block 1000 indicators? A cap is exceeded"
     assert "and 900 more" in body
     assert len(body) < 20_000
@@ -606,3 +607,13 @@ def test_actions_about_other_findings_are_not_told() -> None:
         outcome=Outcome.BLOCKED,
     )
     assert texts.actions_of(batch, finding, [ActionBatch(control="waf", actions=(stranger,))]) == []
+
+
+def test_every_outcome_has_its_place_in_the_order_of_the_actions() -> None:
+    batch, _, finding = world("x", "v", None)
+    one = {"verb": Verb.DENY, "observable": ADDRESS}
+    actions = tuple(Action(control="waf", outcome=outcome, **one) for outcome in Outcome)
+    told = [a.outcome for a in texts.actions_of(batch, finding, [ActionBatch(control="waf", actions=actions)])]
+    assert set(told) == set(Outcome)
+    # What needs a person comes first: what failed, then what should be lifted and is in force.
+    assert told[:3] == [Outcome.FAILED, Outcome.CANCELLED, Outcome.NOT_OURS]

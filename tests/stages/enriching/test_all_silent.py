@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from include.soar.extract.findings import observe
-from include.soar.incident import clean, texts
+from include.soar.incident import plain, texts
 from include.soar.model import Answer, CaseBatch, Decision, ReputationBatch, Standing, Window
 from include.soar.vendor.errors import VendorError
 from tests.soar.deciding import decided
@@ -110,7 +110,7 @@ def test_with_every_provider_silent_the_run_goes_on_and_nothing_is_blocked(
     assert {v.standing for v in decision.verdicts} == {Standing.UNKNOWN}
     batch = CaseBatch.model_validate(given)
     told = texts.description(batch, decision, batch.findings[0], source="s", mark="TR-x")
-    [line] = [line for line in clean.render_text(told).splitlines() if line.startswith("Gave no answer")]
+    [line] = [line for line in plain.render_text(told).splitlines() if line.startswith("Gave no answer")]
     assert all(f"{name}: " in line for name in PROVIDERS)
 
 

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from include.soar.incident import clean
+from include.soar.incident import plain
 from include.soar.model import Outcome, Refusal, Role
 from include.soar.vendor.errors import Rejected, Unavailable, Unexpected
 from tests.stages.incidents.incident_examples import (
@@ -50,7 +50,7 @@ def test_the_incident_tells_the_whole_story_once(product: Product, runs: Runs, m
         )
     [held] = product.held()
     [told] = product.comments(held.id)
-    text = clean.render_text(told)
+    text = plain.render_text(told)
     assert "Response: 1 blocked" in text
     assert "akamai_client_lists | deny | 203[.]0[.]113[.]10 | blocked" in text
     assert "list 91596_SOCAUTOBLOCK, version 3 | on the list" in text
