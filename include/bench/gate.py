@@ -19,6 +19,7 @@ from include.demo.place import ROOT
 from include.soar.gate.gate import Gate
 from include.soar.gate.index_file import DECISIONS, package_lists, read_decisions, shipped
 from include.soar.gate.intervals import interval
+from include.soar.gate.layers import SPECIAL
 from include.soar.gate.rules import NeverBlock, Protected
 from include.soar.gate.special import SPECIAL_NAMES, SPECIAL_PURPOSE
 from include.soar.model import Observable, ObservableType
@@ -94,7 +95,7 @@ def package(asked: int, repeats: int, thorough: bool) -> str:
     gate, networks = Gate(RULES, shipped()), [row for row in _networks() if row[0] == 4]
     found = [_ipv4(chance, chance.choice(networks)[1:3]) for _ in range(asked // 2)]
     found += [_ipv4(chance) for _ in range(asked // 2)]
-    addresses = [o for o in found if not gate.special_purpose(o)]
+    addresses = [o for o in found if (hit := gate.check(o)) is None or hit.layer != SPECIAL]
     ours = [gate.check(o) for o in addresses]
     protected = sum(hit is not None for hit in ours)
     speed = len(addresses) / seconds(partial(_each, gate.check, addresses), repeats)

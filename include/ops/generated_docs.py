@@ -42,6 +42,8 @@ PARTS: dict[str, dict[str, Callable[[], str]]] = {
     "docs/dataflow.md": {"refusals": refusals_table},
     "docs/deployment.md": {"options": options_table},
 }
+#: The document that says how often the DAG's tasks are tried.
+RUNBOOK = "docs/runbook.md"
 
 
 def with_parts(text: str, parts: dict[str, Callable[[], str]]) -> str:
@@ -73,9 +75,14 @@ def with_tries(text: str, retries: int) -> str:
 
 
 def main() -> int:
+    from dags.api_threat_response import api_threat_response  # Airflow: where the documents are written only
+
     for name, parts in PARTS.items():
         path = ROOT / name
         path.write_text(with_parts(path.read_text(encoding="utf-8"), parts), encoding="utf-8")
+    runbook = ROOT / RUNBOOK
+    retries = api_threat_response().default_args["retries"]
+    runbook.write_text(with_tries(runbook.read_text(encoding="utf-8"), retries), encoding="utf-8")
     return 0
 
 

@@ -33,14 +33,9 @@ class FaultyLine:
         if scope["type"] != "http" or scope["path"].startswith("/_sim"):
             await self.app(scope, receive, send)
             return
-        body = b""
-        while True:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                return
-            body += message.get("body", b"")
-            if not message.get("more_body"):
-                break
+        body = await _body(receive)
+        if body is None:
+            return
         product = self.world.product_of(scope["path"])
         call = self.world.log(scope, body, product)
         fault = self.world.take_fault(product, scope["method"], scope["path"], body)
@@ -132,3 +127,15 @@ class FaultyLine:
         if cycle is not None:
             cycle.disconnected = True
             cycle.response_complete = True
+
+
+async def _body(receive: Receive) -> bytes | None:
+    """The whole body of a request; None when the client has gone."""
+    body = b""
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
+        body += message.get("body", b"")
+        if not message.get("more_body"):
+            return body

@@ -27,6 +27,21 @@ TYPE, PRIVATE, PROTECTED, RESTRICTED = "type", "private", "protected", "TLP"
 
 
 @dataclass(frozen=True)
+class Source:
+    """
+    Who is to be asked.
+
+    :param types: what it can be asked about
+    :param is_remote: False for local lists: nothing leaves and no quota is used, so restricted and protected values are
+        looked up as well
+    """
+
+    provider: str
+    types: Collection[ObservableType]
+    is_remote: bool
+
+
+@dataclass(frozen=True)
 class LeftOut:
     """
     A value that the provider is not asked about: NOT_APPLICABLE, or NOT_CHECKED where it is only not allowed.
@@ -54,30 +69,26 @@ def sift(
     case: CaseBatch,
     policy: Policy,
     gate: Gate,
+    source: Source,
     *,
-    provider: str,
-    types: Collection[ObservableType],
-    is_remote: bool,
     minimum_severity: Severity | None = None,
     listed: Collection[Observable] = (),
 ) -> Sifted:
     """
-    :param is_remote: False for local lists: nothing leaves and no quota is used, so restricted and protected values are
-        looked up as well
     :param minimum_severity: overrides the policy's, for what counts as high priority
     :param listed: what local lists name
     """
     findings = {f.uid: f for f in case.findings}
     left_out: list[LeftOut] = []
     to_ask: dict[Observable, Observed] = {}
-    allowed = policy.enrichment.tlp.providers.get(provider, policy.enrichment.tlp.ask_up_to)
+    allowed = policy.enrichment.tlp.providers.get(source.provider, policy.enrichment.tlp.ask_up_to)
     for item in case.observed:
-        reason = _not_applicable(item.observable, gate, types, is_remote=is_remote)
+        reason = _not_applicable(item.observable, gate, source)
         marked = tlp_of(item, findings, policy.enrichment.tlp)
         if reason is not None:
             left_out.append(reason)
-        elif is_remote and marked.rank > allowed.rank:
-            words = f"TLP:{marked.value} is above TLP:{allowed.value}, the most that {provider} may see"
+        elif source.is_remote and marked.rank > allowed.rank:
+            words = f"TLP:{marked.value} is above TLP:{allowed.value}, the most that {source.provider} may see"
             left_out.append(LeftOut(item.observable, RESTRICTED, Answer.NOT_CHECKED, words))
         else:
             to_ask.setdefault(item.observable, item)
@@ -86,15 +97,13 @@ def sift(
     return Sifted(tuple(i.observable for i in sorted(to_ask.values(), key=worth.key)), tuple(left_out))
 
 
-def _not_applicable(
-    observable: Observable, gate: Gate, types: Collection[ObservableType], *, is_remote: bool
-) -> LeftOut | None:
+def _not_applicable(observable: Observable, gate: Gate, source: Source) -> LeftOut | None:
     kind = why = ""
-    if observable.type not in types:
+    if observable.type not in source.types:
         kind, why = TYPE, f"no {observable.type.value} here"
     elif hit := gate.private(observable):
         kind, why = PRIVATE, f"not sent out: {hit.reason}"
-    elif is_remote and (hit := gate.check(observable)):
+    elif source.is_remote and (hit := gate.check(observable)):
         kind, why = PROTECTED, f"never blocked anyway: {hit.reason}"
     return LeftOut(observable, kind, Answer.NOT_APPLICABLE, why) if kind else None
 

@@ -25,7 +25,7 @@ from socket import AF_INET6, inet_aton, inet_pton
 from include.soar.extract.values import CIDR, DOMAIN, EMAIL, FILE, IPV4, IPV6, URL
 from include.soar.gate.hosts import host_of, host_of_url, levels, match_plain_url, plain_host
 from include.soar.gate.intervals import edges_of, flatten, network_row, overlapped, overlay
-from include.soar.gate.layers import LISTED, RANK, SPECIAL, Hit
+from include.soar.gate.layers import LISTED, RANK, Hit
 from include.soar.gate.rules import Allowance, NeverBlock
 from include.soar.gate.special import DISGUISES, embedded_address, networks_of
 from include.soar.gate.tables import Tables
@@ -102,11 +102,6 @@ class Gate:
         """Why a value is never sent to a provider, or None."""
         hit = self.check(observable)
         return hit if hit and hit.is_private else None
-
-    def special_purpose(self, observable: Observable) -> Hit | None:
-        """Whether an observable means nothing on the Internet."""
-        hit = self.check(observable)
-        return hit if hit and hit.layer == SPECIAL else None
 
     def _hit(self, value: int) -> Hit:
         """The hit of a value of the network tables."""

@@ -234,4 +234,3 @@ class Question:
 
 
 View = Description | RelatedComment | StateReport | DuplicateNote | Question
-VIEWS: tuple[type[View], ...] = (Description, RelatedComment, StateReport, DuplicateNote, Question)

@@ -137,16 +137,14 @@ class Enrich(StageOperator):
 
     def sift(self, case: CaseBatch, *, now: datetime, minimum_severity: Severity | None) -> Sifted:
         """What the provider is to be asked about a case, before the stored answers are looked up."""
-        from include.soar.enrich.sift import sift
+        from include.soar.enrich.sift import Source, sift
 
         policy = settings.policy()
         return sift(
             case,
             policy,
             settings.gate(now),
-            provider=self.vendor,
-            types=self.hook_class.types,
-            is_remote=self.is_remote,
+            Source(self.vendor, self.hook_class.types, self.is_remote),
             minimum_severity=minimum_severity,
             listed=self._locally_listed(),
         )

@@ -134,7 +134,7 @@ def test_special_purpose_addresses(value: str, entry: str) -> None:
         hit = asked.check(observable)
         assert hit is not None
         assert (hit.layer, hit.list_name, hit.entry) == ("special-purpose", "iana", entry)
-        assert asked.private(observable) == asked.special_purpose(observable) == hit
+        assert asked.private(observable) == hit
 
 
 @pytest.mark.parametrize(
@@ -336,7 +336,6 @@ def test_well_known_values_may_be_asked_about_but_ours_and_partners_may_not() ->
     assert asked.private(address("8.8.8.8")) is None
     for value in ("192.0.2.1", "198.51.100.200", "10.0.0.1"):
         assert asked.private(address(value)) is not None
-    assert asked.special_purpose(address("192.0.2.1")) is None
     assert asked.private(EVIL) is None
 
 

@@ -26,6 +26,8 @@ from tests.soar.incident.test_texts import ADDRESS, HOSTILE, Tags, documents, he
 DOCUMENT = ROOT / "docs/incident-texts.md"
 BEGIN, END = "<!-- names:begin (tests/soar/incident/test_templates.py) -->\n", "<!-- names:end -->\n"
 
+#: The view of each text.
+VIEWS: tuple[type[views.View], ...] = get_args(views.View)
 #: Each text, by the name of its template.
 MAKERS: dict[str, Callable[[str, str | None, Templates], str]] = {
     "description.html.j2": lambda text, url, templates: texts.description(
@@ -90,7 +92,7 @@ def own(name: str) -> str:
 
 
 def view_of(name: str) -> type[views.View]:
-    [view] = [v for v in views.VIEWS if v.template == name]
+    [view] = [v for v in VIEWS if v.template == name]
     return view
 
 
@@ -99,7 +101,7 @@ def view_of(name: str) -> type[views.View]:
 
 def test_every_view_has_its_template_and_every_template_its_view() -> None:
     files = {path.name for path in render.SHIPPED.iterdir()}
-    assert files == {view.template for view in views.VIEWS} | {"parts.html.j2"} == {*MAKERS, "parts.html.j2"}
+    assert files == {view.template for view in VIEWS} | {"parts.html.j2"} == {*MAKERS, "parts.html.j2"}
 
 
 @pytest.mark.parametrize("name", sorted(MAKERS))
@@ -109,7 +111,7 @@ def test_the_shipped_template_names_every_field_of_its_view(name: str) -> None:
     assert {f.name for f in fields(view_of(name))} - used == set()
 
 
-@pytest.mark.parametrize("view", views.VIEWS, ids=lambda view: view.template)
+@pytest.mark.parametrize("view", VIEWS, ids=lambda view: view.template)
 def test_a_view_is_plain_data(view: type[Any]) -> None:
     """Strings, numbers, and tuples and other views of them: nothing that a template could call or change."""
     seen, todo = set(), [view]
@@ -131,9 +133,9 @@ def test_a_view_is_plain_data(view: type[Any]) -> None:
 
 def names_table() -> str:
     """The names of each template and of what it gets, from the views."""
-    parts = [v for v in vars(views).values() if is_dataclass(v) and v not in views.VIEWS]
+    parts = [v for v in vars(views).values() if is_dataclass(v) and v not in VIEWS]
     rows = [("Template", "Names"), ("---", "---")]
-    rows += [(f"`{view.template}`", names(view)) for view in views.VIEWS]
+    rows += [(f"`{view.template}`", names(view)) for view in VIEWS]
     rows += [(part.__name__, names(part)) for part in parts]
     return "".join(f"| {left} | {right} |\n" for left, right in rows)
 

@@ -282,7 +282,6 @@ class Record(VendorShape):
     owaspTags: Texts = ()
     complianceFrameworkTags: Texts = ()
     vulnerabilityFrameworkTags: Texts = ()
-    countries: Texts = ()
     attacker: Any = None
     attackerIp: Texts = ()
     attackerIps: Texts = ()
