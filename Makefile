@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 UV     := 0.13.9
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help demo demo-down test lint bench bench-extract fuzz explain policy-diff plan-enrichment new-vendor lock clean
+.PHONY: help demo demo-down test test-airflow coverage lint bench bench-extract fuzz explain policy-diff plan-enrichment new-vendor lock clean
 
 help:            ## this list
 	@grep -hE '^[a-z-]+: .*##|^[a-z-]+: +##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -16,14 +16,23 @@ demo: $(VENV)/.run       ## Airflow and the simulators on loopback: a day of eve
 demo-down:       ## end what `make demo` started
 	$(BIN)/python -m include.demo down
 
-# Files in their order: tests/dags, which takes longest, is then not what one worker ends with alone.
-test: $(VENV)/.dev       ## the whole test suite
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
+# Files in their order: what takes longest is then not what one worker ends with alone.
+PYTEST := $(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
+test: $(VENV)/.dev       ## every test but those that start a whole Airflow
+	$(PYTEST) -m "not slow"
 
-lint: $(VENV)/.dev       ## ruff and mypy
+test-airflow: $(VENV)/.dev  ## the tests that start a whole Airflow
+	$(BIN)/python -m pytest -q -n 0 -m slow
+
+coverage: $(VENV)/.dev   ## which branches the tests of `make test` take
+	$(PYTEST) -m "not slow" --cov --cov-report=term
+
+lint: $(VENV)/.dev       ## ruff, mypy, who imports whom, and dead names
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache --no-logo
+	$(BIN)/vulture
 
 bench: $(VENV)/.dev      ## measure, and print it next to what it is compared with
 	$(BIN)/python -m include.bench
