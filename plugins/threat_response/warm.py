@@ -79,6 +79,7 @@ def warm(packages: Sequence[str] = OURS) -> list[str]:
         except Exception:
             failed.append(name)
             log.exception("Tasks will import %s themselves", name)
+    _build_validators()
     _read_files()
     log.info(
         "Imported %d modules for the tasks in %.1f s: new code needs a restart of this process",
@@ -101,6 +102,14 @@ def _below(name: str) -> Iterator[str]:
     path = getattr(sys.modules.get(name), "__path__", None)
     for module in pkgutil.iter_modules(path) if path else ():
         yield from _below(f"{name}.{module.name}")
+
+
+def _build_validators() -> None:
+    """Those of the model, which else each task builds where it first needs them."""
+    from include.soar.model import Frozen
+
+    for shape in Frozen.__subclasses__():
+        shape.model_rebuild()
 
 
 def _read_files() -> None:

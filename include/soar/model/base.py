@@ -34,7 +34,8 @@ Instant = Annotated[AwareDatetime, AfterValidator(_plain_utc)]
 
 
 class Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # Read with the DAG, which uses none of them: a validator is built where it is first needed.
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     def to_json(self) -> dict[str, Any]:
         """As JSON types, for XCom."""
