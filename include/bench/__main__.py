@@ -1,8 +1,8 @@
 """Measure, and print each number beside what it is compared with: ``python -m include.bench`` (``make bench``).
 
 1 parsers, extraction, the gate, and how good the verdicts are; 2 every stage against the simulators; 3 a whole run
-beside one of empty tasks; 4 what the questions to the reputation sources cost, and how fast they are asked; 5 what a
-task's start costs, cold and warm.
+beside one of empty tasks; 4 what the questions to the reputation sources cost, and how fast they are asked; 5 what
+reading the DAG file and a task's start cost, cold and warm.
 Machines are noisy: compare ratios, and only within one call.
 """
 
@@ -62,8 +62,10 @@ def tables(only: int | None, quick: bool) -> Iterator[str]:
         tell("Asking the reputation sources")
         yield from enrichment.report(days=1 if quick else 7, values=100 if quick else 1000)
     if only in (None, 5):
-        from include.bench import start
+        from include.bench import dag_import, start
 
+        tell("Reading the DAG file")
+        yield dag_import.report(repeats=1 if quick else 7)
         tell("Starting tasks, cold and warm")
         yield from start.report(repeats=1 if quick else 5)
 
