@@ -26,8 +26,8 @@ CODE = """
 import json, time
 from airflow.providers.standard.operators.hitl import HITLOperator
 from airflow.sdk import (
-    BaseHook, BaseOperator, BaseSensorOperator, Connection, Context, CronDataIntervalTimetable, ObjectStoragePath, Param,
-    PokeReturnValue, RetryDecision, RetryPolicy, TaskGroup, TriggerRule, XComArg, dag,
+    BaseHook, BaseOperator, BaseSensorOperator, Connection, Context, CronDataIntervalTimetable, ObjectStoragePath,
+    Param, PokeReturnValue, RetryDecision, RetryPolicy, TaskGroup, TriggerRule, XComArg, dag,
 )
 from airflow.sdk.configuration import conf
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, TaskAwaitingInput
