@@ -187,7 +187,7 @@ class VirusTotalSimulator(Simulator):
         return lookup
 
     def _object(self, collection: str, name: str, known: tuple[str, ...], attributes: dict[str, Any]) -> dict[str, Any]:
-        stats = {member: 0 for member in known} | attributes.get("last_analysis_stats", {})
+        stats = dict.fromkeys(known, 0) | attributes.get("last_analysis_stats", {})
         now = int(self.clock.timestamp())
         own: dict[str, Any] = {}
         if collection == "urls":

@@ -36,7 +36,7 @@ class Cost:
     @property
     def left(self) -> int | None:
         """What the longest quota has left: a shorter one only makes the calls take their time. None: no quota."""
-        left = {quota: calls for quota, calls in self.quotas}
+        left = dict(self.quotas)
         quota = longest(list(left))
         return None if quota is None else left[quota]
 

@@ -62,7 +62,8 @@ def flatten(rows: Iterable[Row], family: int) -> Intervals:
             starts.append(at)
             values.append(value)
 
-    for row in sorted(reversed(list(rows)), key=lambda row: (row.first, row.prefix)):
+    last_first = list(rows)[::-1]
+    for row in sorted(last_first, key=lambda row: (row.first, row.prefix)):
         while stack and stack[-1].last < row.first:
             ended = stack.pop()
             cut(ended.last + 1, stack[-1].value if stack else 0)

@@ -113,7 +113,7 @@ def test_a_late_arrival_is_picked_up_by_the_next_window_exactly_once(sim: SimSer
 
 def test_a_broken_record_costs_only_itself(sim: SimServer) -> None:
     broken = incident(2, 20, severity="Severe\nERROR forged line")
-    timeless = {k: v for k, v in incident(4, 25).items()} | {"url": 7, "attacker": "x"}
+    timeless = dict(incident(4, 25)) | {"url": 7, "attacker": "x"}
     seed(sim, incident(1, 10), broken, incident(3, 30), timeless)
     batch = run()
     assert names(batch) == ["i-0001", "i-0004", "i-0003"]
