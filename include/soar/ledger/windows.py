@@ -92,5 +92,5 @@ class Windows(Part):
                 self._database.upsert(session, FindingRow, rows, keep=set(rows[0]))
             for part in chunks([f.uid for f in findings]):
                 query = select(FindingRow.uid, FindingRow.window_key).where(FindingRow.uid.in_(part))
-                owners.update(dict(session.execute(query)))
+                owners.update((uid, key) for uid, key in session.execute(query))
         return owners
