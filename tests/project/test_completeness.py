@@ -56,14 +56,17 @@ def missing(vendor: str) -> list[str]:
     ):  # one operator serves all enrichers
         files.append(f"{part}.py")
     wanted = [folder(vendor) / name for name in files]
-    talks = vendor not in VENDORS or vendor_of(vendor).has_host  # and so there is something to simulate
+    # A newcomer, or one without a declaration, is taken for one that is asked over HTTP: so it has something to simulate.
+    known = vendor in VENDORS and (folder(vendor) / "vendor.py").is_file()
+    talks = not known or vendor_of(vendor).has_host
     wanted += [
         tests / "__init__.py",
         *(tests / f"test_{name}" for name in files if name in ("api.py", "hook.py", f"{part}.py")),
     ]
     if vendor in (*CONTROLS, *SERVES["watch"]):  # how the suite of all controls finds it
         wanted.append(tests / "contract.py")
-    if vendor not in VENDORS or (vendor in SERVES["enrich"] and vendor_of(vendor).is_remote):  # the same of providers
+    asked = vendor in SERVES["enrich"] and (not known or vendor_of(vendor).is_remote)
+    if vendor not in VENDORS or asked:  # the same of providers
         wanted.append(tests / "case.py")
     if talks:
         wanted += [ROOT / f"include/simulators/{vendor}/__init__.py", tests / "test_simulator.py"]
