@@ -60,10 +60,11 @@ def operator(stage: str, vendor: str) -> Any:
     :raises LookupError: neither has one
     """
     kind = stage.partition(".")[0]
-    own, general = f"vendors.{vendor}.operators", f"stages.{GOES_WITH.get(kind, kind)}"
-    for name in (f"threat_response.{own}", f"threat_response.{general}"):
+    places = f"vendors.{vendor}.operators", f"stages.{GOES_WITH.get(kind, kind)}"
+    for name in (f"threat_response.{place}" for place in places):
         if find_spec(name) is not None and (found := getattr(import_module(name), kind.upper(), None)):
             return found
+    own, general = (f"plugins/threat_response/{place.replace('.', '/')}.py" for place in places)
     raise LookupError(f"{vendor} cannot serve {stage}: there is no {kind.upper()} in {own}, nor in {general}")
 
 

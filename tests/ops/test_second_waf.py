@@ -1,4 +1,4 @@
-"""A second WAF, made as docs/add-a-vendor.md says: is it in the DAG, does it keep a control's promises, what is named?"""
+"""A second WAF, made as docs/add-a-vendor.md says: is it in the DAG, does it keep the promises, what is named?"""
 
 from __future__ import annotations
 
