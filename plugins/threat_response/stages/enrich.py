@@ -189,13 +189,15 @@ class Enrich(StageOperator):
             trying_shortcuts = True
             for question in questions:
                 left = [o for o in question.observables if o not in results]
+                if not left:  # the questions before it have answered it
+                    continue
                 meter = meter_of(hook, question.kind, ledger=ledger, backfill=backfill, wait=self.wait)
                 if not question.shortcut:
                     results |= self._round(hook, question, left, meter)
                 elif trying_shortcuts:
                     answers = self._shortcut(hook, question, left, meter)
-                    results |= answers
-                    trying_shortcuts = bool(answers)
+                    results |= answers or {}
+                    trying_shortcuts = answers is not None
         except VendorError as error:
             self.log.warning("%s gave no answer about %d observables: %s", self.vendor, len(observables), error)
             otherwise = _no_answer(error)
@@ -220,14 +222,16 @@ class Enrich(StageOperator):
         )
         return results
 
-    def _shortcut(self, hook: Any, question: Question, observables: Sequence[Observable], meter: Meter) -> Results:
-        """The answers of one call about all the values; none where it fails, since others will be asked for them."""
+    def _shortcut(
+        self, hook: Any, question: Question, observables: Sequence[Observable], meter: Meter
+    ) -> Results | None:
+        """The answers of one call about all the values; None where it fails: later questions are about them, too."""
         try:
             with metered(meter):
                 answers = question.call(hook, observables)
         except VendorError as error:
             self.log.warning("%s: going on without %s: %s", self.vendor, meter.account.name, error)
-            return {}
+            return None
         self._keep(meter.ledger, answers)
         return {answer.observable: answer for answer in answers}
 
