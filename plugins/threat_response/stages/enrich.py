@@ -13,7 +13,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from include.soar.enrich.quota import Account, quotas_of
 from include.soar.model import Answer, CaseBatch, Observable, Reputation, ReputationBatch, Severity, Window
-from include.soar.vendor.errors import RateLimited, Unauthorized, Unavailable, VendorError, one_line
+from include.soar.vendor.errors import RateLimited, Unauthorized, Unavailable, Unexpected, VendorError, one_line
 from threat_response.runtime import settings
 from threat_response.runtime.run import Run
 from threat_response.stages.base import StageOperator
@@ -111,6 +111,11 @@ class Enrich(StageOperator):
         """Whether it says listed or not listed, or only adds context."""
         return vendor_of(self.vendor).has_opinion
 
+    @property
+    def needs_lists(self) -> bool:
+        """Whether it answers from the lists that its refresh task brings, and from nothing else."""
+        return vendor_of(self.vendor).refreshes and not self.is_remote
+
     def execute(self, context: Context) -> dict[str, Any]:
         settings.skip_if_absent(self.conn_id, f"enrichment by {self.vendor}")
         if self.case is None:
@@ -183,6 +188,9 @@ class Enrich(StageOperator):
         otherwise = NoAnswer(Answer.ERROR, "passed over by the provider")
         hook = self.hook()
         try:
+            if self.needs_lists and not self.lists:
+                # Without this, every value would pass for "not listed".
+                raise Unexpected(self.vendor, "lists", "its refresh gave no list to look a value up in")
             known, questions = self.prepare(hook, observables, self.lists)
             self._keep(ledger, known.values())
             results |= known

@@ -70,6 +70,10 @@ class TinyEnrich(Enrich):
     def is_remote(self) -> bool:
         return self.hook_class.is_remote
 
+    @property
+    def needs_lists(self) -> bool:
+        return False
+
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(conn_id="tiny_default", **kwargs)
 
