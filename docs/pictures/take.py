@@ -44,9 +44,9 @@ class Photographer:
     """One page of a signed-in browser, and where its pictures go."""
 
     def __init__(self, page: Page, home: Path, out: Path) -> None:
-        house = json.loads((home / "house.json").read_text())
-        self.ui = f"http://127.0.0.1:{house['api_port']}"
-        self.simulators = f"http://127.0.0.1:{house['sim_port']}"
+        place = json.loads((home / "place.json").read_text())
+        self.ui = f"http://127.0.0.1:{place['api_port']}"
+        self.simulators = f"http://127.0.0.1:{place['sim_port']}"
         passwords = home / "airflow" / "simple_auth_manager_passwords.json.generated"
         self.password: str = json.loads(passwords.read_text())["admin"]
         self.page, self.out = page, out
@@ -159,7 +159,7 @@ class Photographer:
         for name in sorted(names, key=lambda n: n == "akamai_client_lists_default"):
             button = rows.filter(has=self.page.get_by_text(name, exact=True)).get_by_role("button").first
             with self.page.expect_response(lambda answer: "/connections/test" in answer.url) as asked:
-                # Not a click: the tooltip of the button above lies over this one.
+                # Not a click: the tooltip of the button above covers this one.
                 button.press("Enter")
             if not asked.value.ok or not asked.value.json()["status"]:
                 raise RuntimeError(f"{name} is not green: {asked.value.text()}")
