@@ -20,6 +20,8 @@ DOCUMENTS = sorted(
 _LINK = re.compile(r"(?<!!)\[[^\]\n]*(?:\n[^\]\n]*)?\]\(([^)\s]+)\)|!\[[^\]]*\]\(([^)\s]+)\)")
 _PATH = re.compile(r"`((?:include|plugins|dags|tests|docs)/[\w./-]+)`")
 _FENCE = re.compile(r"^```.*?^```$", re.M | re.S)
+#: They tell of what was, and its paths with it.
+OF_THE_PAST = ("CHANGELOG.md", "benchmarks.md")
 #: Of the examples that a reader makes by the document.
 EXAMPLES = ("acme_", "notify.py")
 
@@ -62,7 +64,7 @@ def test_the_check_of_links_finds_a_bad_one() -> None:
     assert problem(readme, "docs/runbook.md#none") is not None
 
 
-@pytest.mark.parametrize("document", [path for path in DOCUMENTS if path.name != "benchmarks.md"], ids=name)
+@pytest.mark.parametrize("document", [path for path in DOCUMENTS if path.name not in OF_THE_PAST], ids=name)
 def test_every_path_that_is_named_exists(document: Path) -> None:
     named = {path for path in _PATH.findall(document.read_text("utf-8")) if not any(one in path for one in EXAMPLES)}
     assert sorted(path for path in named if not (ROOT / path).exists()) == []
