@@ -81,7 +81,7 @@ def trusting(policy: Policy) -> Policy:
 
 
 def report(*, share: int) -> Iterator[str]:
-    """:param share: one address in so many of the real lists"""
+    """:param share: one in this many addresses of the real lists"""
     yield from demo_day(load_policy(POLICY))
     if (SHARED / "ipsum/ipsum.txt").exists():
         yield real_lists(load_policy(POLICY[:1]), share)
