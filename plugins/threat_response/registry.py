@@ -1,7 +1,7 @@
 """Which vendor serves which stage: one name each. The DAG, the docs and the completeness test follow from here.
 
 Reading this file imports nothing of any vendor: what a vendor is stands in its ``vendor.py``, and what serves a stage
-is taken from its ``operators.py`` when it is asked for. An enricher needs none: one operator serves them all. A
+is taken from its ``operators.py`` when somebody asks for it. An enricher needs none: one operator serves them all. A
 vendor whose connection is absent is skipped, so a name here obliges nobody.
 """
 
@@ -45,7 +45,7 @@ def vendors() -> list[str]:
     return list(dict.fromkeys(name for names in SERVES.values() for name in names))
 
 
-#: What goes with another stage is in that stage's file.
+#: What goes with another stage lies in that stage's file.
 GOES_WITH = {"refresh": "enrich"}
 #: Which product the incidents are in. It has one task in each of three stages, so there is one.
 [INCIDENT_SYSTEM] = SERVES["incidents"]
