@@ -9,6 +9,7 @@ import re
 import sys
 import tomllib
 from collections.abc import Callable, Iterable
+from itertools import groupby, takewhile
 from pathlib import Path
 
 from include.soar.judge.refusals import REFUSALS
@@ -39,6 +40,9 @@ def options_table() -> str:
         rows.append(f"| `{name}` | {default} | {option['description']}{example} |")
     return "\n".join(rows)
 
+
+#: Of a table in the README's excerpt of an incident, and the longest cell.
+COLUMNS, WIDTH = 6, 42
 
 #: What each wing and room is for, by the last part of its module's name.
 ROOMS = {
@@ -156,9 +160,23 @@ def _group(title: str, stage: str, vendors: Iterable[str]) -> list[str]:
     return [*lines, "    end"]
 
 
+def incident_excerpt() -> str:
+    """The title and the beginning of the report of ``docs/pictures/incident.txt``, as aligned columns."""
+    text = (ROOT / "docs/pictures/incident.txt").read_text(encoding="utf-8")
+    report = takewhile(lambda line: line != "Found", text.partition("\nCOMMENT\n\n")[2].splitlines())
+    lines = [text.partition("\n")[0], ""]
+    for columns, group in groupby(report, key=lambda line: line.count("|")):
+        rows = [[cell.strip() for cell in line.split("|")][:COLUMNS] for line in group]
+        if columns:
+            rows = [[cell if len(cell) <= WIDTH else f"{cell[: WIDTH - 1]}…" for cell in row] for row in rows]
+        widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
+        lines += ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+    return "\n".join(["```text", *lines, "```"])
+
+
 #: Document -> name of the part between its markers -> what the part is.
 PARTS: dict[str, dict[str, Callable[[], str]]] = {
-    "README.md": {"rooms": rooms_picture},
+    "README.md": {"incident": incident_excerpt, "rooms": rooms_picture},
     "docs/dataflow.md": {"flow": flow_picture, "stages": stages_table, "refusals": refusals_table},
     "docs/deployment.md": {"options": options_table},
 }

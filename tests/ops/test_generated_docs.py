@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from api_threat_response import api_threat_response
 
@@ -9,6 +11,7 @@ from include.ops.generated_docs import (
     PARTS,
     ROOT,
     flow_picture,
+    incident_excerpt,
     options_table,
     refusals_table,
     rooms_picture,
@@ -50,6 +53,15 @@ def test_the_picture_of_the_rooms_has_every_folder_once_and_no_other() -> None:
     # Files beside the wings may be missing in the picture, wings and rooms may not.
     assert set(shown) <= folders
     assert folders - set(shown) <= {"cli", "config", "provider_info", "warm"}
+
+
+def test_the_readmes_incident_is_a_part_of_the_sample() -> None:
+    shown = incident_excerpt().splitlines()[1:-1]
+    whole = (ROOT / "docs/pictures/incident.txt").read_text("utf-8")
+    cells = [cell.removesuffix("…") for line in shown for cell in re.split(r" {2,}", line)]
+    assert len(shown) > 10
+    assert [cell for cell in cells if cell not in whole] == []
+    assert max(map(len, shown)) <= 160
 
 
 def test_every_vendor_and_every_task_is_in_the_data_flow() -> None:
