@@ -103,7 +103,7 @@ class Enrich(StageOperator):
 
     @property
     def is_remote(self) -> bool:
-        """Whether asking uses something up and tells somebody something."""
+        """Whether asking uses up a quota and shows the value to a third party."""
         return vendor_of(self.vendor).is_remote
 
     @property

@@ -78,7 +78,7 @@ class Case(CaseId):
     An incident as the product has it.
 
     :param created_at: by the product's clock
-    :param description: as it stands there, markup included; None where a listing leaves it out
+    :param description: as the product has it, markup included; None where a listing leaves it out
     :param labels: in the product's words and order; empty where a listing leaves them out
     """
 

@@ -71,7 +71,7 @@ class Provider:
 
     #: What it can say something about.
     types: ClassVar[frozenset[ObservableType]]
-    #: At least so long between two downloads of its lists.
+    #: The least time between two downloads of its lists.
     refresh_every: ClassVar[timedelta] = timedelta(hours=1)
 
     def unaskable(self, observable: Observable) -> NoAnswer | None:
