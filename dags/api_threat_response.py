@@ -31,7 +31,7 @@ from datetime import timedelta
 import pendulum
 from airflow.sdk import CronDataIntervalTimetable, Param, dag
 
-from threat_response.groups import INCIDENT_SYSTEM, block_all, enrich_all, fail_the_run, fetch_all, watch_all
+from threat_response.groups import INCIDENT_SYSTEM, block_all, each, enrich_all, fail_the_run, fetch_all
 from threat_response.stages.approve_blocks import ApproveBlocks
 from threat_response.stages.decide import Decide
 from threat_response.stages.extract import Extract
@@ -120,7 +120,7 @@ def api_threat_response() -> None:
     incidents = OpenIncidents(task_id="open_incidents", decision=decision, **work).output  # 4
     approved = ApproveBlocks(task_id="approve_blocks", decision=decision).output
     relations = Relate(task_id="relate", decision=decision, incidents=incidents, **work).output  # 5
-    actions = block_all(approved, incidents) | watch_all(approved, incidents)  # 6 7 8
+    actions = block_all(approved, incidents) | each("watch", decision=approved, incidents=incidents)  # 6 7 8
     results = {"incidents": incidents, "relations": relations, "actions": actions}
     UpdateIncidents(task_id="update_incidents", decision=approved, **results, **work)  # 9
     fail_the_run()

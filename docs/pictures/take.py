@@ -9,21 +9,18 @@ from __future__ import annotations
 import argparse
 import ipaddress
 import json
-import re
 import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from playwright.sync_api import Locator, Page, sync_playwright
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from include.soar.incident.plain import render_text  # noqa: E402
 
 DAG = "/dags/api_threat_response"
 QUIET = [
@@ -44,9 +41,9 @@ class Photographer:
     """One page of a signed-in browser, and where its pictures go."""
 
     def __init__(self, page: Page, home: Path, out: Path) -> None:
-        house = json.loads((home / "house.json").read_text())
-        self.ui = f"http://127.0.0.1:{house['api_port']}"
-        self.simulators = f"http://127.0.0.1:{house['sim_port']}"
+        place = json.loads((home / "place.json").read_text())
+        self.ui = f"http://127.0.0.1:{place['api_port']}"
+        self.simulators = f"http://127.0.0.1:{place['sim_port']}"
         passwords = home / "airflow" / "simple_auth_manager_passwords.json.generated"
         self.password: str = json.loads(passwords.read_text())["admin"]
         self.page, self.out = page, out
@@ -159,7 +156,7 @@ class Photographer:
         for name in sorted(names, key=lambda n: n == "akamai_client_lists_default"):
             button = rows.filter(has=self.page.get_by_text(name, exact=True)).get_by_role("button").first
             with self.page.expect_response(lambda answer: "/connections/test" in answer.url) as asked:
-                # Not a click: the tooltip of the button above lies over this one.
+                # Not a click: the tooltip of the button above covers this one.
                 button.press("Enter")
             if not asked.value.ok or not asked.value.json()["status"]:
                 raise RuntimeError(f"{name} is not green: {asked.value.text()}")
@@ -175,45 +172,6 @@ class Photographer:
         self.dialog.get_by_text("Backfill", exact=True).click()
         self.settle()
         self.shoot("backfill-form", self.dialog)
-
-    # --- an incident, as text -------------------------------------------------------------------------------
-
-    def incident(self) -> None:
-        """The incident of the live run that was blocked and has most to tell."""
-        path = f"{DAG}/dagRuns/{self.run_id}/taskInstances/open_incidents/xcomEntries/return_value?deserialize=true"
-        batch = self.get(f"{self.ui}/api/v2{path}")["value"]
-        opened = json.loads(batch) if isinstance(batch, str) else batch
-        ours = {reference["unique_id"] for reference in opened["incidents"]}
-        respond = self.get(f"{self.simulators}/_sim/cyware_respond/state")
-        told = respond["comments"]
-        shown = max(
-            (i for i in respond["incidents"] if i["unique_id"] in ours),
-            key=lambda i: ("blocked" in i["labels"], len(told.get(i["unique_id"], [])), i["readable_id"]),
-        )
-        parts = [
-            f"{shown['readable_id']}  {shown['title']}\n"
-            f"{shown['level']}, {shown['status']}, labels {', '.join(shown['labels'])}",
-            f"DESCRIPTION\n\n{render_text(shown['description'])}",
-            *(
-                f"COMMENT of {comment['created'][:19]}Z\n\n{render_text(comment['description'])}"
-                for comment in told[shown["unique_id"]]
-            ),
-        ]
-        text = "\n\n\n".join(part.strip() for part in parts) + "\n"
-        if foreign := sorted(set(not_of_the_demo(text))):
-            raise RuntimeError(f"the incident names what is not the demo's: {foreign}")
-        (self.out / "incident.txt").write_text(text, "utf-8")
-
-
-def not_of_the_demo(text: str) -> Iterator[str]:
-    """Addresses outside the documentation ranges, and links to hosts that are no ``.example``."""
-    for found in re.findall(r"(?<![\w.])\d{1,3}(?:\.\d{1,3}){3}(?![\w.])", text.replace("[.]", ".")):
-        if not any(ipaddress.ip_address(found) in network for network in DOCUMENTATION):
-            yield found
-    for url in re.findall(r"https?://[^\s>]+", text):
-        host = urlsplit(url).hostname or url
-        if host not in LINKED and not host.endswith(".example"):
-            yield url
 
 
 @contextmanager
@@ -244,7 +202,6 @@ def main() -> None:
         photographer.xcom()
         photographer.connections()
         photographer.forms()
-        photographer.incident()
 
 
 if __name__ == "__main__":

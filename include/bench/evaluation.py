@@ -33,6 +33,7 @@ from include.soar.judge.verdict import gather, judge, lacking_evidence, voices
 from include.soar.ledger import Ledger
 from include.soar.model import (
     Answer,
+    CaseBatch,
     FetchBatch,
     Finding,
     Observable,
@@ -81,7 +82,7 @@ def trusting(policy: Policy) -> Policy:
 
 
 def report(*, share: int) -> Iterator[str]:
-    """:param share: one address in so many of the real lists"""
+    """:param share: one in this many addresses of the real lists"""
     yield from demo_day(load_policy(POLICY))
     if (SHARED / "ipsum/ipsum.txt").exists():
         yield real_lists(load_policy(POLICY[:1]), share)
@@ -170,17 +171,13 @@ def run_day(demo: Mapping[str, Record], policy: Policy, gate: Gate | None = None
     day = Day()
     with tempfile.TemporaryDirectory() as folder, closing(Ledger(f"sqlite:///{folder}/ledger.db")) as ledger:
         for start, findings in _hours(findings_of_day(demo)):
-            case = case_of([_batch(start, findings)])
+            case = case_of([batch_of(start, findings)])
             now = start + HOUR
             asked = gate or gate_of(policy.never_block, shipped(), now)
             since, before = history_period(case, policy)
             observables = [item.observable for item in case.observed]
             history = ledger.verdicts.history(observables, since=since, before=before, known_before=now)
-            answers = {
-                "abuseipdb": [_abuseipdb(o, demo["abuseipdb"]["addresses"], asked, now) for o in observables],
-                "list_feed": [lists.reputation(o, known_at=now) for o in observables],
-            }
-            said = {p: ReputationBatch(provider=p, reputations=tuple(r)) for p, r in answers.items()}
+            said = answers_of(case, demo, asked, now, lists)
             decision, made, _ = decide(case, said, Basis(policy, asked, None, now), history=history)
             ledger.verdicts.record(made, policy=policy, minimum_severity=None, run_id=start.isoformat(), now=now)
             day.acted |= {i.observable.value for i in decision.indicators}
@@ -192,6 +189,23 @@ def run_day(demo: Mapping[str, Record], policy: Policy, gate: Gate | None = None
                 if worst is None or (order(new[0]), new[1]) > (order(worst[0]), worst[1]):
                     day.judged[value] = new
     return day
+
+
+def answers_of(
+    case: CaseBatch,
+    demo: Mapping[str, Record],
+    gate: Gate,
+    now: datetime,
+    lists: list_feed.ListIndex | None = None,
+) -> dict[str, ReputationBatch | None]:
+    """What the demo's providers say about the values of a case."""
+    lists = lists or _lists(demo["list_feed"]["files"])
+    observables = [item.observable for item in case.observed]
+    answers = {
+        "abuseipdb": [_abuseipdb(o, demo["abuseipdb"]["addresses"], gate, now) for o in observables],
+        "list_feed": [lists.reputation(o, known_at=now) for o in observables],
+    }
+    return {p: ReputationBatch(provider=p, reputations=tuple(r)) for p, r in answers.items()}
 
 
 def findings_of_day(demo: Mapping[str, Record]) -> list[Finding]:
@@ -214,7 +228,7 @@ def _hours(findings: Sequence[Finding]) -> Iterator[tuple[datetime, list[Finding
         yield start, [f for f in findings if start <= f.detected_at < start + HOUR]
 
 
-def _batch(start: datetime, findings: Sequence[Finding]) -> FetchBatch:
+def batch_of(start: datetime, findings: Sequence[Finding]) -> FetchBatch:
     window = Window(start_at=start, end_at=start + HOUR, chosen_by="bench")
     return FetchBatch(
         source="bench", window=window, pages=1, records=len(findings), archive=(), digest="", findings=tuple(findings)

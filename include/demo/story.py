@@ -22,6 +22,7 @@ STAGES = (
     ("1 fetch", "fetch."),
     ("2 extract", "extract"),
     ("3 enrich", "enrich."),
+    ("3 decide", "decide"),
     ("4 open incidents", "open_incidents"),
     ("5 relate", "relate"),
     ("6 block on the WAF", "block.waf."),

@@ -19,6 +19,7 @@ from typing import NoReturn
 from include.ops import answers_diff as answers
 from include.ops import policy_diff as policies
 from include.ops.explain import explanation, under_another_policy
+from include.ops.export import export as write_table
 from include.ops.replay import ReplayError, Rules, run_of
 from include.ops.text import shown
 from include.soar.extract.refang import refang
@@ -109,12 +110,20 @@ def cancelled(options: argparse.Namespace) -> int:
     return 0
 
 
+def export(options: argparse.Namespace) -> int:
+    ledger = open_ledger(options.ledger)
+    ledger.close()
+    write_table(ledger.database.url, options.table, options.since, options.until, form=options.format, to=sys.stdout)
+    return 0
+
+
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "explain": explain,
     "policy-diff": policy_diff,
     "plan-enrichment": plan_enrichment,
     "answers-diff": answers_diff,
     "cancelled": cancelled,
+    "export": export,
 }
 
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from airflow.cli.cli_config import GroupCommand
 
+TABLES = ("actions", "verdicts", "windows", "answers")
 SEVERITIES = ("informational", "low", "medium", "high", "critical")
 
 _EXIT_CODES = """
@@ -46,7 +47,7 @@ def get_cli_commands() -> list[GroupCommand]:
             description="Read the ledger and write nothing to it. INSTANT is a date (its beginning in UTC) or a time "
             "with its zone, such as 2026-01-31T08:00Z.",
             epilog=_EXIT_CODES,
-            subcommands=(_explain(), _policy_diff(), _plan_enrichment(), _answers_diff(), _cancelled()),
+            subcommands=(_explain(), _policy_diff(), _plan_enrichment(), _answers_diff(), _cancelled(), _export()),
         )
     ]
 
@@ -98,6 +99,18 @@ def _answers_diff() -> Any:
 
 def _cancelled() -> Any:
     return _command("cancelled", "What is in force though a later never-block entry protects it: lift it", _LEDGER)
+
+
+def _export() -> Any:
+    return _command(
+        "export",
+        "A table of the ledger as CSV or JSON Lines, on standard output",
+        (("table",), {"choices": TABLES, "help": "answers: what the providers said"}),
+        (("--format",), {"choices": ("csv", "json"), "default": "csv", "help": "Default: csv, safe for a spreadsheet"}),
+        _time("--from", "Rows from here on (default: all)", dest="since"),
+        _time("--to", "Rows before this time (default: all)", dest="until"),
+        _LEDGER,
+    )
 
 
 _Argument = tuple[tuple[str, ...], dict[str, Any]]

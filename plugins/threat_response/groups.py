@@ -11,7 +11,7 @@ from threat_response.runtime import settings
 from threat_response.stages.fail_the_run import FailTheRun
 from threat_response.transport.form import vendor_of
 
-__all__ = ["INCIDENT_SYSTEM", "block_all", "each", "enrich_all", "fail_the_run", "fetch_all", "watch_all"]
+__all__ = ["INCIDENT_SYSTEM", "block_all", "each", "enrich_all", "fail_the_run", "fetch_all"]
 
 
 def each(stage: str, **inputs: Any) -> dict[str, XComArg]:
@@ -63,8 +63,7 @@ def block_all(decision: XComArg, incidents: XComArg) -> dict[str, XComArg]:
     with TaskGroup("block"):
         for stage in SERVES:
             if stage.startswith("block."):
-                done = each(stage, decision=decision, incidents=incidents)
-                actions |= done
+                actions |= each(stage, decision=decision, incidents=incidents)
     for vendor, action in actions.items():
         if vendor_of(vendor).confirms:
             confirm = operator("confirm", vendor)
@@ -73,11 +72,6 @@ def block_all(decision: XComArg, incidents: XComArg) -> dict[str, XComArg]:
                 task_id=f"{vendor}_active", vendor=vendor, actions=action, task_group=group
             ).output
     return actions
-
-
-def watch_all(decision: XComArg, incidents: XComArg) -> dict[str, XComArg]:
-    """Stage 8: an ``ActionBatch`` from each SIEM, by control."""
-    return each("watch", decision=decision, incidents=incidents)
 
 
 def fail_the_run() -> None:

@@ -2,7 +2,7 @@
 
 Reading this file imports nothing of any vendor: what a vendor is stands in its ``vendor.py``, and what serves a stage
 is taken from its ``operators.py`` when somebody asks for it. An enricher needs none: one operator serves them all. A
-vendor whose connection is absent is skipped, so a name here obliges nobody.
+vendor whose connection is absent is skipped, so a name here obliges nobody, but for the incident system.
 """
 
 from __future__ import annotations
@@ -56,14 +56,16 @@ def operator(stage: str, vendor: str) -> Any:
     The operator by which a vendor serves a stage: what its ``operators.py`` calls as the stage (``FETCH``, ``BLOCK``…),
     where the vendor differs; else what the stage's own file calls so.
 
-    :param stage: a key of ``SERVES``, or ``refresh`` or ``confirm``, which go with ``enrich`` and ``block``
+    :param stage: a key of ``SERVES`` but ``incidents``, or ``refresh`` or ``confirm``, which go with ``enrich`` and
+        ``block``
     :raises LookupError: neither has one
     """
     kind = stage.partition(".")[0]
-    own, general = f"vendors.{vendor}.operators", f"stages.{GOES_WITH.get(kind, kind)}"
-    for name in (f"threat_response.{own}", f"threat_response.{general}"):
+    places = f"vendors.{vendor}.operators", f"stages.{GOES_WITH.get(kind, kind)}"
+    for name in (f"threat_response.{place}" for place in places):
         if find_spec(name) is not None and (found := getattr(import_module(name), kind.upper(), None)):
             return found
+    own, general = (f"plugins/threat_response/{place.replace('.', '/')}.py" for place in places)
     raise LookupError(f"{vendor} cannot serve {stage}: there is no {kind.upper()} in {own}, nor in {general}")
 
 

@@ -38,7 +38,9 @@ def dag() -> DAG:
 
 
 def test_every_registered_vendor_has_its_task(dag: DAG) -> None:
-    expected = {*FETCH, *CONTROLS, *CONFIRM, *WATCH}
+    groups = {stage: names for stage, names in SERVES.items() if stage not in ("enrich", "incidents")}
+    expected = {f"{stage}.{name}" for stage, names in groups.items() for name in names} | set(CONFIRM)
+    assert {*FETCH, *CONTROLS, *WATCH} <= expected
     expected |= {f"enrich.{name}" for name in settings.policy().enrichment.providers}
     expected |= {f"enrich.refresh_{name}" for name in vendors_of("refresh") if f"enrich.{name}" in expected}
     stages = ["extract", "decide", "approve_blocks", "open_incidents", "relate", "update_incidents", "fail_the_run"]

@@ -12,6 +12,7 @@ import pytest
 from airflow.cli.cli_parser import get_parser
 
 from include.ops import commands
+from include.ops.export import TABLES
 from include.soar.model import Severity
 from tests.conftest import ROOT
 from threat_response import cli
@@ -23,6 +24,8 @@ TIMES = [
     ("plan-enrichment", "--to", "2026-01-31", "--from"),
     ("plan-enrichment", "--from", "2026-01-31", "--to"),
     ("answers-diff", "--from"),
+    ("export", "actions", "--from"),
+    ("export", "actions", "--to"),
     ("answers-diff", "--from", "2026-01-31", "--to"),
 ]
 
@@ -41,6 +44,7 @@ def test_every_command_reads_times_by_the_same_rule(words: tuple[str, ...], caps
 
 def test_the_words_of_the_arguments_are_those_of_the_model() -> None:
     assert list(cli.SEVERITIES) == [severity.value for severity in Severity]
+    assert list(cli.TABLES) == list(TABLES)
     (group,) = cli.get_cli_commands()
     assert {command.name for command in group.subcommands} == commands.COMMANDS.keys()
 

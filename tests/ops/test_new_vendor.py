@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import subprocess
@@ -16,10 +15,10 @@ from include.ops.__main__ import main
 from include.ops.new_vendor import FILES, LONGEST_NAME, POLICY, REGISTRY, SHARED, SIMULATORS, scaffold
 from include.soar.policy.file import load_policy
 from tests.conftest import ROOT
+from tests.ops.conftest import Run
 from tests.project import test_completeness as completeness
 
 PAGE = (ROOT / "docs/add-a-vendor.md").read_text("utf-8")
-NOT_COPIED = (".git", ".venv*", ".demo", ".*cache", ".hypothesis", "__pycache__", "*.egg-info", "pictures")
 
 
 @pytest.fixture
@@ -31,21 +30,6 @@ def shared(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.fixture
-def copy(tmp_path: Path) -> Path:
-    """The whole project, with this interpreter where `make` would have put one."""
-    project = tmp_path / "project"
-    shutil.copytree(ROOT, project, ignore=shutil.ignore_patterns(*NOT_COPIED))
-    tools = project / ".venv/bin"
-    tools.mkdir(parents=True)
-    for tool, command in (("python", sys.executable), ("ruff", f"{sys.executable} -m ruff")):
-        (tools / tool).write_text(f'#!/bin/sh\nexec {command} "$@"\n')
-        (tools / tool).chmod(0o755)
-    for stamp in (".run", ".dev"):  # newer than what they are made of: nothing is installed
-        (project / ".venv" / stamp).touch()
-    return project
-
-
 def contents(root: Path) -> dict[str, bytes]:
     return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
 
@@ -55,24 +39,8 @@ def scripts() -> Iterator[str]:
 
 
 @pytest.mark.skipif(not shutil.which("make"), reason="needs make")
-def test_the_page_can_be_followed_to_the_letter(copy: Path, tmp_path: Path) -> None:
-    environment = {
-        name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "MAKE", "MFLAGS"))
-    }
-    # Neither is used there, and hypothesis takes its time to load.
-    environment |= {"PYTEST_ADDOPTS": "-p no:cacheprovider -p no:hypothesispytest", "TMPDIR": str(tmp_path)}
-    done = ""
-    for script in scripts():
-        ran = subprocess.run(
-            ["sh", "-e", "-c", script],
-            cwd=copy,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=110,
-        )
-        assert ran.returncode == 0, script + ran.stdout + ran.stderr
-        done += ran.stdout
+def test_the_page_can_be_followed_to_the_letter(copy: Path, run: Run) -> None:
+    done = "".join(run("sh", "-e", "-c", script) for script in scripts())
     # It did what it says, and not nothing.
     assert re.search(r"^\d+ passed", done, re.M)
     assert "tests/vendors/acme_intel/case.py" in done

@@ -20,6 +20,7 @@ from tests.stages.incidents.incident_products import PRODUCTS
 from threat_response import registry
 from threat_response.provider_info import get_provider_info
 from threat_response.registry import SERVES, vendors
+from threat_response.stages.base import StageOperator
 from threat_response.stages.control import Confirm, Control
 from threat_response.stages.enrich import Enrich
 from threat_response.stages.fetch import Fetch
@@ -56,14 +57,17 @@ def missing(vendor: str) -> list[str]:
     ):  # one operator serves all enrichers
         files.append(f"{part}.py")
     wanted = [folder(vendor) / name for name in files]
-    talks = vendor not in VENDORS or vendor_of(vendor).has_host  # and so there is something to simulate
+    # A newcomer, or one without a declaration, is taken for one that is asked over HTTP.
+    known = vendor in VENDORS and (folder(vendor) / "vendor.py").is_file()
+    talks = not known or vendor_of(vendor).has_host
     wanted += [
         tests / "__init__.py",
         *(tests / f"test_{name}" for name in files if name in ("api.py", "hook.py", f"{part}.py")),
     ]
     if vendor in (*CONTROLS, *SERVES["watch"]):  # how the suite of all controls finds it
         wanted.append(tests / "contract.py")
-    if vendor not in VENDORS or (vendor in SERVES["enrich"] and vendor_of(vendor).is_remote):  # the same of providers
+    asked = vendor in SERVES["enrich"] and (not known or vendor_of(vendor).is_remote)
+    if vendor not in VENDORS or asked:  # the same of providers
         wanted.append(tests / "case.py")
     if talks:
         wanted += [ROOT / f"include/simulators/{vendor}/__init__.py", tests / "test_simulator.py"]
@@ -107,8 +111,29 @@ def test_what_serves_a_stage_is_of_its_contract_and_has_the_vendors_name(stage: 
         assert found.gated, "a block without the never-block gate"
 
 
-def test_every_stage_of_the_registry_is_checked() -> None:
-    assert set(SERVES) == {*GIVES, "enrich", "incidents"}
+@pytest.mark.parametrize(
+    ("stage", "vendor"), [(stage, name) for stage, names in SERVES.items() if stage != "incidents" for name in names]
+)
+def test_every_vendor_of_a_stage_has_an_operator_that_serves_it(stage: str, vendor: str) -> None:
+    """A new stage's as well: the error of the registry names the file and the class that are missing."""
+    assert issubclass(registry.operator(stage, vendor), StageOperator)
+
+
+@pytest.mark.parametrize(
+    ("stage", "lacking"),
+    [
+        ("fetch", "no FETCH in plugins/threat_response/vendors/splunk/operators.py"),
+        ("fetch", "nor in plugins/threat_response/stages/fetch.py"),
+        ("confirm", "no CONFIRM in plugins/threat_response/vendors/splunk/operators.py"),
+        ("no_stage", "no NO_STAGE in plugins/threat_response/vendors/splunk/operators.py"),
+        ("no_stage", "nor in plugins/threat_response/stages/no_stage.py"),
+    ],
+)
+def test_a_stage_that_nothing_serves_is_named_with_what_is_missing(stage: str, lacking: str) -> None:
+    with pytest.raises(LookupError) as caught:
+        registry.operator(stage, "splunk")
+    assert str(caught.value).startswith(f"splunk cannot serve {stage}: ")
+    assert lacking in str(caught.value)
 
 
 @pytest.mark.parametrize("vendor", SERVES["enrich"])

@@ -27,6 +27,13 @@ GONE = {
     r"\bvendors\.(?:base|house|contracts|registry|planning)\b|\bplugins/vendors\b": "threat_response.…",
     r"\btime is over\b": "expired",
     r"\blies here\b|\blie here\b": "local",
+    r"\.well\(|\.heard\(|\.trip\(": "recovered, observe, open",
+    r"\b_said\(|\bDone\(|-> Done\b": "_action_of, Result",
+    r"\bcaps\.look\b": "check_caps",
+    r"\bstands? there twice\b": "duplicate",
+    r"\bplanned=(?:True|False)": "questions, preview",
+    r"\bsoar[./](?:plan|report|store|stages|observables|verdicts|enrichment|evidence|refang|caps|traffic"
+    r"|warninglists|asn|errors|wire|quota|forecast)\b": "include/soar/<room>/…",
 }
 FOLDERS = ("include", "plugins", "dags", "tests", "docs")
 #: Words of the past are quoted where they are told of.
@@ -76,6 +83,12 @@ def test_the_check_finds_an_old_word() -> None:
                 "vendors.base",
                 "its time is over",
                 "what lies here",
+                "meter.well()",
+                "self._said(",
+                "caps.look",
+                "a key that stands there twice",
+                "planned=True",
+                "include/soar/plan.py",
             ),
             strict=True,
         )

@@ -33,6 +33,13 @@ def test_the_window_of_a_run(values: dict[str, Any], start: str, end: str) -> No
     assert (window.start_at, window.end_at) == (at(f"2026-01-02T{start}"), at(f"2026-01-02T{end}"))
 
 
+@pytest.mark.parametrize("started", [at("2026-01-02T11:08"), None])
+def test_when_a_run_began(started: Any) -> None:
+    given = context()
+    given["dag_run"].start_date = started
+    assert Run.of(given).started_at == started
+
+
 @pytest.mark.parametrize("blocks", [True, False])
 @pytest.mark.parametrize("run_type", ["manual", "scheduled", "backfill"])
 @pytest.mark.parametrize("effects", [None, "auto", "apply", "plan"])

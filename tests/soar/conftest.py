@@ -9,10 +9,10 @@ from hypothesis import settings
 
 from tests.soar.ledger.postgres import Postgres, serve
 
-settings.register_profile("house", deadline=None, derandomize=True, database=None, max_examples=30)
+settings.register_profile("project", deadline=None, derandomize=True, database=None, max_examples=30)
 #: ``pytest --hypothesis-profile=explore`` looks further than the suite does.
 settings.register_profile("explore", deadline=None, max_examples=3000)
-settings.load_profile("house")
+settings.load_profile("project")
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,7 @@ only documentation addresses. Any other address that is not global answers as a 
 was never seeded has score 0 and no reports. ``_available_at`` hides an address until the clock passes it.
 
 Knobs: ``api_key``; ``plan`` (individual, webmaster, supporter, basic, premium); ``daily_limits`` (``{"check": 3}``
-overrides the plan's table); ``used_elsewhere`` (``{"check": 999}``: requests that somebody else made with this key
+overrides the plan's table); ``used_elsewhere`` (``{"check": 999}``: requests that others made with this key
 on the day on which the knob is turned).
 
 Not imitated: how a score is computed (a report leaves it as it is), its decay, the deduction of whitelisted networks,

@@ -259,7 +259,7 @@ class AkamaiSiaSimulator(EdgeGridSimulator):
         if type(start) is not int or type(end) is not int or end < 0:
             raise Refused(400)
         now, days = self.clock.timestamp(), self.knobs["retention_days"]
-        # INFERRED: which starts are invalid. A start in milliseconds lies in the future and is caught here.
+        # INFERRED: which starts are invalid. A start in milliseconds is in the future and is caught here.
         if start < 1 or start >= end or start > now or (days is not None and start < now - days * 86400):
             raise Refused(400, INVALID_START)
         return start, end

@@ -16,7 +16,7 @@ unless given. ``public_networks`` are reserved networks to be treated as public,
 documentation addresses. ``_available_at`` hides an address until the clock passes it.
 
 Knobs: ``api_key``; ``plan`` of the key (``community``, ``paid``); ``weekly_limit`` (null: the plan's; a paid plan has
-none); ``used_elsewhere`` (lookups that somebody else made in the week in which the knob is turned);
+none); ``used_elsewhere`` (lookups that others made in the week in which the knob is turned);
 ``restricted_fields`` (of ``internet_scanner_intelligence``: left out, and the answer is 206).
 
 Not imitated: GNQL, timelines, tags, callbacks and the v2 calls, which ended on 2026-01-01; workspace labels.
@@ -43,7 +43,7 @@ NOT_OBSERVED = "IP not observed scanning the internet or contained in RIOT data 
 SECTIONS = ("business_service_intelligence", "internet_scanner_intelligence")
 
 # Third parties say so, or it is inferred: no page of the vendor settles these. Neither does one name the Retry-After of
-# the community's 429; with it on a paid call, the vendor's own client would sleep until the week is over.
+# the community's 429; with it on a paid call, the vendor's own client would sleep until the week ends.
 WEEKLY_LIMITS = {"community": 50, "keyless": 25}
 #: When the week ends.
 WEEK_STARTS_ON_MONDAY = 0

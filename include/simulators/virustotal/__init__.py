@@ -17,7 +17,7 @@ made up from them; ``last_analysis_date`` is the moment of seeding. A file is fo
 
 Knobs: ``api_key``; ``plan`` (``public``, or ``premium``, which has no limits of its own); ``limits``
 (``{"day": 3}`` overrides the plan's; null takes a limit away); ``used_elsewhere`` (``{"day": 499}``: lookups that
-somebody else made with this key in the period in which the knob is turned).
+others made with this key in the period in which the knob is turned).
 
 Not imitated: scanning and uploading (refused: a client that only asks has no use for them), relationships, premium-only
 attributes, 424 and 503 (inject them). Unlike the live service, which knows nearly every public address, an address that

@@ -1,9 +1,10 @@
-"""The run that a task belongs to: its window, its name, and what it may do. The only reader of Airflow's context."""
+"""The run that a task belongs to: its window, its name, what it may do. Nothing else asks Airflow's context for it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
 from typing import Any
 from urllib.parse import quote
@@ -48,6 +49,12 @@ class Run:
         """``dag/run``, the name under which the ledger remembers who did something."""
         run = self.context["dag_run"]
         return f"{run.dag_id}/{run.run_id}"
+
+    @property
+    def started_at(self) -> datetime | None:
+        """When the run began, whichever try of a task this is; None for one that Airflow has not started."""
+        started: datetime | None = self.context["dag_run"].start_date
+        return started
 
     @property
     def url(self) -> str | None:

@@ -55,7 +55,7 @@ class Decide(StageOperator):
             since=since,
             before=before,
             # From before this run began: a retried task reads what its first try read.
-            known_before=context["dag_run"].start_date or basis.now,
+            known_before=run.started_at or basis.now,
         )
         decided = decide(case, self._answers(), basis, history=history)
         ledger.verdicts.record(

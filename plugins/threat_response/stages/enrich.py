@@ -13,7 +13,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from include.soar.enrich.quota import Account, quotas_of
 from include.soar.model import Answer, CaseBatch, Observable, Reputation, ReputationBatch, Severity, Window
-from include.soar.vendor.errors import RateLimited, Unauthorized, Unavailable, VendorError, one_line
+from include.soar.vendor.errors import RateLimited, Unauthorized, Unavailable, Unexpected, VendorError, one_line
 from threat_response.runtime import settings
 from threat_response.runtime.run import Run
 from threat_response.stages.base import StageOperator
@@ -103,13 +103,18 @@ class Enrich(StageOperator):
 
     @property
     def is_remote(self) -> bool:
-        """Whether asking uses something up and tells somebody something."""
+        """Whether asking uses up a quota and shows the value to a third party."""
         return vendor_of(self.vendor).is_remote
 
     @property
     def has_opinion(self) -> bool:
         """Whether it says listed or not listed, or only adds context."""
         return vendor_of(self.vendor).has_opinion
+
+    @property
+    def needs_lists(self) -> bool:
+        """Whether it answers from the lists that its refresh task brings, and from nothing else."""
+        return vendor_of(self.vendor).refreshes and not self.is_remote
 
     def execute(self, context: Context) -> dict[str, Any]:
         settings.skip_if_absent(self.conn_id, f"enrichment by {self.vendor}")
@@ -181,19 +186,24 @@ class Enrich(StageOperator):
         otherwise = NoAnswer(Answer.ERROR, "passed over by the provider")
         hook = self.hook()
         try:
+            if self.needs_lists and not self.lists:
+                # Without this, every value would pass for "not listed".
+                raise Unexpected(self.vendor, "lists", "its refresh gave no list to look a value up in")
             known, questions = self.prepare(hook, observables, self.lists)
             self._keep(ledger, known.values())
             results |= known
             trying_shortcuts = True
             for question in questions:
                 left = [o for o in question.observables if o not in results]
+                if not left:  # the questions before it have answered it
+                    continue
                 meter = meter_of(hook, question.kind, ledger=ledger, backfill=backfill, wait=self.wait)
                 if not question.shortcut:
                     results |= self._round(hook, question, left, meter)
                 elif trying_shortcuts:
                     answers = self._shortcut(hook, question, left, meter)
-                    results |= answers
-                    trying_shortcuts = bool(answers)
+                    results |= answers or {}
+                    trying_shortcuts = answers is not None
         except VendorError as error:
             self.log.warning("%s gave no answer about %d observables: %s", self.vendor, len(observables), error)
             otherwise = _no_answer(error)
@@ -218,14 +228,16 @@ class Enrich(StageOperator):
         )
         return results
 
-    def _shortcut(self, hook: Any, question: Question, observables: Sequence[Observable], meter: Meter) -> Results:
-        """The answers of one call about all the values; none where it fails, since others will be asked for them."""
+    def _shortcut(
+        self, hook: Any, question: Question, observables: Sequence[Observable], meter: Meter
+    ) -> Results | None:
+        """The answers of one call about all the values; None where it fails: later questions are about them, too."""
         try:
             with metered(meter):
                 answers = question.call(hook, observables)
         except VendorError as error:
             self.log.warning("%s: going on without %s: %s", self.vendor, meter.account.name, error)
-            return {}
+            return None
         self._keep(meter.ledger, answers)
         return {answer.observable: answer for answer in answers}
 

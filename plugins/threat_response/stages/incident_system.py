@@ -78,7 +78,7 @@ class Case(CaseId):
     An incident as the product has it.
 
     :param created_at: by the product's clock
-    :param description: as it stands there, markup included; None where a listing leaves it out
+    :param description: as the product has it, markup included; None where a listing leaves it out
     :param labels: in the product's words and order; empty where a listing leaves them out
     """
 
@@ -142,7 +142,7 @@ class IncidentSystem(Protocol):
 
     Every verb raises one of the errors of ``include/soar/vendor/errors.py`` and no other: ``Unavailable`` or
     ``Unexpected`` from a write mean that it may have happened all the same. A verb that writes, called without
-    ``writes_allowed``, raises ``WriteInPlanMode`` (``threat_response.transport.http``) and sends nothing.
+    ``writes_allowed``, raises ``WriteInPlanMode`` of the same file and sends nothing.
 
     ``id`` is a :attr:`CaseId.id`. The verbs need not remember anything between calls.
     """

@@ -51,8 +51,8 @@ class Question:
 
     :param at_once: how many values one call takes
     :param kind: the quota that the calls count against; None: the provider's first one
-    :param shortcut: True for a single call about all the values that only saves calls: where it fails, they are left
-        to the questions after it, and the other shortcuts are not tried
+    :param shortcut: True for a single call about all the values that only saves calls: what it does not answer is left
+        to the questions after it, and where it fails, the other shortcuts are not tried
     """
 
     observables: tuple[Observable, ...]
@@ -71,7 +71,7 @@ class Provider:
 
     #: What it can say something about.
     types: ClassVar[frozenset[ObservableType]]
-    #: At least so long between two downloads of its lists.
+    #: The least time between two downloads of its lists.
     refresh_every: ClassVar[timedelta] = timedelta(hours=1)
 
     def unaskable(self, observable: Observable) -> NoAnswer | None:

@@ -76,7 +76,7 @@ class VendorHook(HttpHook):
 
     @property
     def quotas(self) -> tuple[Quota, ...] | None:
-        """How often the connection's key may ask; None: as often as the provider's operator says."""
+        """How often the connection's key may ask; None: nothing is known of a limit."""
         return None
 
     def quota_seen(self, response: Response) -> QuotaSeen | None:

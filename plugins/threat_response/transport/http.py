@@ -90,7 +90,8 @@ def exchange(session: requests.Session, request: Request, *, vendor: str, url: s
     :raises WriteInPlanMode: the request writes and ``writes_allowed`` is False
     :raises Unavailable: no answer, or not all of it
     :raises Unexpected: the answer is longer than the request allows
-    :raises UntrustedHost, WriteInPlanMode, WrongConnection: TLS, or a field of the connection that HTTP cannot carry
+    :raises UntrustedHost: the host's certificate is not trusted
+    :raises WrongConnection: a field of the connection has what HTTP cannot carry
     """
     if request.writes and not writes_allowed:
         raise WriteInPlanMode(f"{vendor} {request.operation} writes, and this run only plans")

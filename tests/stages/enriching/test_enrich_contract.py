@@ -70,6 +70,10 @@ class TinyEnrich(Enrich):
     def is_remote(self) -> bool:
         return self.hook_class.is_remote
 
+    @property
+    def needs_lists(self) -> bool:
+        return False
+
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(conn_id="tiny_default", **kwargs)
 
@@ -319,6 +323,47 @@ def test_what_a_shortcut_answered_is_not_asked_again(server: TinyServer) -> None
     assert [seen.path for seen in server.seen] == [f"/pair/{FOUR[0]}", f"/pair/{FOUR[2]}"]
     enrich(*FOUR, by=Shortcuts)
     assert len(server.seen) == 2  # the answers are stored
+
+
+class Overlapping(Shortcuts):
+    """A call about two values, and then one about all four of which the first two are answered."""
+
+    def questions(self, observables: Sequence[Observable]) -> list[Question]:
+        first, second, *_ = super().questions(observables)
+        return [first, Question((*first.observables, *second.observables), Shortcuts.both, 4, "pairs", shortcut=True)]
+
+
+class Forgetful(Shortcuts):
+    """Its calls about two values answer nothing, and do not fail."""
+
+    def questions(self, observables: Sequence[Observable]) -> list[Question]:
+        pairs = [tuple(observables[:2]), tuple(observables[2:4])]
+        nothing = [Question(pair, Forgetful.forget, 2, "pairs", shortcut=True) for pair in pairs]
+        return [*nothing, *super().questions(observables)[2:]]
+
+    def forget(self, pair: Sequence[Observable]) -> list[Reputation]:
+        self.get(f"/pair/{pair[0].value}")
+        return []
+
+
+def test_a_later_question_is_about_what_is_not_answered_yet(server: TinyServer) -> None:
+    scores(server, dict.fromkeys(FOUR, 50))
+    assert {r.score for r in enrich(*FOUR, by=Overlapping).values()} == {50}
+    assert [seen.path for seen in server.seen] == [f"/pair/{FOUR[0]}", f"/pair/{FOUR[2]}"]
+
+
+def test_a_question_whose_values_are_all_answered_is_not_asked(server: TinyServer) -> None:
+    scores(server, dict.fromkeys(FOUR, 50))
+    assert {r.score for r in enrich(*FOUR[:2], by=Overlapping).values()} == {50}
+    assert [seen.path for seen in server.seen] == [f"/pair/{FOUR[0]}"]
+
+
+def test_a_shortcut_that_answers_nothing_does_not_end_the_shortcuts(server: TinyServer) -> None:
+    scores(server, dict.fromkeys(FOUR, 50))
+    assert {r.score for r in enrich(*FOUR, by=Forgetful).values()} == {50}
+    paths = [seen.path for seen in server.seen]
+    assert paths[:2] == [f"/pair/{FOUR[0]}", f"/pair/{FOUR[2]}"]
+    assert sorted(paths[2:]) == [f"/score/{value}" for value in FOUR]
 
 
 @pytest.mark.parametrize("status", [402, 429, 500, 302])

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from importlib import import_module
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +11,10 @@ import pytest
 from include.soar.model import Answer, CaseBatch, Observable, Reputation, ReputationBatch
 from tests.soar.examples import observed, window
 from tests.stages.controls import POLICY, PROTECTED, context
-from tests.stages.enriching.provider_case import CLEAN, EVERYTHING, EVIL, Case
+from tests.stages.enriching.provider_case import CASES, CLEAN, EVERYTHING, EVIL, ODD, Case, Provider
 from tests.support import SimServer
-from tests.vendors.support import connect
-from threat_response.registry import SERVES
 from threat_response.stages.enrich import Enrich
-from threat_response.transport.form import vendor_of
 
-PROVIDERS = [name for name in SERVES["enrich"] if vendor_of(name).is_remote]
 #: Every answer that an HTTP server can spoil.
 SPOILED: list[tuple[str, dict[str, Any]]] = [
     ("status", {"status": 401}),
@@ -32,16 +27,8 @@ SPOILED: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
-def case_of(name: str) -> Case:
-    case: Case = import_module(f"tests.vendors.{name}.case").CASE
-    return case
-
-
-@dataclass
-class Subject:
-    name: str
-    case: Case
-    sim: SimServer
+class Subject(Provider):
+    """A provider as stage 3 asks it."""
 
     def enrich(self, *observables: Observable) -> dict[Observable, Reputation]:
         found = tuple(observed(o) for o in observables)
@@ -53,25 +40,19 @@ class Subject:
         return {r.observable: r for r in batch.reputations}
 
     def asked(self) -> list[str]:
-        return [value for call in self.sim.calls(self.name) for value in self.case.asked(call)]
+        return [value for call in self.calls() for value in self.case.asked(call)]
 
 
-@pytest.fixture(params=PROVIDERS)
-def provider(
-    request: pytest.FixtureRequest, sim: SimServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> Subject:
-    return _connected(request.param, sim, monkeypatch, tmp_path)
-
-
-def _connected(name: str, sim: SimServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Subject:
-    case = case_of(name)
+@pytest.fixture
+def subject(sim: SimServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str, Case], Subject]:
     monkeypatch.setenv("AIRFLOW__THREAT_RESPONSE__POLICY", POLICY)
     monkeypatch.setenv("AIRFLOW__THREAT_RESPONSE__HOME", str(tmp_path))
-    key = sim.world.simulators[name].knobs["api_key"]
-    connect(monkeypatch, f"{name}_default", name, sim, password=key, **case.extra)
-    sim.configure(name, **case.knobs)
-    sim.seed(name, case.seed)
-    return Subject(name, case, sim)
+    return lambda name, case: Subject(name, case, sim, monkeypatch)
+
+
+@pytest.fixture(params=CASES)
+def provider(request: pytest.FixtureRequest, subject: Callable[[str, Case], Subject]) -> Subject:
+    return subject(*request.param)
 
 
 def test_what_it_knows_is_asked_about_once_and_nothing_else(provider: Subject) -> None:
@@ -90,22 +71,22 @@ def test_what_it_knows_is_asked_about_once_and_nothing_else(provider: Subject) -
 
 def test_answers_are_stored_and_negative_ones_too(provider: Subject) -> None:
     first = {o: r for o, r in provider.enrich(*EVERYTHING).items() if r.score is not None}
-    calls = len(provider.sim.calls(provider.name))
+    calls = len(provider.calls())
     assert {o: r for o, r in provider.enrich(*EVERYTHING).items() if r.score is not None} == first
-    assert len(provider.sim.calls(provider.name)) == calls
+    assert len(provider.calls()) == calls
 
 
 def test_a_value_that_is_refused_costs_itself_only(provider: Subject) -> None:
     refused, kind, options = provider.case.refuse
-    provider.sim.fault(provider.name, kind, **options)
+    provider.fault(kind, **options)
     answers = provider.enrich(EVIL, refused)
     assert {o: r.answer for o, r in answers.items()} == {EVIL: Answer.LISTED, refused: Answer.ERROR}
 
 
 def test_a_429_leaves_the_rest_unchecked_and_is_not_asked_on(provider: Subject) -> None:
-    provider.sim.fault(provider.name, "status", status=429, times=-1)
+    provider.fault("status", status=429, times=-1)
     assert {r.answer for r in provider.enrich(EVIL, CLEAN).values()} == {Answer.NOT_CHECKED}
-    assert len(provider.sim.calls(provider.name)) == 1
+    assert len(provider.calls()) == 1
 
 
 @pytest.mark.parametrize(
@@ -114,17 +95,17 @@ def test_a_429_leaves_the_rest_unchecked_and_is_not_asked_on(provider: Subject) 
 def test_a_broken_provider_stops_nothing_and_is_never_clean(
     provider: Subject, kind: str, options: dict[str, Any]
 ) -> None:
-    provider.sim.fault(provider.name, kind, times=-1, **options)
+    provider.fault(kind, times=-1, **options)
     answers = provider.enrich(EVIL, CLEAN)
     assert {(r.answer, r.score) for r in answers.values()} == {(Answer.ERROR, None)}
-    assert len(provider.sim.calls(provider.name)) <= 4, "no more than a second try for each"
+    assert len(provider.calls()) <= 4, "no more than a second try for each"
 
 
-@pytest.mark.parametrize(("name", "number"), [(name, n) for name in PROVIDERS for n in range(len(case_of(name).odd))])
+@pytest.mark.parametrize(("name", "case", "patch"), ODD)
 def test_an_answer_that_says_nothing_is_no_answer(
-    name: str, number: int, sim: SimServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    name: str, case: Case, patch: dict[str, Any], subject: Callable[[str, Case], Subject]
 ) -> None:
-    provider = _connected(name, sim, monkeypatch, tmp_path)
-    sim.fault(name, "merge", times=-1, patch=provider.case.odd[number])
+    provider = subject(name, case)
+    provider.fault("merge", times=-1, patch=patch)
     answers = provider.enrich(EVIL, CLEAN)
     assert {(r.answer, r.score) for r in answers.values()} == {(Answer.ERROR, None)}

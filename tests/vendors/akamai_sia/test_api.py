@@ -393,7 +393,7 @@ def test_the_destination_of_a_proxy_request_counts_too() -> None:
 
 @pytest.mark.parametrize(("clients", "blocked"), [(19, True), (20, False)])
 def test_a_shared_host_that_many_clients_use_is_not_blocked(row: dict[str, Any], clients: int, blocked: bool) -> None:
-    """By the policy as it is shipped: a malicious name stood at an address that half the house reaches all day."""
+    """By the policy as it is shipped: a malicious name stood at an address that half the office reaches all day."""
     threat = harmless(row, threatId=5070, threatName="Known Malware", confidenceName="Known", severityId=1)
     rows = [threat]
     for n in range(clients):

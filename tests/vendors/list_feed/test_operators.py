@@ -57,6 +57,12 @@ def test_refresh_and_enrich() -> None:
     }
 
 
+@pytest.mark.parametrize("nothing", [None, []])
+def test_without_any_list_nothing_is_said_to_be_clean(nothing: Any) -> None:
+    """As where a person marked a refresh that failed as a success: there is no copy, and nothing was looked up."""
+    assert enrich(nothing, EVIL, CLEAN) == {EVIL.value: (Answer.ERROR, None), CLEAN.value: (Answer.ERROR, None)}
+
+
 def test_enriching_asks_nobody_and_the_newest_list_counts(vendor: SimServer) -> None:
     lists = refresh()
     calls = len(vendor.calls("list_feed"))

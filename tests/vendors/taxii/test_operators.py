@@ -87,6 +87,12 @@ def test_refresh_and_enrich(capsys: pytest.CaptureFixture[str]) -> None:
     }
 
 
+@pytest.mark.parametrize("nothing", [None, []])
+def test_without_any_copy_nothing_is_said_to_be_clean(nothing: Any) -> None:
+    answers = enrich(nothing, EVIL, CLEAN).values()
+    assert {(r.answer, r.score) for r in answers} == {(Answer.ERROR, None)}
+
+
 def test_enriching_asks_nobody_and_the_newest_copy_counts(vendor: SimServer) -> None:
     lists = refresh()
     calls = len(vendor.calls("taxii"))

@@ -58,7 +58,7 @@ class AkamaiApiSecurityHook(VendorHook):
         return replace(request, headers={**request.headers, "Authorization": f"Bearer {self._token}"})
 
     def _new_token(self) -> str:
-        # Below the host, always: text glued to the host's name would send the secret to somebody else.
+        # Below the host, always: text glued to the host's name would send the secret to another host.
         path = "/" + self.settings.auth_path.lstrip("/")
         request = api.token_request(self.credential("login"), self.credential("password"), path=path)
         response = super().exchange(request)

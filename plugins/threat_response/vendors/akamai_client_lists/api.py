@@ -289,7 +289,7 @@ class Holdings:
     def holding(self, address: IPAddress, now: datetime) -> tuple[Item | None, bool]:
         """
         The item that holds the address, and whether it is ours to change: our own item for just this address, else
-        somebody's that is not over, else somebody's that is.
+        another owner's that has not ended, else another owner's that has.
         """
         exact = self._items.get(ipaddress.ip_network(address))
         if exact is not None and exact.ours:

@@ -61,7 +61,7 @@ FOREIGN_CONFIG_CODES = ("Code-090209", "Code-130009")
 
 
 class Read(NamedTuple):
-    """One page: the body as it came, and its rows that lie in the window."""
+    """One page: the body as it came, and its rows that are in the window."""
 
     body: bytes
     records: list[Any]

@@ -20,7 +20,7 @@ from include.soar.vendor.wire import Response, VendorShape, decode, error_text, 
 
 VENDOR = "crowdstrike_falcon"
 
-#: The mark of our indicators, in ``source`` and ``tags``. An indicator without it is somebody's and never changed.
+#: The mark of our indicators, in ``source`` and ``tags``. An indicator without it is another owner's and never changed.
 OUR_SOURCE = "threat-response"
 
 #: ``prevent`` is for hashes only: an address or a domain can be detected, not blocked (tenants with Firewall

@@ -2,7 +2,7 @@
 
 The vendor's reference (https://cftrapi.cyware.com) shows requests but no answers, and the values of severity, type,
 phase, source, label and group come from the tenant's own form. So each stands here once, and the connection's extra
-may override each by name (a map is laid over the default map). ``[I]`` is inferred, ``[P]`` was seen in somebody's
+may override each by name (a map is laid over the default map). ``[I]`` is inferred, ``[P]`` was seen in a third party's
 working client, ``[M]`` is documented.
 """
 

@@ -41,7 +41,7 @@ PAGE = "https://viz.greynoise.io/ip/"
 
 #: The vendor's words on our scale. Being a scanner is not bad by itself.
 SCORES = {"malicious": 100, "suspicious": 50, "unknown": 0, "benign": 0}
-#: The most that counts where a block would hit somebody else.
+#: The most that counts where a block would hit bystanders.
 MOST_WHEN_DOUBTFUL = 50
 #: Business services that many share. Level 3 is a label without trust: anybody may rent a machine there.
 TRUSTED_LEVELS = ("1", "2")

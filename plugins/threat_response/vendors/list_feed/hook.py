@@ -1,4 +1,4 @@
-"""Block lists: where they lie, and the last good copy of each."""
+"""Block lists: their locations, and the last good copy of each."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class ListFeedHook(Provider, VendorHook):
 
     @property
     def stale_after(self) -> timedelta:
-        """A list that nobody could read for so long says nothing about what it does not name."""
+        """A list that could not be read for this long says nothing about what it does not name."""
         return timedelta(hours=self.settings.stale_after_hours)
 
     def refresh(self, source: Source, *, now: datetime, not_before: timedelta) -> dict[str, Any]:

@@ -21,7 +21,7 @@ NOBODY = Observable(type=ObservableType.IPV4, value="192.0.2.1")
 
 class MispHook(Provider, VendorHook):
     """
-    Ask a MISP instance. Connection: ``host`` (with the path, where MISP lies in one), the user's authentication key
+    Ask a MISP instance. Connection: ``host`` (with the path, if MISP is below one), the user's authentication key
     as ``password``, and what counts in the extra: ``published_only``, ``warning_lists``, ``last``.
     """
 

@@ -1,4 +1,4 @@
-"""The offline table of autonomous systems: where it lies."""
+"""The offline table of autonomous systems: where its file is."""
 
 from __future__ import annotations
 

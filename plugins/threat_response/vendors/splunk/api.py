@@ -1,7 +1,7 @@
 """Splunk's KV store without I/O. https://docs.splunk.com/Documentation/Splunk/latest/RESTREF/RESTkvstore
 
 The watchlist is a collection with one document an observable, keyed by it, so that writing twice changes nothing.
-A document never expires by itself: a search has to compare ``expires_at``, and the lift workflow removes it.
+A document never expires by itself: a search has to compare ``expires_at``, until ``lift`` removes it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from include.soar.vendor.wire import Request, Response, VendorShape, decode, fir
 
 VENDOR = "splunk"
 
-#: The mark of our documents. One without it belongs to somebody else and is never changed.
+#: The mark of our documents. One without it belongs to another owner and is never changed.
 OUR_SOURCE = "threat-response"
 
 #: ``batch_save`` takes 1,000 documents by default (limits.conf, ``max_documents_per_batch_save``).
@@ -35,7 +35,7 @@ LOGIN = "login"
 # INFERRED:
 #: A query travels in the URL: keys of one look together are at most about this long.
 QUERY_BYTES = 4_000
-#: Creating a collection that somebody else has just created.
+#: Creating a collection that another process has just created.
 EXISTS_ALREADY = 409
 
 Document = dict[str, Any]

@@ -192,7 +192,7 @@ def root_path(named: str, *, url: str, discovery_path: str = DISCOVERY_PATH) -> 
     followed: our credentials belong to the connection's host alone.
 
     :param url: the connection's, without a slash at its end
-    :raises Unexpected: it lies outside of the connection's path
+    :raises Unexpected: it is outside of the connection's path
     """
     below = urlsplit(url).path.rstrip("/")
     path = urlsplit(urljoin(url + discovery_path, named)).path.rstrip("/") + "/"

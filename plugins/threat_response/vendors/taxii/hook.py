@@ -1,4 +1,4 @@
-"""TAXII: where its collections lie, and our copy of each."""
+"""TAXII: its collections, and our copy of each."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ class TaxiiHook(Provider, VendorHook):
 
     @property
     def stale_after(self) -> timedelta:
-        """A collection that nobody could read for so long says nothing about what it does not name."""
+        """A collection that could not be read for this long says nothing about what it does not name."""
         return timedelta(hours=self.settings.stale_after_hours)
 
     def refresh(self, *, now: datetime, not_before: timedelta, full_after: timedelta) -> list[dict[str, Any]]:

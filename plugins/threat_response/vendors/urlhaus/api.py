@@ -35,7 +35,7 @@ REFUSED = frozenset(
     {"invalid_url", "invalid_host", "invalid_md5", "invalid_sha256", "invalid_md5_hash", "invalid_sha256_hash"}
 )
 UNKNOWN_KEY = frozenset({"unknown_auth_key", "unauthorized"})
-#: A host that Spamhaus DBL calls ``abused_legit_malware``: somebody else's malware on a good site.
+#: A host that Spamhaus DBL calls ``abused_legit_malware``: malware that was put on a good site.
 ABUSED_LEGIT = "abused_legit"
 #: Badness: a URL or host that spreads malware now, one of which that is not known, one that did once.
 ONLINE, UNCERTAIN, OFFLINE = 90, 70, 50
@@ -191,7 +191,7 @@ def parse_lookup(observable: Observable, response: Response, *, known_at: dateti
 def badness(statuses: list[str], blacklists: Blacklists | None) -> int:
     """
     URLs as a score of 0-100: 90 when one spreads malware now, 70 when that is not known of one, 50 when all are
-    offline; never above 40 for a good site that somebody abuses, however many its URLs are.
+    offline; never above 40 for a good site that is abused, however many its URLs are.
     """
     score = ONLINE if "online" in statuses else OFFLINE if set(statuses) == {"offline"} else UNCERTAIN
     return min(score, ABUSED_AT_MOST) if _is_abused(blacklists) else score
