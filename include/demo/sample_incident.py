@@ -1,6 +1,6 @@
 """The incident that README and docs/pictures show, made from the demo's fixture: no run, the same each time.
 
-``python -m include.bench.sample_incident`` writes it; a test compares.
+``python -m include.demo.sample_incident`` writes it; a test compares.
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ from include.simulators.demo_feed import build_demo
 from include.soar.extract.case import case_of
 from include.soar.gate.gate import gate_of
 from include.soar.gate.index_file import shipped
-from include.soar.incident import clean, marks, texts
-from include.soar.incident.inputs import Link, State
+from include.soar.incident import marks, texts
+from include.soar.incident.clean import Link
+from include.soar.incident.inputs import State
+from include.soar.incident.plain import render_text
 from include.soar.judge.decision import Basis, decide
 from include.soar.model import Action, Indicator, Outcome, Relation, Verb
 from include.soar.policy.file import load_policy
@@ -64,9 +66,9 @@ def sample() -> str:
     parts = (
         f"INC113  {texts.title(finding, SOURCE, mark)}",
         "DESCRIPTION",
-        clean.render_text(texts.description(case, decision, finding, source=SOURCE, mark=mark)),
+        render_text(texts.description(case, decision, finding, source=SOURCE, mark=mark)),
         "COMMENT",
-        clean.render_text(texts.state_report(case, decision, finding, state)),
+        render_text(texts.state_report(case, decision, finding, state)),
     )
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
