@@ -40,15 +40,15 @@ SERVES: dict[str, tuple[str, ...]] = {
 }
 
 
-def vendors() -> list[str]:
-    """Every vendor, in the order of the stages."""
-    return list(dict.fromkeys(name for names in SERVES.values() for name in names))
-
-
-#: What goes with another stage lies in that stage's file.
+#: What goes with another stage is in that stage's file.
 GOES_WITH = {"refresh": "enrich"}
 #: Which product the incidents are in. It has one task in each of three stages, so there is one.
 [INCIDENT_SYSTEM] = SERVES["incidents"]
+
+
+def vendors() -> list[str]:
+    """Every vendor, in the order of the stages."""
+    return list(dict.fromkeys(name for names in SERVES.values() for name in names))
 
 
 def operator(stage: str, vendor: str) -> Any:
