@@ -17,6 +17,7 @@ MAX_ITEMS = {
     "ASN": 100,
     "FILE_HASH": 100,
     "TLS_FINGERPRINT": 100,
+    "USER": 1_000,
     "USER_ID": 1_000,
     "DOMAIN": 500,
     "REQUEST_HEADER_NAME_VALUE": 100,
@@ -42,7 +43,8 @@ SORTABLE = frozenset(
     {"listId", "name", "type", "version", "itemsCount", "value", "expirationDate"}
     | {"createDate", "createdBy", "updateDate", "updatedBy", "stagingActivationStatus", "productionActivationStatus"}
 )
-ITEM_MEMBERS = ("value", "description", "tags", "expirationDate")
+#: Where the word of a list's type and that of its items differ (Terraform, XSOAR).
+ITEM_TYPES = {"USER": "USER_ID"}
 PENDING = ("PENDING_ACTIVATION", "PENDING_DEACTIVATION")
 PAGING = ("page", "pageSize", "search")
 Item = dict[str, Any]
@@ -90,7 +92,8 @@ def integer(text: str, name: str, least: int) -> int:
 
 
 def flag(query: dict[str, list[str]], name: str, default: bool = False) -> bool:
-    value = query.get(name, [str(default).lower()])[0]
+    """In any spelling: Python clients send ``True`` and ``False``."""
+    value = query.get(name, [str(default)])[0].lower()
     if value not in ("true", "false"):
         raise Refused(400, f"Validation failed: Invalid {name}")
     return value == "true"

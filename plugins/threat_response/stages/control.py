@@ -109,13 +109,15 @@ class Control(StageOperator):
     # --- actions ------------------------------------------------------------------------------------------
 
     def action(self, indicator: Indicator, outcome: Outcome, detail: str, **more: Any) -> Action:
+        ends = more.pop("expires_at", indicator.expires_at)
         return Action(
             control=self.vendor,
             verb=self.verb,
             observable=indicator.observable,
             outcome=outcome,
             detail=detail,
-            expires_at=more.pop("expires_at", indicator.expires_at),
+            # What was not done has no end.
+            expires_at=None if outcome is Outcome.FAILED else ends,
             **more,
         )
 
@@ -222,7 +224,8 @@ class Confirm(BaseSensorOperator):
     Wait until a control's environment says that pending actions are in force. Frees its slot between two looks.
 
     Takes and gives an ``ActionBatch``. When the patience ends the actions stay ``pending`` and the task succeeds: the
-    incident says so, and nothing claims a block that is not there yet.
+    incident says so, and nothing claims a block that is not there yet. What the environment says has failed is not
+    waited for: the task fails at once, after its batch was published, and no retry of the sensor can mend it.
 
     :param actions: the control's batch (templated)
     :param conn_id: the control's connection, by default ``<vendor>_default``. Absent: the task is skipped.
@@ -259,7 +262,11 @@ class Confirm(BaseSensorOperator):
         return hook_class(self.vendor)
 
     def confirm(self, hook: Any, actions: Sequence[Action]) -> list[Action]:
-        """The same actions, with the outcome that the environment confirms now. Writes nothing."""
+        """
+        The same actions, with the outcome that the environment confirms now. Writes nothing.
+
+        :return: ``pending`` only what may still come true; ``failed`` what will not, unless the control acts again
+        """
         raise NotImplementedError
 
     def poke(self, context: Context) -> PokeReturnValue:
@@ -278,6 +285,10 @@ class Confirm(BaseSensorOperator):
             return PokeReturnValue(False)
         self._tell(confirmed.values(), waiting)
         settings.ledger().actions.record(batch, run_id=Run.of(context).name, now=settings.now())
+        failed = [a for a in confirmed.values() if a.outcome is Outcome.FAILED]
+        if failed:
+            context["ti"].xcom_push(key="return_value", value=batch.to_json())
+            raise _as_error(failed[0])
         return PokeReturnValue(True, batch.to_json())
 
     def _tell(self, actions: Iterable[Action], waiting: int) -> None:
