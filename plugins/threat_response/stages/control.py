@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.sdk import BaseSensorOperator, Context, PokeReturnValue, TriggerRule
-from airflow.sdk.exceptions import AirflowSkipException
+from airflow.sdk.exceptions import AirflowException, AirflowSkipException
 
 from include.soar.model import (
     Action,
@@ -21,7 +23,7 @@ from include.soar.model import (
     Outcome,
     Verb,
 )
-from include.soar.vendor.errors import Rejected, Unexpected, VendorError, one_line
+from include.soar.vendor.errors import Rejected, Unexpected, VendorError, WriteInPlanMode, one_line
 from threat_response.runtime import settings
 from threat_response.runtime.run import Run
 from threat_response.stages.base import StageOperator
@@ -184,6 +186,11 @@ class Control(StageOperator):
             done = attempt(self.hook(writes_allowed=writes), wanted, incidents, ours)
         except VendorError as error:
             done = Result(error=error)
+        except (WriteInPlanMode, AirflowException):
+            raise
+        except Exception as bug:
+            # One value that nobody thought of must not keep the incident from telling of all the others.
+            done = Result(error=Unexpected(self.vendor, "ensure", _bug(bug)))
         reached = {action.observable for action in done.actions}
         left = [indicator for indicator in wanted if indicator.observable not in reached]
         if left and done.error is None:
@@ -205,6 +212,12 @@ class Control(StageOperator):
                 f"; until {action.expires_at:%Y-%m-%dT%H:%MZ}" if action.expires_at else "",
                 "".join(f"; {k}={one_line(v, 100)}" for k, v in action.proof.items()),
             )
+
+
+def _bug(bug: Exception) -> str:
+    """Its kind and place; never its text, which may hold anything."""
+    place = traceback.extract_tb(bug.__traceback__)[-1]
+    return f"{type(bug).__name__} at {Path(place.filename).name}:{place.lineno}; what was written is not known"
 
 
 def _as_error(action: Action) -> VendorError:
