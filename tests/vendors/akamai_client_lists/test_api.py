@@ -78,6 +78,12 @@ def test_addresses_are_compared_not_texts(address: str, expected: tuple[str | No
     assert holding(the_list(), address) == expected
 
 
+@pytest.mark.parametrize("items", [["203.0.113.7"], [{"tags": []}], [None], "text", [{"value": 7}]])
+def test_items_of_another_shape_are_an_error(items: Any) -> None:
+    with pytest.raises(Unexpected):
+        the_list(items=items, itemsCount=1)
+
+
 def test_a_covering_network_whose_time_is_over_covers_nothing() -> None:
     item = {"value": "203.0.112.0/20", "expirationDate": "2026-10-01T00:00:00.000+00:00"}
     short = the_list(items=[item], itemsCount=1)

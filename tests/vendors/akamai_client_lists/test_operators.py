@@ -270,6 +270,20 @@ def test_a_lasting_refusal_of_the_activation_is_not_called_pending(sim: SimServe
     assert "Not in your contract" in result.actions[V4].detail
 
 
+@pytest.mark.parametrize("odd", [{"tags": 7}, {"tags": ["a", None]}, {"expirationDate": "soon"}, {"description": []}])
+def test_an_item_that_cannot_be_read_costs_its_own_address_only(sim: SimServer, odd: dict[str, Any]) -> None:
+    """1g, 1i: a colleague's item must not keep every block of the night from being made."""
+    seed(sim, V4, "2001:db8::/64")
+    items = sim.world.simulators[PRODUCT].lists[LIST].items
+    items.update({key: item | odd for key, item in items.items()})
+    result = block()
+    assert isinstance(result.error, Rejected)
+    assert result.outcomes == {V4: "failed", V6: "pending"}
+    assert "not as documented" in result.actions[V4].detail
+    [call] = sim.calls(PRODUCT, "POST", "/items")
+    assert [entry["value"] for entry in call["body"]["append"]] == [V6]
+
+
 def test_our_item_is_prolonged_whole_and_never_shortened(sim: SimServer) -> None:
     seed(sim)
     block(decision(indicator("ipv4-addr", V4, days=2)))

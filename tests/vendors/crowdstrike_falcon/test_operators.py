@@ -152,6 +152,24 @@ def test_hashes_may_be_only_detected_and_hosts_limited(sim: SimServer, monkeypat
     assert (made["severity"], made["platforms"]) == ("critical", ["linux", "mac"])
 
 
+def test_a_tenant_that_can_block_addresses_may_say_so(sim: SimServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Firewall Management: the action for addresses was a constant."""
+    contain()  # as detected
+    point_at(monkeypatch, sim, address_action="prevent")
+    sim.configure(PRODUCT, hash_only_prevent=False)
+    result = contain()
+    assert (result.error, result.outcomes) == (None, dict.fromkeys(DONE, "blocked"))
+    assert held(sim)[ADDRESS]["action"] == "prevent"
+
+
+def test_a_tenant_that_cannot_block_addresses_says_so(sim: SimServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    point_at(monkeypatch, sim, address_action="prevent")
+    result = contain()
+    assert isinstance(result.error, Rejected)
+    assert result.outcomes == {ADDRESS: "failed", DOMAIN: "failed", HASH: "blocked"}
+    assert "hashes only" in result.actions[ADDRESS].detail
+
+
 def test_a_failing_row_costs_itself_only_and_the_batch_is_published(sim: SimServer) -> None:
     wanted = [indicator("ipv4-addr", f"198.51.100.{n}") for n in range(1, 8)]
     bad = "198.51.100.4"

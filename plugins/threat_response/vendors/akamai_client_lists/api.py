@@ -16,11 +16,11 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationError, field_validator
 
 from include.soar.model import Action, Indicator, Observable
 from include.soar.vendor.errors import ClockSkew, Unauthorized, Unexpected, one_line
-from include.soar.vendor.wire import Request, Response, VendorShape, decode, error_text, load_json
+from include.soar.vendor.wire import Request, Response, VendorShape, decode, error_text, first_problem, load_json
 
 VENDOR = "akamai_client_lists"
 BASE = "/client-list/v1"
@@ -103,6 +103,12 @@ class Item(VendorShape):
         return self.productionStatus if network == "PRODUCTION" else self.stagingStatus
 
 
+class UnreadableItem(Item):
+    """One that is there, and whose other members are not as documented: it is left alone, and costs only its value."""
+
+    problem: str
+
+
 class ClientList(VendorShape):
     """A list; ``items`` is None when they were not asked for."""
 
@@ -119,6 +125,11 @@ class ClientList(VendorShape):
     productionActiveVersion: int | None = None
     items: tuple[Item, ...] | None = None
 
+    @field_validator("items", mode="before")
+    @classmethod
+    def _each_by_itself(cls, value: Any) -> Any:
+        return [_read_item(item) for item in value] if isinstance(value, list) else value
+
     @property
     def is_pending(self) -> bool:
         """Whether a change of either network is on its way: one may stand in the way of another's."""
@@ -127,6 +138,16 @@ class ClientList(VendorShape):
 
     def active_version(self, network: str) -> int | None:
         return self.productionActiveVersion if network == "PRODUCTION" else self.stagingActiveVersion
+
+
+def _read_item(item: Any) -> Any:
+    try:
+        return Item.model_validate(item)
+    except ValidationError as error:
+        value = item.get("value") if isinstance(item, dict) else None
+        if not isinstance(value, str):
+            return item  # another shape than we know, rather than one odd item
+        return UnreadableItem(value=value, problem=f"answer is not as documented: {first_problem(error)}")
 
 
 class Environment(VendorShape):
@@ -390,7 +411,7 @@ class Holdings:
         for length in self._lengths[address.version]:
             if length < address.max_prefixlen:
                 item = self._items.get(ipaddress.ip_network((address, length), strict=False))
-                if item is not None and item.in_force_at(now):
+                if item is not None and item.in_force_at(now) and not isinstance(item, UnreadableItem):
                     return item
         return None
 

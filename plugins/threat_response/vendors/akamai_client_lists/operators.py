@@ -299,6 +299,8 @@ def _too_short(indicator: Indicator, item: api.Item, why: object) -> str | None:
 
 def _someone_elses(action_of: PartialAction, item: api.Item, seen: _Seen) -> Action:
     state, enforced = seen.state, seen.enforces(item)
+    if isinstance(item, api.UnreadableItem):
+        return action_of(Outcome.FAILED, f"the item {item.value} was left alone: {item.problem}")
     whose = f"held by the item {item.value}, which is not ours and was left alone"
     proof = _proof(state, state.active if enforced else state.latest)
     if not item.in_force_at(settings.now()):

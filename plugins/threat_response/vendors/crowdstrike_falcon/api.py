@@ -23,8 +23,9 @@ VENDOR = "crowdstrike_falcon"
 #: The mark of our indicators, in ``source`` and ``tags``. An indicator without it is somebody's and never changed.
 OUR_SOURCE = "threat-response"
 
-#: ``prevent`` is for hashes only: an address or a domain can be detected, not blocked (tenants with Firewall
-#: Management may differ; four independent clients say the same).
+#: ``prevent`` is for hashes only: an address or a domain can be detected, not blocked (four independent clients say the
+#: same). Tenants with Firewall Management may differ (OpenCTI-Platform/connectors issue 3706), and their connection may
+#: say so.
 ADDRESS_ACTION = "detect"
 #: From nothing to everything: an update never goes down.
 STRENGTH = {"no_action": 0, "detect": 1, "prevent_no_ui": 2, "prevent": 2}
@@ -226,6 +227,7 @@ def creation(
     incidents: Sequence[str],
     *,
     hash_action: str,
+    address_action: str = ADDRESS_ACTION,
     severity: str,
     platforms: Sequence[str],
     host_groups: Sequence[str],
@@ -239,7 +241,7 @@ def creation(
     row: dict[str, Any] = {
         "type": type_of(indicator.observable),
         "value": indicator.observable.value,
-        "action": wanted_action(indicator.observable, hash_action),
+        "action": wanted_action(indicator.observable, hash_action, address_action),
         "severity": severity,
         "platforms": list(platforms),
         "expiration": expiration(indicator),
@@ -253,17 +255,19 @@ def creation(
     return row
 
 
-def wanted_action(observable: Observable, hash_action: str) -> str:
-    return hash_action if observable.type is ObservableType.FILE else ADDRESS_ACTION
+def wanted_action(observable: Observable, hash_action: str, address_action: str = ADDRESS_ACTION) -> str:
+    return hash_action if observable.type is ObservableType.FILE else address_action
 
 
-def update_for(ioc: IOC, indicator: Indicator, *, hash_action: str, severity: str) -> dict[str, Any] | None:
+def update_for(
+    ioc: IOC, indicator: Indicator, *, hash_action: str, address_action: str = ADDRESS_ACTION, severity: str
+) -> dict[str, Any] | None:
     """
     The row of an update that brings our indicator to what is wanted, or None. It never ends earlier nor acts less
     than before. The members that stay are sent too: XSOAR's client leaves them out and they are kept, but no document
     says so.
     """
-    action = wanted_action(indicator.observable, hash_action)
+    action = wanted_action(indicator.observable, hash_action, address_action)
     too_weak = STRENGTH.get(ioc.action, 0) < STRENGTH[action]
     too_short = ioc.expiration is not None and ioc.expiration < ends_at(indicator)
     if not (too_weak or too_short or ioc.expired):
