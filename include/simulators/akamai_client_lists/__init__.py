@@ -13,6 +13,7 @@ All routes stand behind EdgeGrid (:mod:`include.simulators.edgegrid`). Base ``/c
 ``GET POST /lists/{id}/items``                     page of items; ``{"append","update","delete"}``
 ``POST /lists/{id}/items/import``                  ``{"items","action": MERGE|REPLACE,"version"}``; ``dryRun``
 ``POST /lists/items/import/validation``            ``{"items","listType"}``
+``POST …/import-file``, ``…/import-file/validation`` the same from a form with a CSV file
 ``POST /lists/{id}/activations``                   ``{"action": ACTIVATE|DEACTIVATE,"network"}``; below
                                                    ``/client-list/v2`` answered by network
 ``GET /activations/{activationId}``                how one activation went
@@ -45,7 +46,7 @@ the answers of writes with both statuses).
 ``snapshot()``: per list its ``version``, ``items``, ``live`` (per network the values that the edge enforces, None
 when not active), and all ``activations``.
 
-Not imitated: ``items/import-file``, notifications; the parameter ``include`` of items, whose values are not known
+Not imitated: notifications; the parameter ``include`` of items, whose values are not known
 (ignored); formats of values other than IP (any non-empty text); what the edge does with an expired item (unknown: here
 it goes on enforcing it); whether activating the version that is live already is
 refused (unknown: here it is accepted); network lists (``includeNetworkList`` finds none); the 90 days after which a
@@ -116,12 +117,14 @@ class AkamaiClientListsSimulator(ListItems):
         self.on("GET", BASE + "/lists/tags", self._get_tags)
         self.on("GET", BASE + "/contracts-groups", self._get_contracts)
         self.on("POST", BASE + "/lists/items/import/validation", self._validate)
+        self.on("POST", BASE + "/lists/items/import-file/validation", self._validate_file)
         self.on("GET", one, self._get_list)
         self.on("PUT", one, self._put_list)
         self.on("DELETE", one, self._delete)
         self.on("GET", one + "/items", self._get_items)
         self.on("POST", one + "/items", self._post_items)
         self.on("POST", one + "/items/import", self._import)
+        self.on("POST", one + "/items/import-file", self._import_file)
         self.on("POST", one + "/activations", self._activate)
         self.on("POST", "/client-list/v2/lists/{list_id}/activations", self._activate_v2)
         self.on("GET", one + "/environments/{network}/status", self._environment)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from fastapi import Request
 from fastapi.responses import JSONResponse, Response
 
@@ -11,6 +13,8 @@ from include.simulators.akamai_client_lists.answers import (
     flag,
     integer,
     item_matches,
+    read_form,
+    rows_of,
 )
 from include.simulators.akamai_client_lists.state import ListState
 from include.simulators.edgegrid import Refused, query_of, read_json
@@ -67,9 +71,18 @@ class ListItems(ListState):
         with the items given, ``itemsImported`` and ``listVersion`` are beside it. INFERRED: the rest of it, and that
         repeated values are harmless here.
         """
+        self._find(request, to_write=True)
+        return self._imported(request, read_json(request, body, required=("items", "action", "version")))
+
+    def _import_file(self, request: Request, body: bytes) -> Response:
+        """The same from a form with the parts ``file`` (CSV), ``action`` and ``version``."""
+        self._find(request, to_write=True)
+        form = read_form(request, body, required=("file", "action", "version"))
+        return self._imported(request, {**form, "items": rows_of(form["file"])})
+
+    def _imported(self, request: Request, given: dict[str, Any]) -> Response:
         dry_run = flag(query_of(request), "dryRun")
         entry = self._find(request, to_write=True)
-        given = read_json(request, body, required=("items", "action", "version"))
         if given["action"] not in ("MERGE", "REPLACE") or not isinstance(given["items"], list):
             raise Refused(400, "Validation failed: Invalid action or items")
         if str(given["version"]) != str(entry.version):
@@ -100,7 +113,13 @@ class ListItems(ListState):
 
     def _validate(self, request: Request, body: bytes) -> Response:
         """INFERRED: the answer's shape but for ``importedCount``; the path and the request are known."""
-        given = read_json(request, body, required=("items", "listType"))
+        return self._checked(read_json(request, body, required=("items", "listType")))
+
+    def _validate_file(self, request: Request, body: bytes) -> Response:
+        form = read_form(request, body, required=("file", "listType"))
+        return self._checked({**form, "items": rows_of(form["file"])})
+
+    def _checked(self, given: dict[str, Any]) -> Response:
         if given["listType"] not in MAX_ITEMS or not isinstance(given["items"], list):
             raise Refused(400, "Validation failed: Invalid items or listType")
         errors = []

@@ -67,6 +67,46 @@ def test_powershell_imports_and_checks_items(api: Api) -> None:
     assert checked["importedCount"] == 2
 
 
+def test_the_whole_safe_section_of_powershells_live_tests(api: Api) -> None:
+    """In its order, with its values; what it asserts on the answers is asserted here."""
+    base = {"type": "IP", "contractId": "C-0N7RAC7", "groupId": 12345}
+    first = api.ok("POST", "/lists", base | {"name": "testing1", "notes": "PowerShell pester testing"}, status=201)
+    second = api.ok("POST", "/lists", base | {"name": "testing2"}, status=201)
+    one = f"/lists/{first['listId']}"
+    assert api.ok("GET", "/lists", name="testing2", includeItems="false")["content"][0]["listId"] == second["listId"]
+    assert api.ok("PUT", one, {"name": "testing1"})["listId"] == first["listId"]
+    assert api.ok("PUT", f"/lists/{second['listId']}", second)["listId"] == second["listId"]
+
+    csv = "value,description,tags,expirationDate\n1.1.1.1,testing,powershell,\n2.2.2.2,testing,powershell,\n"
+    done = send_file(api, f"{one}/items/import-file", csv, action="MERGE", version="1")
+    assert [item["value"] for item in done["result"]] == ["1.1.1.1", "2.2.2.2"]
+    more = {"items": ["3.3.3.3", "4.4.4.4"], "action": "MERGE", "version": str(done["listVersion"])}
+    assert api.ok("POST", f"{one}/items/import", more, dryRun="False")["itemsImported"] == 2
+    items = api.ok("GET", f"{one}/items", pageSize=1000)["content"]
+    assert (len(items), items[0]["type"], items[0]["tags"]) == (4, "IP", ["powershell"])
+    for _ in range(2):
+        assert len(api.ok("POST", f"{one}/items", {"update": items})["updated"]) == 4
+    assert api.ok("POST", f"{one}/items", {"delete": items[:1]})["deleted"][0]["value"] == items[0]["value"]
+
+    checked = send_file(api, "/lists/items/import-file/validation", csv, action="", listType="IP")
+    assert checked["importedCount"] == 2
+    assert api.ok("GET", "/lists/tags")["tags"]
+    for name in (first["listId"], second["listId"]):
+        assert api.call("DELETE", f"/lists/{name}").status_code == 204
+
+
+def send_file(api: Api, path: str, csv: str, **fields: str) -> Any:
+    """A form as Import-ClientListItem writes it: lines end in LF only."""
+    parts = [f'Content-Disposition: form-data; name="file"; filename="cl.csv"\n\n{csv}']
+    parts += [f'Content-Disposition: form-data; name="{name}"\n\n{value}' for name, value in fields.items()]
+    body = "".join(f"--AKAMAIPOWERSHELL\n{part}\n" for part in parts) + "--AKAMAIPOWERSHELL--"
+    headers = {"Content-Type": "multipart/form-data; boundary=AKAMAIPOWERSHELL"}
+    url = f"{api.sim.url}/client-list/v1{path}"
+    answer = api.session.post(url, data=body.encode(), headers=headers, params={"dryRun": "False"}, timeout=10)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
 def test_powershell_and_xsoar_ask_for_contracts(api: Api) -> None:
     """Get-ClientListContractsGroups, akamai-get-contract-group"""
     assert api.ok("GET", "/contracts-groups")[0]["contractId"] == "C-0N7RAC7"

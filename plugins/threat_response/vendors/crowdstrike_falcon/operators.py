@@ -19,8 +19,8 @@ class CrowdStrikeFalconBlockOperator(Control):
     Make custom indicators of compromise. See :class:`Control`.
 
     Hashes are prevented (``blocked``); addresses and domains can only be detected (``detect_only``), unless the tenant
-    takes more and the connection says so. The outcome is what the indicator reads back as. An indicator that is not ours
-    is left as it is.
+    takes more and the connection says so. The outcome is what the indicator reads back as. An indicator that is not
+    ours is left as it is.
     """
 
     vendor = api.VENDOR
