@@ -13,7 +13,7 @@ All routes stand behind EdgeGrid (:mod:`include.simulators.edgegrid`). Base ``/c
 ``GET POST /lists/{id}/items``                     page of items; ``{"append","update","delete"}``
 ``POST /lists/{id}/items/import``                  ``{"items","action": MERGE|REPLACE,"version"}``; ``dryRun``
 ``POST /lists/items/import/validation``            ``{"items","listType"}``
-``POST …/import-file``, ``…/import-file/validation`` the same from a form with a CSV file
+``POST …/import-file`` and its ``/validation``     the same from a form with a CSV file
 ``POST /lists/{id}/activations``                   ``{"action": ACTIVATE|DEACTIVATE,"network"}``; below
                                                    ``/client-list/v2`` answered by network
 ``GET /activations/{activationId}``                how one activation went

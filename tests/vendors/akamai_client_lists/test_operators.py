@@ -451,6 +451,16 @@ def test_an_activation_that_failed_is_red_at_once_and_the_block_task_requests_an
     assert watch(again).outcomes == {V4: "blocked", V6: "blocked"}
 
 
+def test_a_failure_that_is_older_than_our_activation_is_not_ours(sim: SimServer) -> None:
+    """3a: the network may speak of the last but one for a moment."""
+    seed(sim)
+    sim.configure(PRODUCT, activation_seconds=600)
+    pending = block()
+    before = {"activationId": 960, "activationStatus": "FAILED", "version": 1}
+    sim.fault(PRODUCT, "merge", path="/status$", patch=before)
+    assert not look(pending).is_done
+
+
 def test_an_older_version_stays_in_force_when_another_activation_failed(sim: SimServer) -> None:
     """3a, J1: a colleague's activation failed, and ours is what the network has."""
     seed(sim)

@@ -222,7 +222,7 @@ class AkamaiClientListsActiveSensor(Confirm):
                     "proof": {**action.proof, "active_version": state.active},
                 }
             )
-        if state.failed:
+        if state.failed and not _precedes(state, action):
             # Nothing is on its way any more: to wait would only hide it.
             why = f"the activation of version {version} failed; the block task, run again, requests another"
             ends = action.expires_at if action.verb is Verb.LIFT else None
@@ -295,6 +295,12 @@ def _too_short(indicator: Indicator, item: api.Item, why: object) -> str | None:
     if item.expirationDate is None or item.expirationDate >= api.ends_at(indicator):
         return None
     return f"could not be prolonged: {why}" if why else "was prolonged, but reads back with the old end"
+
+
+def _precedes(state: api.State, action: Action) -> bool:
+    """Whether the network still speaks of an activation that is older than the one requested for this action."""
+    requested = action.proof.get("activation_id")
+    return isinstance(requested, int) and state.activation_id is not None and state.activation_id < requested
 
 
 def _someone_elses(action_of: PartialAction, item: api.Item, seen: _Seen) -> Action:
