@@ -29,7 +29,8 @@ for path in (ROOT, ROOT / "plugins", ROOT / "dags"):
     if str(path) not in sys.path:
         sys.path.insert(0, str(path))
 
-from tests.support import SimServer, start_simulators  # noqa: E402  (the paths above come first)
+from tests.published import Requests  # noqa: E402  (the paths above come first)
+from tests.support import SimServer, start_simulators  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
@@ -43,8 +44,11 @@ def _forget_masked_secrets() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def _simulators() -> Iterator[SimServer]:
     server = start_simulators()
+    requests = Requests(server.world)
     yield server
     server.stop()
+    wrong = requests.problems()
+    assert not wrong, "requests of ours that are not as published:\n" + "\n".join(wrong[:20])
 
 
 @pytest.fixture

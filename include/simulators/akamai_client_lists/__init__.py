@@ -1,8 +1,10 @@
-"""Akamai Client Lists v1: lists of addresses (and other things) that a WAF policy may refer to.
+"""Akamai Client Lists: lists of addresses (and other things) that a WAF policy may refer to.
 
 There is no public specification of this API. Imitated from what Akamai's own clients send and expect (Go SDK
-``pkg/clientlists``, PowerShell ``Akamai.ClientLists`` with its recorded answers, Terraform documentation
-https://techdocs.akamai.com/terraform/docs/set-up-client-lists) and from https://techdocs.akamai.com/client-lists.
+``pkg/clientlists``, PowerShell ``Akamai.ClientLists`` with its live tests and recorded answers, Terraform documentation
+https://techdocs.akamai.com/terraform/docs/set-up-client-lists), from answers of the live service recorded in
+chronicle/content-hub (``google/akamai_integration``, 2025-06 and 2026-02), which win where they differ, and from
+https://techdocs.akamai.com/client-lists.
 All routes stand behind EdgeGrid (:mod:`include.simulators.edgegrid`). Base ``/client-list/v1``:
 
 =================================================  ================================================================
@@ -11,16 +13,22 @@ All routes stand behind EdgeGrid (:mod:`include.simulators.edgegrid`). Base ``/c
 ``GET POST /lists/{id}/items``                     page of items; ``{"append","update","delete"}``
 ``POST /lists/{id}/items/import``                  ``{"items","action": MERGE|REPLACE,"version"}``; ``dryRun``
 ``POST /lists/items/import/validation``            ``{"items","listType"}``
-``POST /lists/{id}/activations`` (also ``/v2``)    ``{"action": ACTIVATE|DEACTIVATE,"network"}``
+``POST …/import-file`` and its ``/validation``     the same from a form with a CSV file
+``POST /lists/{id}/activations``                   ``{"action": ACTIVATE|DEACTIVATE,"network"}``; below
+                                                   ``/client-list/v2`` answered by network
 ``GET /activations/{activationId}``                how one activation went
 ``GET /lists/{id}/environments/{network}/status``  what that network has
 ``GET /lists/{id}/versions/{v}/snapshot``          the items of a version
 ``GET /lists/{id}/usage``, ``GET /lists/tags``     who refers to the list; tags in use
+``GET /contracts-groups``                          array of contracts with their groups
 =================================================  ================================================================
 
 Properties that a client has to live with: an appended item blocks nothing until its list is activated; ``update``
 erases what it leaves out; the whole request is refused when one item is; a second activation of a network while one
-is pending is refused; ``items`` has no optimistic lock (``import`` has: a stale ``version`` is a 409).
+is pending is refused; ``items`` has no optimistic lock (``import`` has: a stale ``version`` is a 409). Items say by
+``stagingStatus`` and ``productionStatus`` what is in force, and carry no ``createdVersion``; an item whose
+``expirationDate`` has passed stays, with the status that it had. Parameters and members that the service does not know
+are ignored, so that an item may be sent back as it came.
 
 Seed: ``{"lists": [{"listId", "name", "type", "items": ["203.0.113.7", {"value", "description", "tags",
 "expirationDate"}], ...}]}``, with any of the vendor's members ``notes tags version contractId groupId groupName shared
@@ -32,14 +40,15 @@ Knobs: those of EdgeGrid; ``activation_seconds`` (0: done when the next request 
 (``ACTIVE`` or ``FAILED``); ``pending_blocks_both_networks`` (terraform-provider-akamai issue 600 reports failures with
 both at once; default off); ``rate_limit`` requests per ``rate_window_seconds`` (the real numbers are not published);
 ``max_items`` (by type, instead of the published ones), ``max_lists``, ``max_active_lists``, ``max_page_size``;
-``user`` (who ``createdBy`` names).
+``user`` (who ``createdBy`` names); ``sdk_items`` (items as in the Go SDK's examples: with ``createdVersion``, and in
+the answers of writes with both statuses).
 
 ``snapshot()``: per list its ``version``, ``items``, ``live`` (per network the values that the edge enforces, None
 when not active), and all ``activations``.
 
-Not imitated: ``items/import-file``, ``contracts-groups``, notifications; the parameter ``include`` of items, whose
-values are not known (refused); formats of values other than IP (any non-empty text); what the edge does with an
-expired item (unknown: here ``expirationDate`` is only kept); whether activating the version that is live already is
+Not imitated: notifications; the parameter ``include`` of items, whose values are not known
+(ignored); formats of values other than IP (any non-empty text); what the edge does with an expired item (unknown: here
+it goes on enforcing it); whether activating the version that is live already is
 refused (unknown: here it is accepted); network lists (``includeNetworkList`` finds none); the 90 days after which a
 deleted list vanishes.
 """
@@ -49,6 +58,7 @@ from __future__ import annotations
 import re
 import uuid
 from datetime import datetime
+from typing import Any
 
 from fastapi import Request
 from fastapi.responses import JSONResponse, Response
@@ -59,7 +69,6 @@ from include.simulators.akamai_client_lists.answers import (
     LISTS_PAGE_SIZE,
     MAX_ITEMS,
     NETWORKS,
-    PAGING,
     PENDING,
     check_tags,
     date,
@@ -75,8 +84,8 @@ from include.simulators.edgegrid import (
     PROBLEM_JSON,
     Handler,
     Refused,
+    query_of,
     read_json,
-    read_query,
     reason_phrase,
 )
 from include.simulators.kit import Clock
@@ -96,6 +105,7 @@ class AkamaiClientListsSimulator(ListItems):
         "max_lists": 1000,
         "max_active_lists": 500,
         "max_page_size": 1000,
+        "sdk_items": False,
         "user": "api-client",
     }
 
@@ -105,15 +115,18 @@ class AkamaiClientListsSimulator(ListItems):
         self.on("GET", BASE + "/lists", self._get_lists)
         self.on("POST", BASE + "/lists", self._create)
         self.on("GET", BASE + "/lists/tags", self._get_tags)
+        self.on("GET", BASE + "/contracts-groups", self._get_contracts)
         self.on("POST", BASE + "/lists/items/import/validation", self._validate)
+        self.on("POST", BASE + "/lists/items/import-file/validation", self._validate_file)
         self.on("GET", one, self._get_list)
         self.on("PUT", one, self._put_list)
         self.on("DELETE", one, self._delete)
         self.on("GET", one + "/items", self._get_items)
         self.on("POST", one + "/items", self._post_items)
         self.on("POST", one + "/items/import", self._import)
+        self.on("POST", one + "/items/import-file", self._import_file)
         self.on("POST", one + "/activations", self._activate)
-        self.on("POST", "/client-list/v2/lists/{list_id}/activations", self._activate)
+        self.on("POST", "/client-list/v2/lists/{list_id}/activations", self._activate_v2)
         self.on("GET", one + "/environments/{network}/status", self._environment)
         self.on("GET", one + "/versions/{version}/snapshot", self._get_version)
         self.on("GET", one + "/usage", self._get_usage)
@@ -152,7 +165,7 @@ class AkamaiClientListsSimulator(ListItems):
 
     def _get_lists(self, request: Request, body: bytes) -> Response:
         flags = ("includeItems", "includeDeprecated", "includeNetworkList")
-        query = read_query(request, once=("name", *flags, *PAGING), repeated=("type", "sort"))
+        query = query_of(request)
         include = {name: flag(query, name) for name in flags}
         types = set(query.get("type", MAX_ITEMS))
         if not types <= set(MAX_ITEMS):
@@ -173,9 +186,7 @@ class AkamaiClientListsSimulator(ListItems):
         return self._paged(query, found, LISTS_PAGE_SIZE)
 
     def _create(self, request: Request, body: bytes) -> Response:
-        read_query(request)
-        members = ("contractId", "groupId", "name", "type", "notes", "tags", "items")
-        given = read_json(request, body, allowed=members, required=("contractId", "groupId", "name", "type"))
+        given = read_json(request, body, required=("contractId", "groupId", "name", "type"))
         name, contract = text_of(given, "name"), text_of(given, "contractId")
         if not name or not contract or type(given["groupId"]) is not int or given["type"] not in MAX_ITEMS:
             raise Refused(400, "Validation failed: Invalid name, contractId, groupId or type")
@@ -204,19 +215,17 @@ class AkamaiClientListsSimulator(ListItems):
 
     def _get_tags(self, request: Request, body: bytes) -> Response:
         """INFERRED: the shape; only the path is known."""
-        read_query(request)
         tags = {tag for entry in self.lists.values() for tag in entry.tags}
         tags |= {tag for entry in self.lists.values() for item in entry.items.values() for tag in item["tags"]}
         return JSONResponse({"tags": sorted(tags)})
 
     def _get_list(self, request: Request, body: bytes) -> Response:
-        query = read_query(request, once=("includeItems",))
-        return JSONResponse(self._list_object(self._find(request), with_items=flag(query, "includeItems")))
+        with_items = flag(query_of(request), "includeItems")
+        return JSONResponse(self._list_object(self._find(request), with_items=with_items))
 
     def _put_list(self, request: Request, body: bytes) -> Response:
-        read_query(request)
         entry = self._find(request, to_write=True)
-        given = read_json(request, body, allowed=("name", "notes", "tags"), required=("name",))
+        given = read_json(request, body, required=("name",))
         name, notes, tags = text_of(given, "name"), text_of(given, "notes"), check_tags(given.get("tags"))
         if not name:
             raise Refused(400, "Validation failed: Invalid name")
@@ -226,7 +235,6 @@ class AkamaiClientListsSimulator(ListItems):
         return JSONResponse(self._list_object(entry))
 
     def _delete(self, request: Request, body: bytes) -> Response:
-        read_query(request)
         entry = self._find(request, to_write=True)
         if any(n in entry.live or self._status(entry, n) in PENDING for n in NETWORKS):
             raise Refused(403, "Only inactive client lists are allowed to be deleted")
@@ -235,40 +243,81 @@ class AkamaiClientListsSimulator(ListItems):
         return Response(status_code=204)
 
     def _get_usage(self, request: Request, body: bytes) -> Response:
-        read_query(request)
         entry = self._find(request)
         return JSONResponse({"listId": entry.listId, "usage": entry.usage})
 
     def _activate(self, request: Request, body: bytes) -> Response:
-        read_query(request)
+        entry, given = self._activation_asked(request, body)
+        if given.get("network") is None:
+            raise Refused(400, "Missing field: network")
+        [made] = self._request_activations(entry, given, [self._network(given["network"])])
+        return JSONResponse(self._shown(made))
+
+    def _activate_v2(self, request: Request, body: bytes) -> Response:
+        """
+        Answers by network. A deactivation that names none (Akamai's PowerShell module sends such) is of each on which
+        the list is active (INFERRED).
+        """
+        entry, given = self._activation_asked(request, body)
+        if given.get("network") is not None:
+            networks = [self._network(given["network"])]
+        elif given["action"] == "DEACTIVATE":
+            networks = [network for network in NETWORKS if network in entry.live]
+            if not networks:
+                raise Refused(400, "Validation failed: Client list is not active")
+        else:
+            raise Refused(400, "Missing field: network")
+        made = self._request_activations(entry, given, networks)
+        return JSONResponse(
+            {
+                "action": given["action"],
+                "activations": {
+                    one["network"]: {name: one[name] for name in ("activationId", "activationStatus")} for one in made
+                },
+                "createDate": made[0]["createDate"].replace("Z", "+00:00"),
+                "createdBy": self.knobs["user"],
+                "listId": entry.listId,
+                "version": entry.version,
+            }
+        )
+
+    def _activation_asked(self, request: Request, body: bytes) -> tuple[List, dict[str, Any]]:
         entry = self._find(request, to_write=True)
-        members = ("action", "network", "comments", "notificationRecipients", "siebelTicketId")
-        given = read_json(request, body, allowed=members, required=("action", "network"))
-        network, action = self._network(given["network"]), given["action"]
+        given = read_json(request, body, required=("action",))
         recipients = given.get("notificationRecipients") or []
-        if action not in ("ACTIVATE", "DEACTIVATE"):
+        if given["action"] not in ("ACTIVATE", "DEACTIVATE"):
             raise Refused(400, "Validation failed: Invalid action")
         if not isinstance(recipients, list) or not all(isinstance(r, str) and "@" in r for r in recipients):
             raise Refused(400, "Validation failed: Invalid notificationRecipients")
+        return entry, given
+
+    def _request_activations(self, entry: List, given: dict[str, Any], networks: list[str]) -> list[dict[str, Any]]:
+        """All of them, or none."""
         comments, ticket = text_of(given, "comments"), text_of(given, "siebelTicketId")
-        blocking = NETWORKS if self.knobs["pending_blocks_both_networks"] else (network,)
+        action = given["action"]
+        blocking = NETWORKS if self.knobs["pending_blocks_both_networks"] else networks
         if any(self._status(entry, n) in PENDING for n in blocking):
             raise Refused(409, f"An activation of client list {entry.listId} is in progress")
         if action == "DEACTIVATE":
             if entry.usage:
                 raise Refused(403, "Only not used client list are allowed to be deactivated")
-            if network not in entry.live:
-                raise Refused(400, f"Validation failed: Client list is not active in {network}")
+            for network in networks:
+                if network not in entry.live:
+                    raise Refused(400, f"Validation failed: Client list is not active in {network}")
         elif not entry.live and sum(1 for e in self.lists.values() if e.live) >= self.knobs["max_active_lists"]:
             raise Refused(400, f"Validation failed: No more than {self.knobs['max_active_lists']} active lists")
+        return [self._new_activation(entry, network, given, comments, ticket) for network in networks]
 
+    def _new_activation(
+        self, entry: List, network: str, given: dict[str, Any], comments: str | None, ticket: str | None
+    ) -> dict[str, Any]:
         activation_id = 961 + len(self.activations)
         # INFERRED: the first activation of a network is the slow one, and only that one says so.
         initial = network not in entry.latest and network not in entry.live
         self.activations[activation_id] = {
-            "action": action,
+            "action": given["action"],
             "activationId": activation_id,
-            "activationStatus": "PENDING_ACTIVATION" if action == "ACTIVATE" else "PENDING_DEACTIVATION",
+            "activationStatus": "PENDING_ACTIVATION" if given["action"] == "ACTIVATE" else "PENDING_DEACTIVATION",
             "comments": comments or "",
             "createDate": date(self.clock.now(), "Z"),
             "createdBy": self.knobs["user"],
@@ -276,17 +325,28 @@ class AkamaiClientListsSimulator(ListItems):
             **({"initialActivation": True} if initial else {}),
             "listId": entry.listId,
             "network": network,
-            "notificationRecipients": recipients,
+            "notificationRecipients": given.get("notificationRecipients") or [],
             "siebelTicketId": ticket or "",
             "version": entry.version,
             "_due": self.clock.timestamp() + self.knobs["activation_seconds"],
             "_outcome": self.knobs["activation_outcome"],
         }
         entry.latest[network] = activation_id
-        return JSONResponse(self._shown(self.activations[activation_id]))
+        return self.activations[activation_id]
+
+    def _get_contracts(self, request: Request, body: bytes) -> Response:
+        """Of the account's lists. INFERRED but for the array and ``contractId``."""
+        groups: dict[str, dict[int, str]] = {}
+        for entry in self.lists.values():
+            groups.setdefault(entry.contractId, {})[entry.groupId] = entry.groupName
+        return JSONResponse(
+            [
+                {"contractId": contract, "groups": [{"groupId": n, "groupName": name} for n, name in found.items()]}
+                for contract, found in groups.items()
+            ]
+        )
 
     def _get_activation(self, request: Request, body: bytes) -> Response:
-        read_query(request)
         activation_id = integer(request.path_params["activation_id"], "activationId", 0)
         if activation_id not in self.activations:
             raise Refused(404, f"Activation {activation_id} not found")
@@ -297,7 +357,6 @@ class AkamaiClientListsSimulator(ListItems):
         The last activation with the network's status of now. INFERRED: MODIFIED after a change, INACTIVE after a
         deactivation, and the short answer for a network that never had an activation.
         """
-        read_query(request)
         entry = self._find(request)
         network = self._network(request.path_params["network"])
         status = self._status(entry, network)

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import csv
+import email
+import io
 import ipaddress
+import re
+from collections.abc import Collection
 from datetime import datetime
 from typing import Any
+
+from fastapi import Request
 
 from include.simulators.edgegrid import Refused
 
@@ -17,6 +24,7 @@ MAX_ITEMS = {
     "ASN": 100,
     "FILE_HASH": 100,
     "TLS_FINGERPRINT": 100,
+    "USER": 1_000,
     "USER_ID": 1_000,
     "DOMAIN": 500,
     "REQUEST_HEADER_NAME_VALUE": 100,
@@ -42,7 +50,8 @@ SORTABLE = frozenset(
     {"listId", "name", "type", "version", "itemsCount", "value", "expirationDate"}
     | {"createDate", "createdBy", "updateDate", "updatedBy", "stagingActivationStatus", "productionActivationStatus"}
 )
-ITEM_MEMBERS = ("value", "description", "tags", "expirationDate")
+#: Where the word of a list's type and that of its items differ (Terraform, XSOAR).
+ITEM_TYPES = {"USER": "USER_ID"}
 PENDING = ("PENDING_ACTIVATION", "PENDING_DEACTIVATION")
 PAGING = ("page", "pageSize", "search")
 Item = dict[str, Any]
@@ -83,6 +92,37 @@ def text_of(document: dict[str, Any], name: str) -> str | None:
     return value or None
 
 
+def read_form(request: Request, body: bytes, required: Collection[str]) -> dict[str, str]:
+    """
+    The text parts of a multipart form, by name. Lines may end in LF only, as Akamai's PowerShell module writes them.
+
+    :raises Refused: 415 for another content type, 400 when a part is missing
+    """
+    kind = request.headers.get("content-type", "")
+    if not kind.lower().startswith("multipart/form-data"):
+        raise Refused(415)
+    message = email.message_from_bytes(f"Content-Type: {kind}\n\n".encode() + body)
+    parts = message.get_payload() if message.is_multipart() else []
+    form = {}
+    for part in parts if isinstance(parts, list) else []:
+        name, content = part.get_param("name", header="content-disposition"), part.get_payload(decode=True)
+        if isinstance(name, str) and isinstance(content, bytes):
+            form[name] = content.decode("utf-8", "replace").strip()
+    for name in required:
+        if not form.get(name):
+            raise Refused(400, f"Missing field: {name}")
+    return form
+
+
+def rows_of(text: str) -> list[dict[str, Any]]:
+    """Items of a CSV file with the columns value, description, tags and expirationDate."""
+    rows = []
+    for row in csv.DictReader(io.StringIO(text)):
+        tags = [tag.strip() for tag in re.split("[,;]", row.get("tags") or "") if tag.strip()]
+        rows.append({name: row.get(name) for name in ("value", "description", "expirationDate")} | {"tags": tags})
+    return rows
+
+
 def integer(text: str, name: str, least: int) -> int:
     if not text.isdecimal() or int(text) < least:
         raise Refused(400, f"Validation failed: Invalid {name}")
@@ -90,7 +130,8 @@ def integer(text: str, name: str, least: int) -> int:
 
 
 def flag(query: dict[str, list[str]], name: str, default: bool = False) -> bool:
-    value = query.get(name, [str(default).lower()])[0]
+    """In any spelling: Python clients send ``True`` and ``False``."""
+    value = query.get(name, [str(default)])[0].lower()
     if value not in ("true", "false"):
         raise Refused(400, f"Validation failed: Invalid {name}")
     return value == "true"

@@ -12,7 +12,7 @@ from fastapi import HTTPException, Request
 from fastapi.responses import JSONResponse, Response
 
 from include.simulators.akamai_client_lists.answers import (
-    ITEM_MEMBERS,
+    ITEM_TYPES,
     MAX_ITEMS,
     NETWORKS,
     PENDING,
@@ -52,6 +52,7 @@ class List:
     versions: dict[int, dict[str, Item]] = field(default_factory=dict)
     live: dict[str, int] = field(default_factory=dict)
     latest: dict[str, int] = field(default_factory=dict)
+    upgradedFromNetworkList: bool = False
 
 
 class ListState(EdgeGridSimulator):
@@ -102,6 +103,10 @@ class ListState(EdgeGridSimulator):
             "activations": [self._shown(a) for a in self.activations.values()],
         }
 
+    def shown(self, list_id: str) -> dict[str, Any]:
+        """The list as the API shows it, with its items."""
+        return self._list_object(self.lists[list_id], with_items=True)
+
     def _find(self, request: Request, *, to_write: bool = False) -> List:
         list_id = request.path_params["list_id"]
         if list_id not in self.lists:
@@ -142,11 +147,14 @@ class ListState(EdgeGridSimulator):
             "productionActivationStatus": self._status(entry, "PRODUCTION"),
             "stagingActiveVersion": entry.live.get("STAGING"),
             "productionActiveVersion": entry.live.get("PRODUCTION"),
+            "availableActions": {"DELETE": {"available": not entry.live and not entry.deprecated}},
+            "rollbackPossible": False,
+            "upgradedFromNetworkList": entry.upgradedFromNetworkList,
         }
         if with_group:
             shown.update(contractId=entry.contractId, groupId=entry.groupId, groupName=entry.groupName)
         if with_items:
-            shown["items"] = self._item_objects(entry, entry.items)
+            shown["items"] = self._item_objects(entry, entry.items, with_status=True)
         return {k: v for k, v in shown.items() if v is not None}
 
     def _touch(self, entry: List) -> None:
@@ -173,10 +181,11 @@ class ListState(EdgeGridSimulator):
         )
 
     def _read_item(self, list_type: str, given: Any) -> tuple[str, Item]:
-        """(canonical value, the item's own members), or a refusal."""
-        if not isinstance(given, dict) or not set(given) <= set(ITEM_MEMBERS):
-            raise Refused(400, f"Validation failed: Invalid item {given}")
-        value = given.get("value")
+        """
+        (canonical value, the members of an item that a client sets), or a refusal. The members that the vendor sets are
+        ignored: Akamai's own clients send back an item as they got it.
+        """
+        value = given.get("value") if isinstance(given, dict) else None
         if not isinstance(value, str) or not value:
             raise Refused(400, f"Validation failed: Invalid item {given}")
         try:
@@ -204,14 +213,25 @@ class ListState(EdgeGridSimulator):
     def _new_item(self, list_type: str, fields: Item, version: int) -> Item:
         now, user = date(self.clock.now()), self.knobs["user"]
         made = {"createDate": now, "createdBy": user, "createdVersion": version}
-        return {**fields, "type": list_type, **made, "updateDate": now, "updatedBy": user}
+        kind = ITEM_TYPES.get(list_type, list_type)
+        return {**fields, "type": kind, **made, "updateDate": now, "updatedBy": user}
 
     def _changed_item(self, old: Item, fields: Item) -> Item:
         """``fields`` take the place of all that the client can set: what it left out is gone."""
         kept = {k: old[k] for k in ("type", "createDate", "createdBy", "createdVersion")}
         return {**fields, **kept, "updateDate": date(self.clock.now()), "updatedBy": self.knobs["user"]}
 
-    def _item_objects(self, entry: List, keys: Iterable[str]) -> list[dict[str, Any]]:
+    def _item_objects(self, entry: List, keys: Iterable[str], *, with_status: bool) -> list[dict[str, Any]]:
+        """
+        Items as the live service shows them: without ``createdVersion``, and in the answer to a write without a status
+        of either network. With the knob ``sdk_items`` they have all of it, as in the Go SDK's examples.
+        """
+        if self.knobs["sdk_items"]:
+            return self._with_status(entry, keys)
+        found = self._with_status(entry, keys) if with_status else [entry.items[key] for key in keys]
+        return [{k: v for k, v in item.items() if k != "createdVersion"} for item in found]
+
+    def _with_status(self, entry: List, keys: Iterable[str]) -> list[dict[str, Any]]:
         states = {}
         for network in NETWORKS:
             pending = self.activations.get(entry.latest.get(network, 0), {})

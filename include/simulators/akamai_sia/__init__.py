@@ -43,8 +43,8 @@ from include.simulators.edgegrid import (
     PROBLEM_JSON,
     EdgeGridSimulator,
     Refused,
+    no_query,
     read_json,
-    read_query,
     reason_phrase,
 )
 from include.simulators.kit import Clock, parse_instant
@@ -232,7 +232,7 @@ class AkamaiSiaSimulator(EdgeGridSimulator):
         return config_id, self.events[config_id]
 
     def _details(self, request: Request, body: bytes) -> Response:
-        read_query(request)
+        no_query(request)
         query = read_json(request, body, allowed=_BODY, required=("startTimeSec", "endTimeSec", "orderBy"))
         config_id, events = self._config(request)
         start, end = self._window(query)
@@ -302,7 +302,7 @@ class AkamaiSiaSimulator(EdgeGridSimulator):
         return True
 
     def _threat_meta(self, request: Request, body: bytes) -> Response:
-        read_query(request)
+        no_query(request)
         _, events = self._config(request)
         threats: dict[str, str] = {}
         for event in events:

@@ -8,8 +8,15 @@ severities}/v1`` and ``aggregates/indicators/device-count/v1``.
 
 What matters to a client: a token answers 201 and lives 1799 s; a good write has ``errors: null``; a bad row makes
 the whole request fail with 400, and the reason stands in ``resources``, not in ``errors``; ``prevent`` and ``allow``
-are for hashes; an expired indicator stays, with ``no_action`` and ``expired: true``; ``X-Ratelimit-Remaining`` counts
-a sliding minute, and 429 carries ``X-RateLimit-RetryAfter`` as Unix seconds.
+are for hashes; an indicator made without an action does nothing (``no_action``, severity empty); an expired indicator
+stays, with ``no_action`` and ``expired: true``; a search that found anything gives ``after`` on its last page too, so
+that who reads until there is none never ends; ``X-Ratelimit-Remaining`` counts a sliding minute, and 429 carries
+``X-RateLimit-RetryAfter`` as Unix seconds. Recorded: OpenCTI-Platform/connectors
+``stream/crowdstrike-endpoint-security``, SEKOIA-IO/automation-library, TheHive-Project/Cortex-Analyzers,
+demisto/content ``CrowdStrikeFalcon``.
+
+INFERRED: that parameters and members that the service does not know are ignored (those that it sets itself are: OpenCTI
+repeats ``type`` and ``value`` in every update). Pages of at most 500: falconpy says so, PSFalcon allows 2,000.
 
 Seed: ``{"indicators": [{"type": "ipv4", "value": "198.51.100.7", ...}], "devices": {"ipv4:198.51.100.7": 3}}``. An
 indicator takes any member that the vendor returns; what is missing is filled in. ``_available_at`` hides it until
@@ -17,7 +24,8 @@ the clock passes that time. ``devices`` is how many hosts have seen an indicator
 
 Knobs: ``client_id``, ``client_secret``; ``requests_per_minute``; ``read_only`` (the client lacks the write scope:
 403); ``hash_only_prevent`` (a tenant with Firewall Management may differ); ``cs_region`` (sends ``X-Cs-Region`` with
-the token: falconpy then leaves for the real cloud, so it is off unless a test is about that; see ``HEADER_NAMES``).
+every answer, as the cloud does: falconpy then leaves for the real cloud, so it is off unless a test is about that; see
+``HEADER_NAMES``).
 
 Not imitated: MSSP (``member_cid`` is refused, ``from_parent=true`` finds nothing), the firewall API, devices and
 processes that an indicator ran on, aggregates, reports, ``sdmf``, retrodetects (only noted in the audit log),
@@ -39,7 +47,6 @@ from include.simulators.crowdstrike_falcon.answers import (
     ACTIONS,
     DEEPEST_OFFSET,
     DEFAULT_PER_PAGE,
-    EDITABLE,
     INVALID_ROWS,
     INVALID_TOKEN,
     MOST_PER_PAGE,
@@ -53,10 +60,12 @@ from include.simulators.crowdstrike_falcon.answers import (
     Refused,
     RowError,
     body_of,
+    changed_members,
     check_value,
     error_row,
     identity_of,
     ids_of,
+    new_row,
     one_of,
     query_of,
     row_message,
@@ -132,6 +141,8 @@ class CrowdStrikeFalconSimulator(IndicatorState):
             limit = self.knobs["requests_per_minute"]
             answer.headers["X-Ratelimit-Limit"] = str(limit)
             answer.headers["X-Ratelimit-Remaining"] = str(max(0, limit - len(self.recent)))
+            if self.knobs["cs_region"]:
+                answer.headers["X-Cs-Region"] = self.knobs["cs_region"]
             return answer
 
         self.router.add_api_route(path, route, methods=[method], response_model=None)
@@ -164,10 +175,7 @@ class CrowdStrikeFalconSimulator(IndicatorState):
             raise Refused(403, NOT_ALLOWED)
         token = uuid.uuid4().hex
         self.tokens[token] = self.clock.timestamp() + TOKEN_SECONDS
-        answer = Answer({"access_token": token, "expires_in": TOKEN_SECONDS, "token_type": "bearer"}, 201)
-        if self.knobs["cs_region"]:
-            answer.headers["X-Cs-Region"] = self.knobs["cs_region"]
-        return answer
+        return Answer({"access_token": token, "expires_in": TOKEN_SECONDS, "token_type": "bearer"}, 201)
 
     async def revoke(self, request: Request) -> Response:
         form = {k: str(v) for k, v in (await request.form()).items()}
@@ -181,13 +189,12 @@ class CrowdStrikeFalconSimulator(IndicatorState):
         return self._answer(200, [])
 
     async def create(self, request: Request) -> Response:
-        query = query_of(request, "retrodetects", "ignore_warnings")
-        body = body_of(await request.body(), {"comment", "indicators"})
-        rows = rows_of(body)
+        query = query_of(request)
+        body = body_of(await request.body())
+        rows = [new_row(row) for row in rows_of(body)]
         problems, seen = [], set()
         for number, row in enumerate(rows, start=1):
             try:
-                self._check_members(row, EDITABLE | {"type", "value"})
                 self._check(row)
                 identity = identity_of(row["type"], row["value"])
                 if identity in seen or self._holder(row["type"], row["value"]):
@@ -202,25 +209,24 @@ class CrowdStrikeFalconSimulator(IndicatorState):
         return self._answer(201, [shown(i) for i in created], total=len(created))
 
     async def update(self, request: Request) -> Response:
-        query = query_of(request, "retrodetects", "ignore_warnings")
-        body = body_of(await request.body(), {"comment", "indicators", "bulk_update"})
-        if ("indicators" in body) == ("bulk_update" in body):
+        query = query_of(request)
+        body = body_of(await request.body())
+        bulk = body.get("bulk_update") or {}  # gofalcon requires both members, and sends one of them empty
+        if bool(body.get("indicators")) == bool(bulk):
             raise Refused(400, "either indicators or bulk_update is required")
-        if "bulk_update" in body:
-            changes = dict(body["bulk_update"])
+        if bulk:
+            changes = dict(bulk)
             matches = parse_fql(changes.pop("filter", ""))
-            changes.pop("from_parent", None)
             rows = [{"id": i["id"], **changes} for i in self._living() if matches(i)]
         else:
             rows = rows_of(body)
         problems, merged = [], []
         for number, row in enumerate(rows, start=1):
             try:
-                self._check_members(row, EDITABLE | {"id"})
-                known = self.indicators.get(row.get("id", ""))
+                known = self.indicators.get(row.get("id", "")) if isinstance(row, dict) else None
                 if known is None or known["deleted"]:
                     raise RowError("id", "The indicator was not found.")
-                merged.append(self._merge(known, row))
+                merged.append(self._merge(known, changed_members(known, row)))
             except RowError as problem:
                 problems.append(row_message(number, row, problem))
         if problems:
@@ -231,7 +237,7 @@ class CrowdStrikeFalconSimulator(IndicatorState):
         return self._answer(200, [shown(i) for i in merged], total=len(merged))
 
     async def delete(self, request: Request) -> Response:
-        query = query_of(request, "ids", "filter", "comment", "from_parent")
+        query = query_of(request)
         if query.get("filter"):  # wins over ids
             doomed, missing = [i for i in self._living() if parse_fql(query["filter"])(i)], []
             if query.get("from_parent") == "true":
@@ -246,7 +252,6 @@ class CrowdStrikeFalconSimulator(IndicatorState):
         return self._found([i["id"] for i in doomed], missing)
 
     async def get(self, request: Request) -> Response:
-        query_of(request, "ids")
         self._expire()
         ids = ids_of(request)
         known = [shown(self.indicators[i]) for i in ids if i in self.indicators and self._visible(self.indicators[i])]
@@ -261,7 +266,7 @@ class CrowdStrikeFalconSimulator(IndicatorState):
         return self._answer(200, [shown(i) for i in page], pagination=pagination)
 
     async def device_count(self, request: Request) -> Response:
-        query = query_of(request, "type", "value")
+        query = {name: value for name, value in query_of(request).items() if name in ("type", "value")}
         try:
             one_of(query, "type", TYPES)
             check_value(query)
@@ -274,7 +279,7 @@ class CrowdStrikeFalconSimulator(IndicatorState):
 
     def _vocabulary(self, values: list[str]) -> Handler:
         async def handler(request: Request) -> Response:
-            query = query_of(request, "limit", "offset")
+            query = query_of(request)
             limit = whole(query, "limit", DEFAULT_PER_PAGE, 1, MOST_PER_PAGE)
             offset = whole(query, "offset", 0, 0, DEEPEST_OFFSET)
             pagination = {"limit": limit, "offset": offset, "total": len(values)}
@@ -286,7 +291,7 @@ class CrowdStrikeFalconSimulator(IndicatorState):
         raise Refused(404, "404: Page Not Found")
 
     def _page(self, request: Request) -> tuple[list[Indicator], dict[str, Any]]:
-        query = query_of(request, "filter", "limit", "offset", "after", "sort", "from_parent")
+        query = query_of(request)
         if "offset" in query and "after" in query:
             raise Refused(400, "offset and after are mutually exclusive")
         limit = whole(query, "limit", DEFAULT_PER_PAGE, 1, MOST_PER_PAGE)
@@ -300,13 +305,14 @@ class CrowdStrikeFalconSimulator(IndicatorState):
             found = []
         pagination: dict[str, Any] = {"limit": limit, "total": len(found)}
         if "offset" in query:
-            return found[offset : offset + limit], pagination | {"offset": offset}
+            return found[offset : offset + limit], pagination | {"offset": offset}  # INFERRED: the one asked for
         if query.get("after"):
             # The token names the last record shown, so that deleting while paging skips nothing.
             last = decode_after(query["after"])
             found = [i for i in found if ([*key(i)] < last if descending else [*key(i)] > last)]
         page = found[:limit]
-        if len(found) > limit:
+        pagination["offset"] = len(page)
+        if page:
             pagination["after"] = encode_after([*key(page[-1])])
         return page, pagination
 

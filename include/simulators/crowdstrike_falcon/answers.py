@@ -60,6 +60,20 @@ FILTER_FIELDS = frozenset(
         "value",
     ]
 )
+#: What a search may be sorted by besides: PSFalcon's list.
+SORT_FIELDS = FILTER_FIELDS | {
+    f"metadata.{name}"
+    for name in (
+        "av_hits",
+        "company_name.raw",
+        "file_description.raw",
+        "file_version.raw",
+        "original_filename.raw",
+        "product_name.raw",
+        "product_version",
+        "signed",
+    )
+}
 DATE_FIELDS = frozenset({"created_on", "expiration", "modified_on"})
 # Inferred, or from third parties: not settled by a vendor page.
 #: From third-party recordings of the vendor's answers.
@@ -131,11 +145,28 @@ def identity_of(kind: str, value: str) -> str:
     return f"{kind}:{value.lower()}"
 
 
-def query_of(request: Request, *names: str) -> dict[str, str]:
+def new_row(row: Any) -> Any:
+    """A row of a create, of what a client may set; what it leaves out is as the service fills it in."""
+    if not isinstance(row, dict):
+        return row
+    given = {name: value for name, value in row.items() if name in EDITABLE | {"type", "value"}}
+    return {"action": "no_action", "severity": ""} | given
+
+
+def changed_members(known: Indicator, row: Indicator) -> Indicator:
+    """
+    What an update changes.
+
+    :raises RowError: it names another type or value
+    """
+    for name in ("type", "value"):
+        if name in row and row[name] != known[name]:
+            raise RowError(name, f"The {name} of an indicator cannot be changed.")
+    return {name: value for name, value in row.items() if name in EDITABLE}
+
+
+def query_of(request: Request) -> dict[str, str]:
     query = dict(request.query_params)
-    for name in query:
-        if name not in names:
-            raise Refused(400, f"Unknown query parameter: '{name}'")
     for name in ("retrodetects", "ignore_warnings", "from_parent"):
         if name in query:
             query[name] = query[name].lower()  # falconpy sends Python's True
@@ -158,14 +189,14 @@ def whole(query: dict[str, str], name: str, default: int, low: int, high: int) -
     return int(text)
 
 
-def body_of(content: bytes, members: set[str]) -> dict[str, Any]:
+def body_of(content: bytes) -> dict[str, Any]:
     try:
         body = json.loads(content)
     except ValueError:
         raise Refused(400, "The body is not valid JSON") from None
-    if not isinstance(body, dict) or set(body) - members:
-        raise Refused(400, f"The body must be an object with {sorted(members)}")
-    if not isinstance(body.get("bulk_update", {}), dict) or not isinstance(body.get("comment", ""), str):
+    if not isinstance(body, dict):
+        raise Refused(400, "The body must be an object")
+    if not isinstance(body.get("bulk_update") or {}, dict) or not isinstance(body.get("comment") or "", str):
         raise Refused(400, "bulk_update must be an object and comment a string")
     return body
 

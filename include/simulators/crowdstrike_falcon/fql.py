@@ -12,6 +12,7 @@ from include.simulators.crowdstrike_falcon.answers import (
     DATE_FIELDS,
     FILTER_FIELDS,
     SEVERITY_NUMBERS,
+    SORT_FIELDS,
     Filter,
     Indicator,
     Refused,
@@ -24,7 +25,7 @@ def order(sort: str | None) -> tuple[Callable[[Indicator], tuple[str | int, int]
     if not sort:
         return lambda i: (0, i["_number"]), False
     match = re.fullmatch(r"([\w.]+?)(?:[.|](asc|desc))?", sort)
-    if not match or match[1] not in FILTER_FIELDS:
+    if not match or match[1] not in SORT_FIELDS:
         raise Refused(400, f"Invalid sort: '{sort}'")
     name = match[1]
 
@@ -124,8 +125,8 @@ def _fql_value(tokens: list[re.Match[str]]) -> str:
 def _member(indicator: Indicator, name: str) -> Any:
     if name == "severity_number":
         return SEVERITY_NUMBERS.get(indicator.get("severity", ""), 0)
-    if name == "metadata.filename.raw":
-        return indicator.get("metadata", {}).get("filename")
+    if name.startswith("metadata."):
+        return indicator.get("metadata", {}).get(name.removeprefix("metadata.").removesuffix(".raw"))
     return indicator.get(name)
 
 

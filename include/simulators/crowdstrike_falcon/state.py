@@ -88,16 +88,10 @@ class IndicatorState(Simulator):
                 merged["expiration"] = rfc3339(merged["expiration"])
         return merged | {"modified_on": self._now(), "modified_by": self.knobs["client_id"]}
 
-    @staticmethod
-    def _check_members(row: Any, allowed: frozenset[str]) -> None:
-        if not isinstance(row, dict):
-            raise RowError("", "An indicator must be an object.")
-        for name in row:
-            if name not in allowed:
-                raise RowError(name, f"Unknown field: '{name}'.")
-
     def _check(self, row: Indicator, changed: set[str] | None = None) -> None:
         """Refuse an indicator that the vendor would not take. ``changed``: only these members are new."""
+        if not isinstance(row, dict):
+            raise RowError("", "An indicator must be an object.")
         kind, action = row.get("type"), row.get("action")
         one_of(row, "type", TYPES)
         check_value(row)
@@ -106,7 +100,7 @@ class IndicatorState(Simulator):
             raise RowError("action", f"Action '{action}' applies to hashes only, not to type '{kind}'.")
         if "mobile_action" in row:
             one_of(row, "mobile_action", MOBILE_ACTIONS)
-        if "severity" in row or action in ACTIONS_WITH_SEVERITY:
+        if row.get("severity") or action in ACTIONS_WITH_SEVERITY:
             one_of(row, "severity", SEVERITIES)
         platforms = row.get("platforms")
         if not isinstance(platforms, list) or not platforms or not set(map(str, platforms)) <= set(PLATFORMS):

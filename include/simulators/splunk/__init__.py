@@ -2,9 +2,10 @@
 
 Imitates what Splunk's REST reference (https://docs.splunk.com/Documentation/Splunk/latest/RESTREF/RESTkvstore) says
 and its own Python SDK 2.1 sends. Paths: ``/services/auth/login``, ``/services/server/info``, and below
-``/servicesNS/{owner}/{app}/storage/collections``: ``config`` (POST form ``name=``; GET; DELETE) and
-``data/{collection}`` (POST, GET, DELETE, ``batch_save``, and one record by key). ``Authorization`` is ``Bearer
-<token>`` or ``Splunk <session key>``.
+``/servicesNS/{owner}/{app}/storage/collections``: ``config`` (POST form ``name=``; GET; POST and DELETE of one) and
+``data/{collection}`` (POST, GET, DELETE, ``batch_save``, ``batch_find``, and one record by key). Without a namespace,
+``/services/storage/…``, the app is ``search``; ``system`` is an app as well. ``Authorization`` is ``Bearer <token>``,
+``Splunk <session key>`` or ``Basic``.
 
 What matters to a client: ``config`` and the others speak Atom XML unless ``output_mode=json`` is given, ``data``
 always speaks JSON; an insert with a known ``_key`` is 409, ``batch_save`` upserts at most 1000 documents and stops at
@@ -18,14 +19,16 @@ Seed: ``{"collections": {"threat_watchlist": [{"_key": "ipv4:198.51.100.7", ...}
 Knobs: ``token``; ``username`` and ``password`` for the login; ``session_seconds`` (idle); ``apps``; ``read_only``
 (writes answer 403); ``max_documents_per_batch_save`` and ``max_rows_per_query`` (limits.conf).
 
-Not imitated: search, lookups, owners other than ``nobody`` (private collections), the ``/services`` form of the
-KV-store paths, Basic authentication, ``batch_find``, changing a collection after it was made, field types
-(``enforceTypes``) and acceleration (noted only), and of the query language everything but equality, ``$and``, ``$or``,
-``$lt``, ``$lte``, ``$gt``, ``$gte`` and ``$ne``.
+Not imitated: search, lookups, owners other than ``nobody`` (private collections), records that users share (``shared``
+is taken and changes nothing), field types (``enforceTypes``) and acceleration (noted only), and of the query language
+everything but equality, ``$and``, ``$or``, ``$not``, ``$in``, ``$regex``, ``$lt``, ``$lte``, ``$gt``, ``$gte`` and
+``$ne``. INFERRED: that ``data`` ignores parameters that it does not know (``config`` refuses them).
 """
 
 from __future__ import annotations
 
+import base64
+import json
 import secrets
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -45,6 +48,7 @@ from include.simulators.splunk.answers import (
     TOO_MANY,
     UNAUTHENTICATED,
     VERSION,
+    Document,
     Refused,
     arguments_of,
     check_document,
@@ -60,7 +64,11 @@ from include.simulators.splunk.answers import (
 from include.simulators.splunk.query import member, order, projection, sort_keys
 from include.simulators.splunk.state import COLLECTION_NAME, Collection, KvStore
 
-COLLECTIONS = "/servicesNS/{owner}/{app}/storage/collections"
+#: With and without a namespace.
+COLLECTIONS = ("/servicesNS/{owner}/{app}/storage/collections", "/services/storage/collections")
+#: What a collection may be made with, or changed to.
+SETTINGS = ("replicate", "enforceTypes", "profilingEnabled", "profilingThresholdMs")
+SETTING_PREFIXES = ("field.", "accelerated_fields.")
 SEARCH = "http://a9.com/-/spec/opensearch/1.1/"
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -81,14 +89,22 @@ class SplunkSimulator(KvStore):
 
     def __init__(self, clock: Clock) -> None:
         super().__init__(clock)
-        config, data = f"{COLLECTIONS}/config", f"{COLLECTIONS}/data/{{collection}}"
         self._route("POST", "/services/auth/login", self.login, open_to_all=True)
         self._route("GET", "/services/server/info", self.server_info)
+        for base in COLLECTIONS:
+            self._route_collections(f"{base}/config", f"{base}/data/{{collection}}")
+        for method in ("GET", "POST", "PUT", "PATCH", "DELETE"):
+            self._route(method, "/services/{rest:path}", self.nowhere)
+            self._route(method, "/servicesNS/{rest:path}", self.nowhere)
+
+    def _route_collections(self, config: str, data: str) -> None:
         self._route("GET", config, self.list_collections)
         self._route("POST", config, self.create_collection, write=True)
         self._route("GET", f"{config}/{{collection}}", self.get_collection)
+        self._route("POST", f"{config}/{{collection}}", self.change_collection, write=True)
         self._route("DELETE", f"{config}/{{collection}}", self.delete_collection, write=True)
         self._route("POST", f"{data}/batch_save", self.batch_save, write=True)
+        self._route("POST", f"{data}/batch_find", self.batch_find)
         for slash in ("", "/"):
             self._route("GET", data + slash, self.query)
             self._route("POST", data + slash, self.insert, write=True)
@@ -98,9 +114,6 @@ class SplunkSimulator(KvStore):
         self._route("POST", f"{data}/{{key:path}}", self.replace_document, write=True)
         self._route("PUT", f"{data}/{{key:path}}", self.replace_document, write=True)
         self._route("DELETE", f"{data}/{{key:path}}", self.delete_document, write=True)
-        for method in ("GET", "POST", "PUT", "PATCH", "DELETE"):
-            self._route(method, "/services/{rest:path}", self.nowhere)
-            self._route(method, "/servicesNS/{rest:path}", self.nowhere)
 
     def error(self, status: int, detail: str | None = None) -> Response:
         if status == 401:
@@ -132,8 +145,11 @@ class SplunkSimulator(KvStore):
         now = self.clock.timestamp()
         if scheme == "Splunk" and self.sessions.get(secret, 0) > now:
             self.sessions[secret] = now + self.knobs["session_seconds"]
-        elif scheme != "Bearer" or secret != self.knobs["token"]:
+        elif (scheme, secret) not in (("Bearer", self.knobs["token"]), ("Basic", self._basic())):
             raise Refused(401, UNAUTHENTICATED, "WARN")
+
+    def _basic(self) -> str:
+        return base64.b64encode(f"{self.knobs['username']}:{self.knobs['password']}".encode()).decode()
 
     async def login(self, request: Request) -> Response:
         form = await form_of(request, {"username", "password", "cookie", "output_mode"})
@@ -165,7 +181,7 @@ class SplunkSimulator(KvStore):
         return self._config_feed(request, app, shown, total=len(names))
 
     async def create_collection(self, request: Request) -> Response:
-        form = await form_of(request, {"name", "output_mode", "replicate"}, prefixes=("field.", "accelerated_fields."))
+        form = await form_of(request, {"name", "output_mode", *SETTINGS}, prefixes=SETTING_PREFIXES)
         app, name = self._app(request), form.get("name", "")
         if not COLLECTION_NAME.fullmatch(name):
             raise Refused(400, "Cannot perform action POST without a valid target name to act on.")
@@ -181,6 +197,13 @@ class SplunkSimulator(KvStore):
         self._collection(request, config=True)
         return self._config_feed(request, app, [request.path_params["collection"]])
 
+    async def change_collection(self, request: Request) -> Response:
+        """What is named is set, the rest stays."""
+        form = await form_of(request, {"output_mode", *SETTINGS}, prefixes=SETTING_PREFIXES)
+        as_json = form.pop("output_mode", "") == "json"
+        self._collection(request, config=True).settings |= form
+        return self._config_feed(request, self._app(request), [request.path_params["collection"]], as_json=as_json)
+
     async def delete_collection(self, request: Request) -> Response:
         arguments_of(request, "output_mode")
         app = self._app(request)
@@ -189,8 +212,18 @@ class SplunkSimulator(KvStore):
         return self._config_feed(request, app, sorted(name for a, name in self.collections if a == app))
 
     async def query(self, request: Request) -> Response:
-        arguments = arguments_of(request, "query", "fields", "skip", "limit", "sort", "output_mode")
+        return json_answer(self._rows(self._collection(request), dict(request.query_params)))
+
+    async def batch_find(self, request: Request) -> Response:
+        """Many queries in one call, each an object with the parameters of one: the rows of each."""
+        queries = json_body(request, await request.body())
         collection = self._collection(request)
+        if not isinstance(queries, list) or not all(isinstance(query, dict) for query in queries):
+            raise Refused(400, "Request body must be a JSON array.")
+        texts = [{k: v if isinstance(v, str) else json.dumps(v) for k, v in query.items()} for query in queries]
+        return json_answer([self._rows(collection, arguments) for arguments in texts])
+
+    def _rows(self, collection: Collection, arguments: dict[str, str]) -> list[Document]:
         found = self._matching(collection, arguments)
         for field, descending in reversed(sort_keys(arguments.get("sort", ""))):
             found.sort(key=lambda d, f=field: order(member(d, f)), reverse=descending)
@@ -198,10 +231,9 @@ class SplunkSimulator(KvStore):
         most = self.knobs["max_rows_per_query"]
         found = found[skip:][: min(limit or most, most)]  # more rows are dropped without a word
         project = projection(arguments.get("fields", ""))
-        return json_answer([project(d) for d in found])
+        return [project(d) for d in found]
 
     async def insert(self, request: Request) -> Response:
-        arguments_of(request, "output_mode")
         document = json_body(request, await request.body())
         collection = self._collection(request)
         check_document(document)
@@ -210,7 +242,6 @@ class SplunkSimulator(KvStore):
         return json_answer({"_key": collection.put(document)}, 201)
 
     async def batch_save(self, request: Request) -> Response:
-        arguments_of(request, "output_mode")
         documents = json_body(request, await request.body())
         collection = self._collection(request)
         if not isinstance(documents, list):
@@ -225,25 +256,21 @@ class SplunkSimulator(KvStore):
         return json_answer(keys)
 
     async def delete_matching(self, request: Request) -> Response:
-        arguments = arguments_of(request, "query", "output_mode")
         collection = self._collection(request)
-        for document in self._matching(collection, arguments):
+        for document in self._matching(collection, dict(request.query_params)):
             del collection.documents[document["_key"]]
         return json_answer(None)
 
     async def get_document(self, request: Request) -> Response:
-        arguments_of(request, "output_mode")
         return json_answer(self._document(request))
 
     async def replace_document(self, request: Request) -> Response:
-        arguments_of(request, "output_mode")
         document = json_body(request, await request.body())
         known = self._document(request)
         check_document(document)
         return json_answer({"_key": self._collection(request).put(document | {"_key": known["_key"]})})
 
     async def delete_document(self, request: Request) -> Response:
-        arguments_of(request, "output_mode")
         del self._collection(request).documents[self._document(request)["_key"]]
         return json_answer(None)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -31,6 +32,8 @@ def matches(condition: Any, document: Document) -> bool:
                 raise Refused(400, f"{name} takes a non-empty array.")
             parts = [matches(part, document) for part in wanted]
             results.append(all(parts) if name == "$and" else any(parts))
+        elif name == "$not":
+            results.append(not matches(wanted, document))
         elif name.startswith("$"):
             raise Refused(400, f"The operator {name} is not supported.")
         elif isinstance(wanted, dict) and any(k.startswith("$") for k in wanted):
@@ -43,10 +46,28 @@ def matches(condition: Any, document: Document) -> bool:
 def _compare(operator: str, value: Any, operand: Any) -> bool:
     if operator == "$ne":
         return not _equal(value, operand)
+    if operator == "$not":
+        if isinstance(operand, dict):
+            return not all(_compare(inner, value, one) for inner, one in operand.items())
+        return not _equal(value, operand)
+    if operator == "$in":
+        if not isinstance(operand, list):
+            raise Refused(400, "$in takes an array.")
+        return any(_equal(value, one) for one in operand)
+    if operator == "$regex":
+        return _matches_pattern(value, operand)
     if operator not in OPERATORS:
         raise Refused(400, f"The operator {operator} is not supported.")
     # As in MongoDB, values of different kinds are neither less nor greater.
     return _kind(value) == _kind(operand) and _kind(value) != "other" and OPERATORS[operator](value, operand)
+
+
+def _matches_pattern(value: Any, pattern: Any) -> bool:
+    try:
+        found = re.compile(pattern)
+    except (re.error, TypeError):
+        raise Refused(400, "$regex takes a regular expression.") from None
+    return any(isinstance(one, str) and found.search(one) for one in (value if isinstance(value, list) else [value]))
 
 
 def _equal(value: Any, wanted: Any) -> bool:

@@ -14,6 +14,8 @@ from include.simulators.splunk.answers import NO_APP, NO_COLLECTION, NO_OBJECT, 
 from include.simulators.splunk.query import matches
 
 COLLECTION_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
+#: Of a call without a namespace. INFERRED: it is the one that the user lands in.
+DEFAULT_APP = "search"
 #: A collection has a 24-digit hexadecimal key for a document that brings none.
 GENERATED_KEY_BYTES = 12
 
@@ -56,10 +58,10 @@ class KvStore(Simulator):
         }
 
     def _app(self, request: Request) -> str:
-        app = request.path_params["app"]
-        if app not in self.knobs["apps"]:
+        app = request.path_params.get("app", DEFAULT_APP)
+        if app not in (*self.knobs["apps"], "system"):
             raise Refused(404, NO_APP.format(app))
-        if request.path_params["owner"] != "nobody":
+        if request.path_params.get("owner", "nobody") != "nobody":
             raise Refused(404, NO_OWNER)
         return str(app)
 

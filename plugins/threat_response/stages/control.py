@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.sdk import BaseSensorOperator, Context, PokeReturnValue, TriggerRule
-from airflow.sdk.exceptions import AirflowSkipException
+from airflow.sdk.exceptions import AirflowException, AirflowSkipException
 
 from include.soar.model import (
     Action,
@@ -21,7 +23,7 @@ from include.soar.model import (
     Outcome,
     Verb,
 )
-from include.soar.vendor.errors import Rejected, Unexpected, VendorError, one_line
+from include.soar.vendor.errors import Rejected, Unexpected, VendorError, WriteInPlanMode, one_line
 from threat_response.runtime import settings
 from threat_response.runtime.run import Run
 from threat_response.stages.base import StageOperator
@@ -109,13 +111,15 @@ class Control(StageOperator):
     # --- actions ------------------------------------------------------------------------------------------
 
     def action(self, indicator: Indicator, outcome: Outcome, detail: str, **more: Any) -> Action:
+        ends = more.pop("expires_at", indicator.expires_at)
         return Action(
             control=self.vendor,
             verb=self.verb,
             observable=indicator.observable,
             outcome=outcome,
             detail=detail,
-            expires_at=more.pop("expires_at", indicator.expires_at),
+            # What was not done has no end.
+            expires_at=None if outcome is Outcome.FAILED else ends,
             **more,
         )
 
@@ -182,6 +186,11 @@ class Control(StageOperator):
             done = attempt(self.hook(writes_allowed=writes), wanted, incidents, ours)
         except VendorError as error:
             done = Result(error=error)
+        except (WriteInPlanMode, AirflowException):
+            raise
+        except Exception as bug:
+            # One value that nobody thought of must not keep the incident from telling of all the others.
+            done = Result(error=Unexpected(self.vendor, "ensure", _bug(bug)))
         reached = {action.observable for action in done.actions}
         left = [indicator for indicator in wanted if indicator.observable not in reached]
         if left and done.error is None:
@@ -205,6 +214,12 @@ class Control(StageOperator):
             )
 
 
+def _bug(bug: Exception) -> str:
+    """Its kind and place; never its text, which may hold anything."""
+    place = traceback.extract_tb(bug.__traceback__)[-1]
+    return f"{type(bug).__name__} at {Path(place.filename).name}:{place.lineno}; what was written is not known"
+
+
 def _as_error(action: Action) -> VendorError:
     return Rejected(action.control, action.verb.value, f"{one_line(action.observable.key)}: {action.detail}")
 
@@ -222,7 +237,8 @@ class Confirm(BaseSensorOperator):
     Wait until a control's environment says that pending actions are in force. Frees its slot between two looks.
 
     Takes and gives an ``ActionBatch``. When the patience ends the actions stay ``pending`` and the task succeeds: the
-    incident says so, and nothing claims a block that is not there yet.
+    incident says so, and nothing claims a block that is not there yet. What the environment says has failed is not
+    waited for: the task fails at once, after its batch was published, and no retry of the sensor can mend it.
 
     :param actions: the control's batch (templated)
     :param conn_id: the control's connection, by default ``<vendor>_default``. Absent: the task is skipped.
@@ -259,7 +275,11 @@ class Confirm(BaseSensorOperator):
         return hook_class(self.vendor)
 
     def confirm(self, hook: Any, actions: Sequence[Action]) -> list[Action]:
-        """The same actions, with the outcome that the environment confirms now. Writes nothing."""
+        """
+        The same actions, with the outcome that the environment confirms now. Writes nothing.
+
+        :return: ``pending`` only what may still come true; ``failed`` what will not, unless the control acts again
+        """
         raise NotImplementedError
 
     def poke(self, context: Context) -> PokeReturnValue:
@@ -278,6 +298,10 @@ class Confirm(BaseSensorOperator):
             return PokeReturnValue(False)
         self._tell(confirmed.values(), waiting)
         settings.ledger().actions.record(batch, run_id=Run.of(context).name, now=settings.now())
+        failed = [a for a in confirmed.values() if a.outcome is Outcome.FAILED]
+        if failed:
+            context["ti"].xcom_push(key="return_value", value=batch.to_json())
+            raise _as_error(failed[0])
         return PokeReturnValue(True, batch.to_json())
 
     def _tell(self, actions: Iterable[Action], waiting: int) -> None:

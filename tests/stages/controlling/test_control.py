@@ -244,6 +244,28 @@ def test_an_indicator_that_a_vendor_passes_over_is_not_lost(world: World) -> Non
     assert isinstance(run.error, Unexpected)
 
 
+def test_a_bug_in_a_vendors_reading_publishes_the_batch_and_says_where(world: World) -> None:
+    """3e: whatever a vendor's answer makes of our code, the incident tells of the others."""
+
+    class Broken(TinyControl):
+        def ensure(self, hook: TinyHook, indicators: Sequence[Indicator], incidents: Incidents, ours: Ours) -> Result:
+            raise KeyError("secret\nforged line")
+
+    run = act(indicator(IP, EVIL), indicator(IP, PROTECTED), by=Broken)
+    assert type(run.error) is Unexpected
+    assert run.outcomes == {EVIL: "failed", PROTECTED: "protected"}
+    assert "KeyError at test_control.py" in run.actions[EVIL].detail
+    assert "secret" not in str(run.error)
+
+
+def test_what_failed_has_no_end(world: World) -> None:
+    """3g: an incident said "failed … until 2026-12-04"."""
+    world.fails = {EVIL: 422, WORSE: 500}
+    assert {a.expires_at for a in act(indicator(IP, EVIL)).actions.values()} == {None}
+    both = act(indicator(IP, EVIL), indicator(IP, WORSE), indicator(IP, CLEAN))
+    assert {a.expires_at for a in both.actions.values() if a.outcome is Outcome.FAILED} == {None}
+
+
 def test_with_nothing_to_do_the_control_is_left_alone(world: World, server: TinyServer) -> None:
     assert act().outcomes == {}
     assert server.seen == []
@@ -316,6 +338,28 @@ def test_the_sensors_patience_ends_with_what_is_true(world: World) -> None:
     just_begun, long_ago = settings.now() - timedelta(minutes=29), settings.now() - timedelta(minutes=31)
     assert poke(*batch, waiting_since=just_begun) == (False, None)
     assert poke(*batch, waiting_since=long_ago) == (True, {EVIL: "blocked", WORSE: "pending"})
+
+
+def test_what_the_environment_says_has_failed_is_red_at_once(world: World) -> None:
+    """3a: it is not waited for, and no retry of the sensor can mend it; the batch is published for the incident."""
+
+    class Failing(TinyConfirm):
+        def confirm(self, hook: TinyHook, actions: Sequence[Action]) -> list[Action]:
+            return [
+                a.model_copy(update={"outcome": Outcome.FAILED, "detail": "the activation failed"}) for a in actions
+            ]
+
+    pushed: dict[str, Any] = {}
+    run = context()
+    run["ti"] = SimpleNamespace(
+        get_first_reschedule_date=lambda _: settings.now(), xcom_push=lambda key, value: pushed.update({key: value})
+    )
+    batch = ActionBatch(control="tiny", actions=(action(EVIL, Outcome.PENDING), action(CLEAN, Outcome.BLOCKED)))
+    with pytest.raises(Rejected, match="the activation failed"):
+        Failing(task_id="confirm", actions=batch.to_json()).poke(run)
+    outcomes = {a["observable"]["value"]: a["outcome"] for a in pushed["return_value"]["actions"]}
+    assert outcomes == {EVIL: "failed", CLEAN: "blocked"}
+    assert {row.outcome for row in settings.ledger().actions.rows()} == {"blocked", "failed"}
 
 
 def test_with_nothing_pending_the_sensor_asks_nobody(world: World, server: TinyServer) -> None:

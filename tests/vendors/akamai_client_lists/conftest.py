@@ -52,5 +52,10 @@ def held(sim: SimServer) -> dict[str, Any]:
     return {item["value"]: item for item in sim.state(PRODUCT)["lists"][LIST]["items"]}
 
 
+def listed(sim: SimServer) -> list[dict[str, Any]]:
+    """The items as the vendor shows them in the list."""
+    return list(sim.world.simulators[PRODUCT].shown(LIST)["items"])
+
+
 def writes(sim: SimServer) -> list[str]:
     return [c["path"].rpartition("/")[2] for c in sim.calls(PRODUCT) if c["method"] != "GET"]

@@ -78,6 +78,12 @@ def test_addresses_are_compared_not_texts(address: str, expected: tuple[str | No
     assert holding(the_list(), address) == expected
 
 
+@pytest.mark.parametrize("items", [["203.0.113.7"], [{"tags": []}], [None], "text", [{"value": 7}]])
+def test_items_of_another_shape_are_an_error(items: Any) -> None:
+    with pytest.raises(Unexpected):
+        the_list(items=items, itemsCount=1)
+
+
 def test_a_covering_network_whose_time_is_over_covers_nothing() -> None:
     item = {"value": "203.0.112.0/20", "expirationDate": "2026-10-01T00:00:00.000+00:00"}
     short = the_list(items=[item], itemsCount=1)
@@ -98,6 +104,58 @@ def test_an_item_in_force_stays_so_while_others_change_the_list() -> None:
 def test_other_states_enforce_nothing(status: str) -> None:
     environment = api.parse_environment(sample("environment.json", activationStatus=status))
     assert api.state_of(the_list(), environment, "PRODUCTION").active is None
+
+
+def test_a_failed_activation_leaves_the_network_with_what_it_had() -> None:
+    """3a"""
+    environment = api.parse_environment(sample("environment.json", activationStatus="FAILED", version=76))
+    state = api.state_of(the_list(), environment, "PRODUCTION")
+    assert (state.failed, state.active) == (True, 75)
+
+
+@pytest.mark.parametrize("status", ["INACTIVE", "DEACTIVATED", "PENDING_DEACTIVATION"])
+def test_an_item_of_a_list_that_was_withdrawn_is_not_in_force_whatever_it_says(status: str) -> None:
+    environment = api.parse_environment(sample("environment.json", activationStatus=status))
+    state = api.state_of(the_list(), environment, "PRODUCTION")
+    assert [state.enforces_item(item) for item in the_list().items or ()] == [False, False, False]
+
+
+#: Recorded of the live service, shortened, with another id.
+V2 = {
+    "action": "ACTIVATE",
+    "activations": {"PRODUCTION": {"activationId": 3771177, "activationStatus": "PENDING_ACTIVATION"}},
+    "createDate": "2026-02-09T12:28:14.159+00:00",
+    "createdBy": "user1",
+    "listId": "237402_LIST",
+    "version": 1,
+}
+
+
+def test_an_activation_of_either_version_of_the_api_is_read() -> None:
+    """J2"""
+    one = api.parse_activation(sample("environment.json", activationStatus="PENDING_ACTIVATION"), "PRODUCTION")
+    two = api.parse_activation(Response(200, {}, json.dumps(V2).encode()), "PRODUCTION")
+    assert (one.activationId, one.activationStatus, one.version) == (961, "PENDING_ACTIVATION", 75)
+    assert (two.activationId, two.activationStatus, two.version) == (3771177, "PENDING_ACTIVATION", 1)
+
+
+@pytest.mark.parametrize("activations", [{}, None, [], {"STAGING": {"activationId": 1, "activationStatus": "ACTIVE"}}])
+def test_an_answer_about_another_network_is_not_taken_for_ours(activations: Any) -> None:
+    """J2"""
+    answer = Response(200, {}, json.dumps(V2 | {"activations": activations}).encode())
+    with pytest.raises(Unexpected, match="no activation in PRODUCTION"):
+        api.parse_activation(answer, "PRODUCTION")
+
+
+@pytest.mark.parametrize(
+    ("text", "year"), [("9999-12-31T23:59:59-12:00", 9999), ("0001-01-01T00:00:00+14:00", 1)], ids=["never", "past"]
+)
+def test_an_end_at_the_edge_of_the_calendar_costs_nothing(text: str, year: int) -> None:
+    """1i"""
+    client_list = the_list(items=[{"value": "203.0.113.7", "expirationDate": text}], itemsCount=1)
+    [item] = client_list.items or ()
+    assert item.expirationDate is not None
+    assert item.expirationDate.year == year
 
 
 def test_the_networks_are_kept_apart() -> None:

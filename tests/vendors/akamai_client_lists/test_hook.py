@@ -6,7 +6,15 @@ from typing import Any
 
 import pytest
 
-from include.soar.vendor.errors import RateLimited, Unauthorized, Unavailable, Unexpected, VendorError, WriteInPlanMode
+from include.soar.vendor.errors import (
+    RateLimited,
+    Rejected,
+    Unauthorized,
+    Unavailable,
+    Unexpected,
+    VendorError,
+    WriteInPlanMode,
+)
 from tests.stages.controls import FAULTS, WRITE_FAULTS, everything_logged
 from tests.support import SimServer, free_port
 from tests.vendors.akamai_client_lists.conftest import KNOBS, LIST, PRODUCT, held, point_at, seed, writes
@@ -85,10 +93,37 @@ def test_nothing_is_written_in_plan_mode(sim: SimServer) -> None:
 
 
 @pytest.mark.parametrize("status", [409, 422])
-def test_an_activation_refused_because_another_is_pending_is_no_error(sim: SimServer, status: int) -> None:
+@pytest.mark.parametrize("network", ["PRODUCTION", "STAGING"])
+def test_an_activation_refused_because_another_is_pending_is_no_error(
+    sim: SimServer, monkeypatch: pytest.MonkeyPatch, status: int, network: str
+) -> None:
+    """Whichever network it is for: one may stand in the way of the other."""
     seed(sim)
+    sim.configure(PRODUCT, activation_seconds=600)
+    AkamaiClientListsHook().activate("another's")
+    point_at(monkeypatch, sim, network=network)
     sim.fault(PRODUCT, "status", method="POST", path="activations", status=status)
     assert AkamaiClientListsHook().activate("x") is None
+
+
+@pytest.mark.parametrize(("status", "error"), [(409, Unavailable), (422, Rejected)])
+def test_a_refusal_with_nothing_pending_is_told_in_the_vendors_words(
+    sim: SimServer, status: int, error: type[VendorError]
+) -> None:
+    """A lasting refusal was told as "an activation is pending" until the retries ended."""
+    seed(sim)
+    sim.fault(PRODUCT, "status", method="POST", path="activations", status=status, detail="No contract for it")
+    with pytest.raises(error, match="No contract for it") as caught:
+        AkamaiClientListsHook().activate("x")
+    assert "an activation is pending" not in str(caught.value)
+
+
+def test_an_activation_that_fails_at_once_is_tried_again(sim: SimServer) -> None:
+    """3a"""
+    seed(sim)
+    sim.fault(PRODUCT, "merge", method="POST", path="activations", patch={"activationStatus": "FAILED"})
+    with pytest.raises(Unavailable, match="the activation of version 1 failed"):
+        AkamaiClientListsHook().activate("x")
 
 
 @pytest.mark.parametrize(("kind", "error"), [("truncate", Unavailable), ("html", Unexpected)])

@@ -10,13 +10,14 @@ import pytest
 from airflow.sdk.exceptions import AirflowSkipException
 
 from include.soar.model import Action, ActionBatch, Outcome, Role
-from include.soar.vendor.errors import RateLimited, Rejected, Unavailable
+from include.soar.vendor.errors import RateLimited, Rejected, Unavailable, VendorError
 from tests.stages.controls import PROTECTED, Run, context, decision, indicator, run
 from tests.support import SimServer
-from tests.vendors.akamai_client_lists.conftest import LIST, PRODUCT, held, seed, writes
+from tests.vendors.akamai_client_lists.conftest import LIST, PRODUCT, held, listed, point_at, seed, writes
 from threat_response.runtime import settings
 from threat_response.stages.control import Result
 from threat_response.vendors.akamai_client_lists import api
+from threat_response.vendors.akamai_client_lists.hook import AkamaiClientListsHook
 from threat_response.vendors.akamai_client_lists.operators import (
     AkamaiClientListsActiveSensor,
     AkamaiClientListsBlockOperator,
@@ -35,6 +36,28 @@ def look(result: Run, *, started_at: datetime | None = None) -> Any:
     assert result.batch is not None
     sensor = AkamaiClientListsActiveSensor(task_id="confirm", actions=result.batch.to_json())
     return sensor.poke(context(get_first_reschedule_date=lambda _context: started_at))
+
+
+def watch(result: Run) -> Run:
+    """One look of the sensor, as Airflow sees it: what it returned, or published before its error."""
+    assert result.batch is not None
+    seen = Run()
+    sensor = AkamaiClientListsActiveSensor(task_id="confirm", actions=result.batch.to_json())
+    push = context(
+        get_first_reschedule_date=lambda _context: None,
+        xcom_push=lambda key, value: seen.pushed.update({key: value}),
+    )
+    try:
+        seen.batch = ActionBatch.model_validate(sensor.poke(push).xcom_value)
+    except VendorError as error:
+        seen.error = error
+        seen.batch = ActionBatch.model_validate(seen.pushed["return_value"])
+    return seen
+
+
+def colleague_appends(sim: SimServer, value: str) -> None:
+    """A draft: the list is changed, and not activated."""
+    assert AkamaiClientListsHook().write_items(append=[{"value": value, "tags": ["soc"]}]) == ({}, None)
 
 
 def outcomes_of(poked: Any) -> dict[str, str]:
@@ -142,13 +165,123 @@ def test_somebody_elses_ended_item_is_no_block(sim: SimServer) -> None:
     assert "stands in the way" in result.actions[V4].detail
 
 
-def test_a_change_of_somebody_else_is_not_activated_when_ours_is_in_force(sim: SimServer) -> None:
+@pytest.mark.parametrize("sdk_items", [False, True], ids=["live", "sdk"])
+@pytest.mark.parametrize("network", ["PRODUCTION", "STAGING"])
+def test_a_replay_never_activates_a_colleagues_draft(
+    sim: SimServer, monkeypatch: pytest.MonkeyPatch, sdk_items: bool, network: str
+) -> None:
+    """J1: items of a live list carry no ``createdVersion``; their own status says that they are in force."""
+    seed(sim)
+    sim.configure(PRODUCT, sdk_items=sdk_items)
+    point_at(monkeypatch, sim, network=network)
+    block()
+    assert block().outcomes == {V4: "blocked", V6: "blocked"}
+    colleague_appends(sim, "192.0.2.0/24")
+    sim.world.calls.clear()
+    replay = block()
+    assert (replay.error, replay.outcomes) == (None, {V4: "blocked", V6: "blocked"})
+    assert writes(sim) == []
+    assert activations(sim) == [2]
+    assert "192.0.2.0/24" not in sim.state(PRODUCT)["lists"][LIST]["live"][network]
+
+
+@pytest.mark.parametrize("created", [None, 0])
+def test_an_item_without_a_status_is_looked_up_in_the_version_that_is_in_force(
+    sim: SimServer, created: int | None
+) -> None:
+    """J1: as Terraform's recorded list has it. Neither the item nor its version says, so the snapshot does."""
     seed(sim)
     block()
-    sim.world.simulators[PRODUCT].lists[LIST].version += 1  # a person's edit that is not finished
+    block()
+    colleague_appends(sim, "192.0.2.0/24")
+    sim.world.calls.clear()
+    bare = [{**i, "createdVersion": created, "productionStatus": None} for i in listed(sim)]
+    sim.fault(PRODUCT, "merge", method="GET", path=f"/lists/{LIST}$", patch={"items": bare})
+    assert block().outcomes == {V4: "blocked", V6: "blocked"}
+    assert writes(sim) == []
+    assert [c["path"].rpartition("/")[2] for c in sim.calls(PRODUCT)].count("snapshot") == 1
+
+
+def test_ours_on_its_way_needs_no_second_activation_for_a_colleagues_draft(sim: SimServer) -> None:
+    """J1: a draft appended while our activation is pending makes the list newer than what is on its way."""
+    seed(sim)
+    sim.configure(PRODUCT, activation_seconds=600)
+    block()
+    colleague_appends(sim, "192.0.2.0/24")
+    replay = block()
+    assert (replay.error, replay.outcomes) == (None, {V4: "pending", V6: "pending"})
+    assert activations(sim) == [2]
+    sim.configure(PRODUCT, timestamp_window_seconds=None)
+    sim.world.clock.advance(601)
+    assert outcomes_of(look(replay)) == {V4: "blocked", V6: "blocked"}
+    assert block().outcomes == {V4: "blocked", V6: "blocked"}
+    assert activations(sim) == [2]
+
+
+def test_somebody_elses_item_in_force_is_not_called_pending(sim: SimServer) -> None:
+    """J1, same root: the list is ahead by a draft, and the item that holds the address is live."""
+    seed(sim, {"value": V4, "tags": ["soc"]}, "2001:db8::/64")
+    colleague_appends(sim, "192.0.2.0/24")
     sim.world.calls.clear()
     assert block().outcomes == {V4: "blocked", V6: "blocked"}
     assert writes(sim) == []
+
+
+def test_a_lift_that_is_repeated_never_activates_a_colleagues_draft(sim: SimServer) -> None:
+    """J1, the other verb: what is to be lifted is in no version that is in force, so nothing of ours is missing."""
+    seed(sim)
+    block()
+    actions = list(block().actions.values())
+    lift(sim, actions)
+    colleague_appends(sim, "192.0.2.0/24")
+    sim.world.calls.clear()
+    assert outcomes(lift(sim, actions)) == {V4: "gone", V6: "gone"}
+    assert writes(sim) == []
+    assert sim.state(PRODUCT)["lists"][LIST]["live"]["PRODUCTION"] == []
+
+
+def test_what_was_never_in_force_is_lifted_without_an_activation(sim: SimServer) -> None:
+    seed(sim)
+    sim.fault(PRODUCT, "status", method="POST", path="/activations$", status=500)
+    written = list(block().actions.values())
+    sim.world.calls.clear()
+    assert outcomes(lift(sim, written)) == {V4: "lifted", V6: "lifted"}
+    assert writes(sim) == ["items"]
+
+
+def test_the_newer_activations_are_read_as_they_answer(sim: SimServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """J2: ``api_version: v2`` requested the activation and then called both addresses failed."""
+    seed(sim)
+    point_at(monkeypatch, sim, api_version="v2")
+    first = block()
+    assert (first.error, first.outcomes) == (None, {V4: "pending", V6: "pending"})
+    assert first.actions[V4].proof == {"list": LIST, "version": 2, "network": "PRODUCTION", "activation_id": 961}
+    assert outcomes_of(look(first)) == {V4: "blocked", V6: "blocked"}
+
+
+def test_a_lasting_refusal_of_the_activation_is_not_called_pending(sim: SimServer) -> None:
+    seed(sim)
+    sim.fault(
+        PRODUCT, "status", method="POST", path="/activations$", status=422, times=-1, detail="Not in your contract"
+    )
+    result = block()
+    assert isinstance(result.error, Rejected)
+    assert result.outcomes == {V4: "failed", V6: "failed"}
+    assert "Not in your contract" in result.actions[V4].detail
+
+
+@pytest.mark.parametrize("odd", [{"tags": 7}, {"tags": ["a", None]}, {"expirationDate": "soon"}, {"description": []}])
+def test_an_item_that_cannot_be_read_costs_its_own_address_only(sim: SimServer, odd: dict[str, Any]) -> None:
+    """1g, 1i: a colleague's item must not keep every block of the night from being made."""
+    seed(sim, V4, "2001:db8::/64")
+    items = sim.world.simulators[PRODUCT].lists[LIST].items
+    items.update({key: item | odd for key, item in items.items()})
+    result = block()
+    assert isinstance(result.error, Rejected)
+    assert result.outcomes == {V4: "failed", V6: "pending"}
+    assert "not as documented" in result.actions[V4].detail
+    [call] = sim.calls(PRODUCT, "POST", "/items")
+    assert [entry["value"] for entry in call["body"]["append"]] == [V6]
 
 
 def test_our_item_is_prolonged_whole_and_never_shortened(sim: SimServer) -> None:
@@ -287,15 +420,75 @@ def test_the_sensor_ends_with_what_is_true_when_its_patience_does(sim: SimServer
     assert outcomes_of(done) == {V4: "pending", V6: "pending"}
 
 
-@pytest.mark.parametrize(("status", "words"), [("INACTIVE", "nothing is pending"), ("FAILED", "failed")])
-def test_the_sensor_never_claims_a_block_that_is_not_there(sim: SimServer, status: str, words: str) -> None:
+def test_the_sensor_never_claims_a_block_that_is_not_there(sim: SimServer) -> None:
     seed(sim)
     pending = block()
-    sim.fault(PRODUCT, "merge", path="/status$", patch={"activationStatus": status})
+    sim.fault(PRODUCT, "merge", path="/status$", patch={"activationStatus": "INACTIVE"})
     done = look(pending, started_at=datetime.now(UTC) - timedelta(hours=1))
     batch = ActionBatch.model_validate(done.xcom_value)
     assert {a.outcome for a in batch.actions} == {Outcome.PENDING}
-    assert all(words in a.detail for a in batch.actions)
+    assert all("nothing is pending" in a.detail for a in batch.actions)
+
+
+def test_an_activation_that_failed_is_red_at_once_and_the_block_task_requests_another(sim: SimServer) -> None:
+    """3a: the sensor waited out its patience and ended green, with the incident saying pending for ever."""
+    seed(sim)
+    sim.configure(PRODUCT, activation_outcome="FAILED")
+    pending = block()
+    assert pending.outcomes == {V4: "pending", V6: "pending"}
+    seen = watch(pending)
+    assert isinstance(seen.error, Rejected)  # final: looking again mends nothing
+    assert "activation of version 2 failed" in str(seen.error)
+    assert list(seen.pushed) == ["return_value"]
+    assert seen.outcomes == {V4: "failed", V6: "failed"}
+    assert {a.expires_at for a in seen.actions.values()} == {None}
+    assert {row.outcome for row in settings.ledger().actions.rows(PRODUCT)} == {"failed"}
+
+    sim.configure(PRODUCT, activation_outcome="ACTIVE")
+    again = block()
+    assert (again.error, again.outcomes) == (None, {V4: "pending", V6: "pending"})
+    assert activations(sim) == [2, 2]
+    assert watch(again).outcomes == {V4: "blocked", V6: "blocked"}
+
+
+def test_a_failure_that_is_older_than_our_activation_is_not_ours(sim: SimServer) -> None:
+    """3a: the network may speak of the last but one for a moment."""
+    seed(sim)
+    sim.configure(PRODUCT, activation_seconds=600)
+    pending = block()
+    before = {"activationId": 960, "activationStatus": "FAILED", "version": 1}
+    sim.fault(PRODUCT, "merge", path="/status$", patch=before)
+    assert not look(pending).is_done
+
+
+def test_an_older_version_stays_in_force_when_another_activation_failed(sim: SimServer) -> None:
+    """3a, J1: a colleague's activation failed, and ours is what the network has."""
+    seed(sim)
+    block()
+    assert block().outcomes == {V4: "blocked", V6: "blocked"}
+    colleague_appends(sim, "192.0.2.0/24")
+    sim.configure(PRODUCT, activation_outcome="FAILED")
+    AkamaiClientListsHook().activate("a colleague's")
+    sim.world.calls.clear()
+    result = block()
+    assert (result.error, result.outcomes) == (None, {V4: "blocked", V6: "blocked"})
+    assert writes(sim) == []
+
+
+def test_a_removal_whose_activation_failed_is_not_lifted(sim: SimServer) -> None:
+    """3a: what the network still enforces was told as lifted, since nothing was pending."""
+    seed(sim)
+    block()
+    actions = list(block().actions.values())
+    sim.configure(PRODUCT, activation_outcome="FAILED")
+    pending = lift(sim, actions)
+    seen = watch(Run(batch=ActionBatch(control=PRODUCT, actions=tuple(pending.actions))))
+    assert isinstance(seen.error, Rejected)
+    assert seen.outcomes == {V4: "failed", V6: "failed"}
+    sim.configure(PRODUCT, activation_outcome="ACTIVE")
+    assert outcomes(lift(sim, actions)) == {V4: "pending", V6: "pending"}
+    assert outcomes(lift(sim, actions)) == {V4: "gone", V6: "gone"}
+    assert sim.state(PRODUCT)["lists"][LIST]["live"]["PRODUCTION"] == []
 
 
 def test_a_sensor_without_anything_pending_asks_nobody(sim: SimServer) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from include.soar.model import Observable
+from include.soar.model import Observable, Outcome
 from include.soar.vendor.errors import RateLimited, Unauthorized, Unavailable, Unexpected
 from include.soar.vendor.wire import Response
 from tests.stages.controls import indicator
@@ -180,6 +180,37 @@ def test_an_update_never_shortens_nor_weakens(ioc: dict[str, Any], wanted: datet
 def test_the_reason_of_a_refusal_stands_in_resources() -> None:
     assert "Duplicate type" in api.refused_because((SAMPLES / "duplicate.json").read_bytes())
     assert api.refused_because(b'{"errors": [{"code": 400, "message": "why"}], "resources": []}') == "why"
+
+
+@pytest.mark.parametrize(
+    "resources", [True, 7, "text", {"a": 1}, [None], ["text"], [{"message": 7}], [{"message": ""}]]
+)
+def test_a_refusal_of_any_shape_is_told_and_is_no_error_of_its_own(resources: Any) -> None:
+    """1j: ``resources: true`` was a TypeError, by which the operator died without its batch."""
+    body = json.dumps({"errors": [{"code": 400, "message": "why"}], "resources": resources}).encode()
+    assert api.refused_because(body) == "why"
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b"7", b"{", b'{"resources": {', b"\xff"])
+def test_a_refusal_that_is_not_even_json_is_told(body: bytes) -> None:
+    """1j"""
+    assert api.refused_because(body)
+
+
+@pytest.mark.parametrize(
+    ("member", "value"),
+    [("expiration", "soon"), ("expiration", "9999-12-31T23:59:59-12:00"), ("expired", "maybe"), ("tags", 7)],
+)
+def test_an_indicator_that_cannot_be_read_costs_itself_only(member: str, value: Any) -> None:
+    """1i, 1j"""
+    resources = json.loads((SAMPLES / "combined.json").read_bytes())["resources"]
+    resources[0][member] = value
+    odd, *others = api.parse_search(combined(resources=resources))
+    assert (odd.key, odd.ours) == ((resources[0]["type"], resources[0]["value"]), False)
+    outcome, detail = api.outcome_of(odd)
+    assert outcome is Outcome.FAILED
+    assert member in detail
+    assert not any(isinstance(ioc, api.UnreadableIOC) for ioc in others)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from airflow.sdk.exceptions import AirflowSkipException
+from fastapi.responses import JSONResponse
 
 from include.soar.vendor.errors import RateLimited, Rejected, Unauthorized, Unavailable, Unexpected
 from tests.stages.controls import PROTECTED, Run, decision, indicator, run
@@ -151,6 +152,24 @@ def test_hashes_may_be_only_detected_and_hosts_limited(sim: SimServer, monkeypat
     assert (made["severity"], made["platforms"]) == ("critical", ["linux", "mac"])
 
 
+def test_a_tenant_that_can_block_addresses_may_say_so(sim: SimServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Firewall Management: the action for addresses was a constant."""
+    contain()  # as detected
+    point_at(monkeypatch, sim, address_action="prevent")
+    sim.configure(PRODUCT, hash_only_prevent=False)
+    result = contain()
+    assert (result.error, result.outcomes) == (None, dict.fromkeys(DONE, "blocked"))
+    assert held(sim)[ADDRESS]["action"] == "prevent"
+
+
+def test_a_tenant_that_cannot_block_addresses_says_so(sim: SimServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    point_at(monkeypatch, sim, address_action="prevent")
+    result = contain()
+    assert isinstance(result.error, Rejected)
+    assert result.outcomes == {ADDRESS: "failed", DOMAIN: "failed", HASH: "blocked"}
+    assert "hashes only" in result.actions[ADDRESS].detail
+
+
 def test_a_failing_row_costs_itself_only_and_the_batch_is_published(sim: SimServer) -> None:
     wanted = [indicator("ipv4-addr", f"198.51.100.{n}") for n in range(1, 8)]
     bad = "198.51.100.4"
@@ -211,3 +230,38 @@ def test_another_cloud_stops_everything(sim: SimServer) -> None:
     result = contain()
     assert isinstance(result.error, Unexpected)
     assert set(result.outcomes.values()) == {"failed"}
+
+
+def test_a_refusal_of_an_odd_shape_still_publishes_the_batch(sim: SimServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """1j, 3e: the operator died of it, and the incident told nothing of all the others."""
+    odd = JSONResponse({"errors": [{"code": 400, "message": "why"}], "resources": True}, 400)
+    monkeypatch.setattr(sim.world.simulators[PRODUCT], "error", lambda status, detail=None: odd)
+    sim.fault(PRODUCT, "status", method="POST", path="/iocs", body=ADDRESS, status=400, times=-1)
+    result = contain()
+    assert isinstance(result.error, Rejected)
+    assert "why" in result.actions[ADDRESS].detail
+    assert result.outcomes == DONE | {ADDRESS: "failed"}
+    assert result.actions[ADDRESS].expires_at is None
+
+
+def test_an_indicator_that_cannot_be_read_is_left_alone_and_the_others_go_on(sim: SimServer) -> None:
+    seed(sim, BY_HAND)
+    sim.world.simulators[PRODUCT].indicators[held(sim)[ADDRESS]["id"]]["tags"] = 7
+    result = contain()
+    assert isinstance(result.error, Rejected)
+    assert result.outcomes == DONE | {ADDRESS: "failed"}
+    assert "left alone" in result.actions[ADDRESS].detail
+    assert writes(sim) == ["POST"]
+
+
+@pytest.mark.parametrize("status", [400, 500])
+def test_what_failed_has_no_end(sim: SimServer, status: int) -> None:
+    """3g: "failed … until 2026-12-04"."""
+    sim.fault(PRODUCT, "status", method="POST", path="/iocs", status=status, times=-1)
+    assert {a.expires_at for a in contain().actions.values()} == {None}
+    sim.world.faults.clear()
+    contain()
+    sim.fault(PRODUCT, "status", method="PATCH", path="/iocs", status=status, times=-1)
+    longer = contain(decision(indicator("ipv4-addr", ADDRESS, days=30)))
+    assert longer.outcomes == {ADDRESS: "failed"}
+    assert longer.actions[ADDRESS].expires_at is None

@@ -154,6 +154,8 @@ def test_the_region_header_would_send_falconpy_to_the_real_cloud(spelled: SimSer
     assert auth.base_url == spelled.url
 
     spelled.configure("crowdstrike_falcon", cs_region="us-1")
+    every = [requests.get(spelled.url + path, timeout=10) for path in ("/iocs/combined/indicator/v1", "/iocs/nothing")]
+    assert [answer.headers["X-Cs-Region"] for answer in every] == ["us-1", "us-1"]
     trapped = OAuth2(client_id=CLIENT, client_secret=SECRET, base_url=spelled.url, timeout=10)
     trapped.token()  # the only call: after it the client must not be used
     assert trapped.base_url == "https://api.crowdstrike.com"
@@ -243,7 +245,6 @@ def without_ip() -> dict[str, Any]:
         pytest.param(ipv4(description="x" * 201), "description", id="long description"),
         pytest.param(ipv4(tags="one"), "tags", id="tags not a list"),
         pytest.param(ipv4(metadata={"filename": "a.exe"}), "metadata", id="file name of an address"),
-        pytest.param(ipv4(ttl=3), "ttl", id="unknown member"),
     ],
 )
 def test_a_bad_row_fails_the_whole_request(sim: SimServer, falcon: IOC, indicator: dict[str, Any], field: str) -> None:
@@ -283,7 +284,7 @@ def test_a_tenant_may_allow_prevent_for_addresses(sim: SimServer, falcon: IOC) -
     created(falcon, ipv4(action="prevent"))
 
 
-@pytest.mark.parametrize("body", [{}, {"indicators": []}, {"indicators": {}}, {"indicators": [ipv4()], "x": 1}, []])
+@pytest.mark.parametrize("body", [{}, {"indicators": []}, {"indicators": {}}, {"indicators": ["x"]}, []])
 def test_a_bad_body_is_refused(sim: SimServer, body: Any) -> None:
     url = f"{sim.url}/iocs/entities/indicators/v1"
     answer = requests.post(url, json=body, headers=bearer(sim), timeout=10)
@@ -441,7 +442,10 @@ def test_pages_by_after_skip_nothing_when_the_list_shrinks(sim: SimServer, falco
     assert second["resources"] == ids[4:8]
     third = falcon.indicator_search(limit=4, after=second["meta"]["pagination"]["after"])["body"]
     assert third["resources"] == ids[8:]
-    assert "after" not in third["meta"]["pagination"]
+    # Recorded three times: the last page has a token as well. The one after it is empty and has none.
+    last = falcon.indicator_search(limit=4, after=third["meta"]["pagination"]["after"])["body"]
+    assert last["resources"] == []
+    assert "after" not in last["meta"]["pagination"]
 
 
 def test_pages_by_offset(sim: SimServer, falcon: IOC) -> None:
@@ -456,7 +460,8 @@ def test_sorting(stock: SimServer, falcon: IOC) -> None:
         page = falcon.indicator_combined(sort=sort, limit=1)["body"]
         assert page["resources"][0]["value"] == first, sort
         values = [first]
-        while after := page["meta"]["pagination"].get("after"):
+        while len(values) < page["meta"]["pagination"]["total"]:
+            after = page["meta"]["pagination"]["after"]
             page = falcon.indicator_combined(sort=sort, limit=1, after=after)["body"]
             values.append(page["resources"][0]["value"])
         assert len(set(values)) == 4
@@ -471,7 +476,6 @@ def test_sorting(stock: SimServer, falcon: IOC) -> None:
         {"offset": 9999, "limit": 100},
         {"after": "???"},
         {"sort": "nonsense|desc"},
-        {"fliter": "type:'ipv4'"},
     ],
 )
 def test_bad_paging_is_refused(sim: SimServer, params: dict[str, Any]) -> None:

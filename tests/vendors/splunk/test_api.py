@@ -73,7 +73,20 @@ def test_merging_twice_changes_nothing() -> None:
     assert api.merge(once, new(incidents=("INC-2",))) == once
 
 
-@pytest.mark.parametrize("change", [{"expires_at": "soon"}, {"incidents": None}, {"last_seen_at": 5}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"expires_at": "soon"},
+        {"expires_at": float("nan")},
+        {"expires_at": None},
+        {"incidents": None},
+        {"incidents": "INC-1"},
+        {"incidents": [1]},
+        {"incidents": [["INC-1"]]},
+        {"last_seen_at": 5},
+        {"first_seen_at": None},
+    ],
+)
 def test_a_document_of_ours_that_somebody_broke_is_not_guessed_at(change: dict[str, Any]) -> None:
     with pytest.raises(Unexpected, match="not as we write it"):
         api.merge(old() | change, new())

@@ -164,3 +164,64 @@ def test_a_row_that_reads_back_otherwise_is_not_claimed(sim: SimServer) -> None:
     real = sim.world.simulators[PRODUCT].collections[("search", COLLECTION)]
     real.put = lambda document: document["_key"]  # type: ignore[method-assign]
     assert watch(ONE).outcomes == {"198.51.100.7": "failed"}
+
+
+@pytest.mark.parametrize("changed", [True, False], ids=["just written", "there before"])
+def test_a_row_that_a_person_removes_meanwhile_costs_itself_only(sim: SimServer, changed: bool) -> None:
+    """3e: a KeyError, by which the incident told nothing of all the others."""
+    watch(ONE)
+    if changed:
+        seed(sim, held(sim)[KEY] | {"expires_at": 1})
+    collection = sim.world.simulators[PRODUCT].collections[("search", COLLECTION)]
+
+    class Removing(dict[str, Any]):
+        looks = 0
+
+        def values(self) -> Any:
+            self.looks += 1
+            if self.looks == 2:  # the one that reads back
+                self.pop(KEY)
+            return super().values()
+
+    collection.documents = Removing(collection.documents)
+    result = watch(ONE, ALL[1])
+    assert isinstance(result.error, Rejected)
+    assert list(result.pushed) == ["return_value"]
+    assert [v for v, outcome in result.outcomes.items() if outcome != "watched"] == ["198.51.100.7"]
+    action = result.actions["198.51.100.7"]
+    assert (action.outcome.value, action.expires_at) == ("failed", None)
+    assert "when it was read back" in action.detail
+
+
+@pytest.mark.parametrize("end", [10**18, 1e300, 253_402_300_800, 9_223_372_036_854_775_807])
+def test_an_end_beyond_the_calendar_is_none(sim: SimServer, end: float) -> None:
+    """3e: a person's word for "never" was an OSError. The row is there, and is not shortened."""
+    watch(ONE)
+    seed(sim, held(sim)[KEY] | {"expires_at": end})
+    result = watch()
+    assert result.error is None
+    assert set(result.outcomes.values()) == {"watched"}
+    assert result.actions["198.51.100.7"].expires_at is None
+    assert held(sim)[KEY]["expires_at"] == end
+
+
+@pytest.mark.parametrize("end", [-(10**18), -1e300, 0, 1.5])
+def test_an_end_long_ago_is_prolonged(sim: SimServer, end: float) -> None:
+    """3e"""
+    watch(ONE)
+    seed(sim, held(sim)[KEY] | {"expires_at": end})
+    result = watch(ONE)
+    assert (result.error, result.outcomes) == (None, {"198.51.100.7": "watched"})
+    assert held(sim)[KEY]["expires_at"] == int(ONE.expires_at.timestamp())
+
+
+@pytest.mark.parametrize("end", [None, "soon", "1893456000", [], {}, True])
+def test_an_end_that_is_no_time_fails_its_row_only(sim: SimServer, end: Any) -> None:
+    """3e"""
+    watch(ONE)
+    seed(sim, held(sim)[KEY] | {"expires_at": end})
+    result = watch()
+    assert isinstance(result.error, Rejected)
+    assert [v for v, outcome in result.outcomes.items() if outcome != "watched"] == ["198.51.100.7"]
+    assert "not as we write it" in result.actions["198.51.100.7"].detail
+    assert held(sim)[KEY]["expires_at"] == end

@@ -1,7 +1,9 @@
-"""Akamai Client Lists v1 without I/O. Field names are the vendor's.
+"""Akamai Client Lists without I/O: v1, and activations of v2. Field names are the vendor's.
 
 There is no public OpenAPI of this API. Shapes: Akamai's Go SDK (``pkg/clientlists`` of AkamaiOPEN-edgegrid-golang v11)
-and PowerShell module; limits: https://techdocs.akamai.com/terraform/docs/set-up-client-lists.
+and PowerShell module; answers of the live service as recorded in chronicle/content-hub
+(``google/akamai_integration/tests/mock_data.json``, 2025-06 and 2026-02), which win where they differ; limits:
+https://techdocs.akamai.com/terraform/docs/set-up-client-lists.
 """
 
 from __future__ import annotations
@@ -14,11 +16,11 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationError, field_validator
 
 from include.soar.model import Action, Indicator, Observable
 from include.soar.vendor.errors import ClockSkew, Unauthorized, Unexpected, one_line
-from include.soar.vendor.wire import Request, Response, VendorShape, decode, error_text, load_json
+from include.soar.vendor.wire import Request, Response, VendorShape, decode, error_text, first_problem, load_json
 
 VENDOR = "akamai_client_lists"
 BASE = "/client-list/v1"
@@ -37,17 +39,29 @@ BYTES_PER_WRITE = 100_000
 DESCRIPTION_LENGTH = 255
 #: How a description of ours begins.
 OUR_WORDS = "Threat response: "
-#: A second activation while one is pending: Akamai's Terraform provider retries on both.
-ACTIVATION_IN_PROGRESS = (409, 422)
-#: Environment states in which the network enforces its active version. MODIFIED: the list was changed since.
-IN_FORCE = ("ACTIVE", "MODIFIED", "PENDING_ACTIVATION")
+#: What a second activation while one is pending may be refused with: Akamai's Terraform provider retries on both.
+#: Neither proves that one is pending.
+MAY_BE_PENDING = (409, 422)
+#: Environment states in which the network enforces its active version. MODIFIED: the list was changed since. FAILED:
+#: the last activation did not get through, and the network keeps what it had.
+IN_FORCE = ("ACTIVE", "MODIFIED", "PENDING_ACTIVATION", "FAILED")
+#: Those in which it enforces nothing of the list, whatever an item says.
+WITHDRAWN = ("INACTIVE", "DEACTIVATED", "PENDING_DEACTIVATION")
 PENDING = "PENDING_ACTIVATION"
+FAILED = "FAILED"
+#: Items on one page of a version's snapshot. The vendor's PowerShell module asks for as many lists.
+SNAPSHOT_PAGE = 1_000
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class Item(VendorShape):
+    """
+    ``stagingStatus`` and ``productionStatus`` are the vendor's word on the item itself. Items of a live list carry no
+    ``createdVersion``; what Akamai's own Go SDK makes of one that is absent is 0.
+    """
+
     value: str
     description: str | None = None
     tags: tuple[str, ...] = ()
@@ -69,9 +83,14 @@ class Item(VendorShape):
     @field_validator("expirationDate")
     @classmethod
     def _utc(cls, value: datetime | None) -> datetime | None:
-        if value is not None and value.tzinfo is None:
+        if value is None:
+            return None
+        if value.tzinfo is None:
             raise ValueError("a time without an offset")
-        return value.astimezone(UTC) if value else None
+        try:
+            return value.astimezone(UTC)
+        except OverflowError:  # at either end of the calendar: what a person writes for "never", or "long ago"
+            return (datetime.max if value.year > 1 else datetime.min).replace(tzinfo=UTC)
 
     @property
     def ours(self) -> bool:
@@ -79,6 +98,15 @@ class Item(VendorShape):
 
     def in_force_at(self, now: datetime) -> bool:
         return self.expirationDate is None or self.expirationDate > now
+
+    def status(self, network: str) -> str | None:
+        return self.productionStatus if network == "PRODUCTION" else self.stagingStatus
+
+
+class UnreadableItem(Item):
+    """One that is there, and whose other members are not as documented: it is left alone, and costs only its value."""
+
+    problem: str
 
 
 class ClientList(VendorShape):
@@ -91,12 +119,35 @@ class ClientList(VendorShape):
     itemsCount: int = Field(ge=0)
     readOnly: bool = False
     deprecated: bool = False
+    stagingActivationStatus: str | None = None
+    productionActivationStatus: str | None = None
     stagingActiveVersion: int | None = None
     productionActiveVersion: int | None = None
     items: tuple[Item, ...] | None = None
 
+    @field_validator("items", mode="before")
+    @classmethod
+    def _each_by_itself(cls, value: Any) -> Any:
+        return [_read_item(item) for item in value] if isinstance(value, list) else value
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether a change of either network is on its way: one may stand in the way of another's."""
+        statuses = (self.stagingActivationStatus, self.productionActivationStatus)
+        return any(status is not None and status.startswith("PENDING_") for status in statuses)
+
     def active_version(self, network: str) -> int | None:
         return self.productionActiveVersion if network == "PRODUCTION" else self.stagingActiveVersion
+
+
+def _read_item(item: Any) -> Any:
+    try:
+        return Item.model_validate(item)
+    except ValidationError as error:
+        value = item.get("value") if isinstance(item, dict) else None
+        if not isinstance(value, str):
+            return item  # another shape than we know, rather than one odd item
+        return UnreadableItem(value=value, problem=f"answer is not as documented: {first_problem(error)}")
 
 
 class Environment(VendorShape):
@@ -111,9 +162,18 @@ class Environment(VendorShape):
 
 
 class Activation(VendorShape):
+    """Of one network. v1 answers like this; v2 has id and status by network, see ``parse_activation``."""
+
     activationId: int
     activationStatus: str
     version: int
+
+
+class SnapshotPage(VendorShape):
+    """Some items of one version of a list; they carry no status."""
+
+    content: tuple[Item, ...]
+    totalElements: int = Field(ge=0)
 
 
 @dataclass(frozen=True)
@@ -142,26 +202,42 @@ class State:
             activation_id=activation.activationId,
         )
 
+    @property
+    def failed(self) -> bool:
+        """The last activation did; the network keeps what it had."""
+        return self.status == FAILED
+
     def enforces(self, version: int) -> bool:
         return self.active is not None and self.active >= version
 
-    def enforces_item(self, item: Item) -> bool:
+    def enforces_item(self, item: Item) -> bool | None:
         """
-        Whether the network's version holds this item as the list does.
+        Whether the network holds this item as the list does; None when neither says.
 
-        A list is changed by others too, so that it often is ahead of the network by changes that are not ours.
-        Then the version that made the item and the item's own status decide: an item that was changed since says
-        so (INFERRED from the statuses' names).
+        A list is changed by others too, so that it often is ahead of the network by changes that are not ours. Then
+        the item's own status is the vendor's word: an item that was changed since says so (INFERRED from the statuses'
+        names). Only an item without a status is judged by the version that made it, where it names one.
         """
+        if self.status in WITHDRAWN:
+            return False
         if self.enforces(self.latest):
             return True
-        status = item.productionStatus if self.network == "PRODUCTION" else item.stagingStatus
-        return item.createdVersion is not None and self.enforces(item.createdVersion) and status in (None, "ACTIVE")
+        if status := item.status(self.network):
+            return status == "ACTIVE"
+        return self.enforces(item.createdVersion) if item.createdVersion else None
+
+    def takes_over(self, item: Item) -> bool:
+        """Whether a pending activation brings this item, so that no other is needed for it."""
+        if self.pending is None:
+            return False
+        return self.pending >= self.latest or item.status(self.network) == PENDING
 
 
 def state_of(client_list: ClientList, environment: Environment, network: str) -> State:
     status = environment.activationStatus
     active = client_list.active_version(network) if status in IN_FORCE else None
+    if status == FAILED and active == environment.version:
+        active = None  # the vendor contradicts itself: the version that failed is not taken to be in force
     if active is None and status == "ACTIVE":
         active = environment.version
     return State(
@@ -253,8 +329,32 @@ def activation_request(
     )
 
 
-def parse_activation(response: Response) -> Activation:
-    return decode(VENDOR, "activate", Activation, response.body)
+def parse_activation(response: Response, network: str) -> Activation:
+    """
+    v1 answers with the activation. v2 has ``{"activations": {"PRODUCTION": {"activationId", "activationStatus"}},
+    "version", …}``, with an entry for each network concerned.
+
+    :raises Unexpected: the answer does not tell of this network's activation
+    """
+    document = load_json(VENDOR, "activate", response.body)
+    if isinstance(document, dict) and "activations" in document:
+        by_network = document["activations"]
+        ours = by_network.get(network) if isinstance(by_network, dict) else None
+        if not isinstance(ours, dict):
+            raise Unexpected(VENDOR, "activate", f"the answer names no activation in {network}")
+        document = {"version": document.get("version"), **ours}
+    return decode(VENDOR, "activate", Activation, document)
+
+
+def snapshot_request(list_id: str, version: int, page: int) -> Request:
+    """The items of one version, which may be older than the list's."""
+    params = (("page", str(page)), ("pageSize", str(SNAPSHOT_PAGE)))
+    path = f"{BASE}{_list_path(list_id)}/versions/{version}/snapshot"
+    return Request("GET", path, operation="snapshot", params=params)
+
+
+def parse_snapshot(response: Response) -> SnapshotPage:
+    return decode(VENDOR, "snapshot", SnapshotPage, response.body)
 
 
 def authentication_problem(operation: str, response: Response) -> Unauthorized | None:
@@ -286,6 +386,14 @@ class Holdings:
         """The item for just this address, whoever made it."""
         return self._items.get(ipaddress.ip_network(address))
 
+    def has(self, item: Item) -> bool:
+        """Whether the same item, as it is, is among these."""
+        try:
+            other = self._items.get(ipaddress.ip_network(item.value.strip(), strict=False))
+        except ValueError:
+            return False
+        return other is not None and _settings(other) == _settings(item)
+
     def holding(self, address: IPAddress, now: datetime) -> tuple[Item | None, bool]:
         """
         The item that holds the address, and whether it is ours to change: our own item for just this address, else
@@ -303,9 +411,14 @@ class Holdings:
         for length in self._lengths[address.version]:
             if length < address.max_prefixlen:
                 item = self._items.get(ipaddress.ip_network((address, length), strict=False))
-                if item is not None and item.in_force_at(now):
+                if item is not None and item.in_force_at(now) and not isinstance(item, UnreadableItem):
                     return item
         return None
+
+
+def _settings(item: Item) -> tuple[Any, ...]:
+    """What a client can set."""
+    return item.value, item.expirationDate, item.description or "", frozenset(item.tags)
 
 
 @dataclass

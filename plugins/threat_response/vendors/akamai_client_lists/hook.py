@@ -9,7 +9,7 @@ from functools import partial
 from operator import itemgetter
 from typing import Any
 
-from include.soar.vendor.errors import Rejected, Unauthorized, VendorError
+from include.soar.vendor.errors import Rejected, Unauthorized, Unavailable, Unexpected, VendorError
 from include.soar.vendor.wire import Request, Response
 from threat_response.transport.batches import write_in_halves
 from threat_response.transport.edgegrid import EdgeGridHook
@@ -92,10 +92,33 @@ class AkamaiClientListsHook(EdgeGridHook):
         entries = [{"value": value} for value in values]
         return write_in_halves(api.chunks(entries), partial(self._write, "delete"), name=itemgetter("value"))
 
+    def snapshot(self, version: int | None) -> api.Holdings:
+        """
+        The items of one version of the list, as a network has it that the list is ahead of; none of no version.
+
+        :raises Unexpected: items are missing
+        """
+        items: list[api.Item] = []
+        total = 0 if version is None else 1
+        for page in range(-(-api.MAXIMUM_ITEMS // api.SNAPSHOT_PAGE)):
+            if version is None or len(items) >= total:
+                break
+            found = api.parse_snapshot(self.send(api.snapshot_request(self.list_id, version, page)))
+            items += found.content
+            total = found.totalElements
+            if not found.content:
+                break
+        if len(items) < total:
+            raise Unexpected(self.vendor, "snapshot", f"{len(items)} of {total} items came")
+        return api.Holdings(items)
+
     def activate(self, comments: str) -> api.Activation | None:
         """
         Ask the network to take over the list's latest version. None when it refuses because another activation is
         still pending.
+
+        :raises Rejected: the vendor refuses, and nothing is pending that would explain it
+        :raises Unavailable: it refuses, or the activation failed, and asking again may help
         """
         request = api.activation_request(
             self.list_id,
@@ -105,11 +128,22 @@ class AkamaiClientListsHook(EdgeGridHook):
             recipients=self.settings.notification_emails,
         )
         try:
-            return api.parse_activation(self.send(request))
+            activation = api.parse_activation(self.send(request), self.network)
         except Rejected as error:
-            if error.status in api.ACTIVATION_IN_PROGRESS:
-                return None
-            raise
+            if error.status not in api.MAY_BE_PENDING:
+                raise
+            refusal = error
+        else:
+            if activation.activationStatus == api.FAILED:
+                raise Unavailable(self.vendor, "activate", f"the activation of version {activation.version} failed")
+            return activation
+        if api.parse_list(self.send(api.list_request(self.list_id, items=False)), items=False).is_pending:
+            return None
+        if refusal.status != 409:
+            raise refusal
+        # A conflict passes: what was in the way may have ended between the two calls.
+        reason = f"refused ({refusal.reason}), though nothing is pending"
+        raise Unavailable(self.vendor, "activate", reason, status=409, request_id=refusal.request_id)
 
     def ping(self) -> str:
         response = self.exchange(api.list_request(self.list_id, items=False))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Sequence
-from dataclasses import replace
-from functools import partial
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 from include.soar.model import Action, Indicator, ObservableType, Outcome, Role, Verb
@@ -16,6 +16,9 @@ from threat_response.vendors.akamai_client_lists import api
 
 if TYPE_CHECKING:
     from threat_response.vendors.akamai_client_lists.hook import AkamaiClientListsHook
+
+#: The status of a refusal that passes.
+CONFLICT = 409
 
 #: An action, but for what is only known later: outcome, detail, proof.
 PartialAction = Callable[..., Action]
@@ -66,13 +69,12 @@ class AkamaiClientListsBlockOperator(Control):
         if changes.append or changes.update:
             refused, stopped = hook.write_items(append=changes.append, update=changes.update)
             client_list = hook.read_list()
-        state = hook.state(client_list)
-        done = Result(error=stopped)
-        holdings = api.Holdings(client_list.items or ())
-        waiting: list[PartialAction] = []
         written = {entry["value"] for entry in (*changes.append, *changes.update)} - set(refused)
+        seen = _Seen(hook, client_list, written)
+        done = Result(error=stopped)
+        waiting: list[PartialAction] = []
         for indicator in indicators:
-            item, is_ours = holdings.holding(ipaddress.ip_address(indicator.observable.value), settings.now())
+            item, is_ours = seen.holdings.holding(_address(indicator), settings.now())
             if item is None:
                 full = indicator.observable in changes.no_room
                 done.actions.append(self._missing(indicator, full, refused, stopped))
@@ -84,16 +86,16 @@ class AkamaiClientListsBlockOperator(Control):
                 expires_at=item.expirationDate,
             )
             if not is_ours:
-                done.actions.append(_someone_elses(action_of, item, state))
+                done.actions.append(_someone_elses(action_of, item, seen))
             # A refusal alone is no failure: an overlapping run may have written the very item meanwhile.
             elif problem := _too_short(indicator, item, refused.get(item.value) or stopped):
                 done.actions.append(action_of(Outcome.FAILED, problem, changed=False))
-            elif state.enforces_item(item):
-                done.actions.append(action_of(Outcome.BLOCKED, _in_force(state), proof=_proof(state, state.active)))
+            elif known := _known(action_of, item, seen):
+                done.actions.append(known)
             else:
                 waiting.append(action_of)
         if waiting:
-            self._activate(hook, state, waiting, done)
+            self._activate(hook, seen.state, waiting, done)
         return done
 
     def lift(self, hook: AkamaiClientListsHook, actions: Sequence[Action]) -> Result:
@@ -136,19 +138,29 @@ class AkamaiClientListsBlockOperator(Control):
         absent: Sequence[tuple[Action, bool]],
         done: Result,
     ) -> None:
-        """Have the network take over a list from which items were removed, now or by an earlier try."""
+        """
+        Have the network take over a list from which items were removed, now or by an earlier try. A list that is ahead
+        of the network by other people's changes only is left to them: what the network holds is looked up.
+        """
         state = hook.state(client_list)
-        if not (state.enforces(state.latest) or (state.active is None and state.pending is None)):
-            waiting: list[PartialAction] = [partial(self.lifted, action, changed=now) for action, now in absent]
-            self._activate(hook, state, waiting, done)
-            return
+        there: list[api.Holdings] = []
+        unknown = state.failed and state.active is None
+        if state.status not in api.WITHDRAWN and not state.enforces(state.latest):
+            there = [hook.snapshot(version) for version in {state.active, state.pending} - {None}]
         holdings = api.Holdings(client_list.items or ())
+        waiting: list[PartialAction] = []
         for action, removed_now in absent:
-            detail = f"not in {state.list_id}, as {state.network} enforces it"
-            if self._takes(action) and (other := holdings.holding(_address(action), settings.now())[0]):
+            mine = self._takes(action)
+            if mine and (unknown or any(version.exactly(_address(action)) for version in there)):
+                waiting.append(partial(self.lifted, action, changed=removed_now))
+                continue
+            detail = f"not in {state.list_id}, nor where {state.network} enforces it"
+            if mine and (other := holdings.holding(_address(action), settings.now())[0]):
                 detail += f"; the address is still held by the item {other.value}, which is not ours"
             outcome = Outcome.LIFTED if removed_now else Outcome.GONE
             done.actions.append(self.lifted(action, outcome, detail, changed=removed_now))
+        if waiting:
+            self._activate(hook, state, waiting, done)
 
     def _missing(
         self, indicator: Indicator, no_room: bool, refused: dict[str, str], stopped: VendorError | None
@@ -182,7 +194,9 @@ class AkamaiClientListsBlockOperator(Control):
             detail = f"the list is at version {wanted}, {state.network} is {state.status}"
             detail += f" ({done.error.reason})" if done.error else ""
         except VendorError as error:
-            done.error, outcome = error, Outcome.FAILED
+            done.error = error
+            # A conflict passes, and the task is tried again.
+            outcome = Outcome.PENDING if error.status == CONFLICT else Outcome.FAILED
             state = replace(state, activation_id=None)
             detail = f"written to the list, but not known to be activated: {error}"
         done.actions += [action_of(outcome, detail, proof=_proof(state, wanted)) for action_of in waiting]
@@ -208,17 +222,69 @@ class AkamaiClientListsActiveSensor(Confirm):
                     "proof": {**action.proof, "active_version": state.active},
                 }
             )
-        if state.status == "FAILED":
-            why = f"the activation of version {version} failed; the next run requests another"
-        elif state.pending is None:
+        if state.failed and not _precedes(state, action):
+            # Nothing is on its way any more: to wait would only hide it.
+            why = f"the activation of version {version} failed; the block task, run again, requests another"
+            ends = action.expires_at if action.verb is Verb.LIFT else None
+            return action.model_copy(update={"outcome": Outcome.FAILED, "detail": why, "expires_at": ends})
+        if state.pending is None:
             why = f"{state.network} is {state.status} with version {state.active}, and nothing is pending"
         else:
             why = f"{state.network} is taking over version {state.pending}, and version {version} is wanted"
         return action.model_copy(update={"detail": why})
 
 
-def _address(action: Action) -> api.IPAddress:
-    return ipaddress.ip_address(action.observable.value)
+@dataclass
+class _Seen:
+    """
+    The list and its network as read back.
+
+    :param written: the values that this try has written
+    """
+
+    hook: AkamaiClientListsHook
+    client_list: api.ClientList
+    written: Collection[str]
+
+    @cached_property
+    def state(self) -> api.State:
+        return self.hook.state(self.client_list)
+
+    @cached_property
+    def holdings(self) -> api.Holdings:
+        return api.Holdings(self.client_list.items or ())
+
+    @cached_property
+    def enforced(self) -> api.Holdings:
+        return self.hook.snapshot(self.state.active)
+
+    def enforces(self, item: api.Item) -> bool:
+        if item.value in self.written:
+            # Its status may still be that of before the change.
+            return self.state.enforces(self.state.latest)
+        known = self.state.enforces_item(item)
+        return self.enforced.has(item) if known is None else known
+
+    def takes_over(self, item: api.Item) -> bool:
+        """Whether the network is about to enforce it, with no need of another activation."""
+        if item.value in self.written:
+            return self.state.pending is not None and self.state.pending >= self.state.latest
+        return self.state.takes_over(item)
+
+
+def _address(wanted: Action | Indicator) -> api.IPAddress:
+    return ipaddress.ip_address(wanted.observable.value)
+
+
+def _known(action_of: PartialAction, item: api.Item, seen: _Seen) -> Action | None:
+    """The action of an item of ours that is in force or about to be; None: an activation must bring it."""
+    state = seen.state
+    if seen.enforces(item):
+        return action_of(Outcome.BLOCKED, _in_force(state), proof=_proof(state, state.active))
+    if seen.takes_over(item):
+        detail = f"{state.network} is taking over version {state.pending} of the list"
+        return action_of(Outcome.PENDING, detail, proof=_proof(state, state.pending))
+    return None
 
 
 def _in_force(state: api.State) -> str:
@@ -231,14 +297,24 @@ def _too_short(indicator: Indicator, item: api.Item, why: object) -> str | None:
     return f"could not be prolonged: {why}" if why else "was prolonged, but reads back with the old end"
 
 
-def _someone_elses(action_of: PartialAction, item: api.Item, state: api.State) -> Action:
+def _precedes(state: api.State, action: Action) -> bool:
+    """Whether the network still speaks of an activation that is older than the one requested for this action."""
+    requested = action.proof.get("activation_id")
+    return isinstance(requested, int) and state.activation_id is not None and state.activation_id < requested
+
+
+def _someone_elses(action_of: PartialAction, item: api.Item, seen: _Seen) -> Action:
+    state, enforced = seen.state, seen.enforces(item)
+    if isinstance(item, api.UnreadableItem):
+        return action_of(Outcome.FAILED, f"the item {item.value} was left alone: {item.problem}")
     whose = f"held by the item {item.value}, which is not ours and was left alone"
-    proof = _proof(state, state.active if state.enforces_item(item) else state.latest)
+    proof = _proof(state, state.active if enforced else state.latest)
     if not item.in_force_at(settings.now()):
         return action_of(Outcome.EXPIRED, f"{whose}; it has ended, and stands in the way of ours", proof=proof)
-    if state.enforces_item(item):
+    if enforced:
         return action_of(Outcome.BLOCKED, f"{_in_force(state)}; {whose}", proof=proof)
-    return action_of(Outcome.PENDING, f"{whose}; {state.network} does not enforce it yet ({state.status})", proof=proof)
+    outcome = Outcome.FAILED if state.failed else Outcome.PENDING
+    return action_of(outcome, f"{whose}; {state.network} does not enforce it yet ({state.status})", proof=proof)
 
 
 def _proof(state: api.State, version: int | None) -> dict[str, str | int | None]:

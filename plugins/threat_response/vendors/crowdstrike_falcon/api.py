@@ -12,19 +12,20 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from pydantic import AwareDatetime, Field, field_validator
+from pydantic import AwareDatetime, Field, ValidationError, field_validator
 
 from include.soar.model import Action, Indicator, Observable, ObservableType, Outcome
-from include.soar.vendor.errors import Unauthorized, Unexpected, one_line
-from include.soar.vendor.wire import Response, VendorShape, decode, error_text, failure, load_json
+from include.soar.vendor.errors import Unauthorized, Unexpected, VendorError, one_line
+from include.soar.vendor.wire import Response, VendorShape, decode, error_text, failure, first_problem, load_json
 
 VENDOR = "crowdstrike_falcon"
 
 #: The mark of our indicators, in ``source`` and ``tags``. An indicator without it is another owner's and never changed.
 OUR_SOURCE = "threat-response"
 
-#: ``prevent`` is for hashes only: an address or a domain can be detected, not blocked (tenants with Firewall
-#: Management may differ; four independent clients say the same).
+#: ``prevent`` is for hashes only: an address or a domain can be detected, not blocked (four independent clients say the
+#: same). Tenants with Firewall Management may differ (OpenCTI-Platform/connectors issue 3706), and their connection may
+#: say so.
 ADDRESS_ACTION = "detect"
 #: From nothing to everything: an update never goes down.
 STRENGTH = {"no_action": 0, "detect": 1, "prevent_no_ui": 2, "prevent": 2}
@@ -38,8 +39,7 @@ SEARCH_LIMIT = 500  # results on one page
 # INFERRED, to be checked on a real tenant:
 #: Indicators in one write. PSFalcon sends up to 2,000; others report time-outs.
 ROWS_PER_WRITE = 200
-#: Values in one filter: they travel in the URL. FQL's list form ``value:['a','b']`` is documented for Falcon's
-#: other APIs.
+#: Values in one filter: they travel in the URL.
 VALUES_PER_SEARCH = 50
 #: Ids in one delete: they travel in the URL. A third party sends 1,000.
 IDS_PER_DELETE = 100
@@ -76,6 +76,14 @@ class IOC(VendorShape):
     def _never(cls, value: Any) -> Any:
         return value or None
 
+    @field_validator("expiration")
+    @classmethod
+    def _utc(cls, value: datetime | None) -> datetime | None:
+        try:
+            return value.astimezone(UTC) if value else None
+        except OverflowError as error:
+            raise ValueError("a time at the edge of the calendar") from error
+
     @property
     def ours(self) -> bool:
         return self.source == OUR_SOURCE
@@ -84,6 +92,16 @@ class IOC(VendorShape):
     def key(self) -> tuple[str, str]:
         """What must be unique at the vendor."""
         return self.type, self.value.lower()
+
+
+class UnreadableIOC(IOC):
+    """One that is there, and whose other members are not as documented: it is left alone, and costs only itself."""
+
+    problem: str
+
+    @property
+    def ours(self) -> bool:
+        return False
 
 
 class Pagination(VendorShape):
@@ -99,19 +117,12 @@ class IOCAnswer(VendorShape):
 
     meta: Meta
     errors: tuple[dict[str, Any], ...] | None = None
-    resources: tuple[IOC, ...]
+    resources: tuple[dict[str, Any], ...]
 
 
 class TokenAnswer(VendorShape):
     access_token: str = Field(min_length=1)
     expires_in: int = Field(gt=0)
-
-
-class Row(VendorShape):
-    """Of a refused write: what is wrong with one of its rows. INFERRED, from recollections of the shape."""
-
-    value: str | None = None
-    message: str | None = None
 
 
 def type_of(observable: Observable) -> str:
@@ -157,7 +168,8 @@ def check_token(response: Response, now: datetime) -> None:
 
 def filters(observables: Iterable[Observable]) -> list[tuple[str, list[str]]]:
     """
-    FQL that finds them, in chunks, with the values that each asks for.
+    FQL that finds them, in chunks, with the values that each asks for. XSOAR's client searches by the same list form,
+    ``value:['a','b']``.
 
     ``type_of`` refuses every domain, and the model every address and hash, that could end the quotation.
     """
@@ -183,7 +195,19 @@ def parse_search(response: Response) -> list[IOC]:
     if answer.meta.pagination.total != len(answer.resources):
         got, total = len(answer.resources), answer.meta.pagination.total
         raise Unexpected(VENDOR, "search", f"{got} of {total} indicators came")
-    return [ioc for ioc in answer.resources if not ioc.deleted]
+    return [ioc for ioc in map(_read_ioc, answer.resources) if not ioc.deleted]
+
+
+def _read_ioc(resource: dict[str, Any]) -> IOC:
+    try:
+        return IOC.model_validate(resource)
+    except ValidationError as error:
+        problem = f"answer is not as documented: {first_problem(error)}"
+    kind, value = resource.get("type"), resource.get("value")
+    if not isinstance(kind, str) or not isinstance(value, str) or not {"id", "action"} <= resource.keys():
+        # Another shape than we know, rather than one odd indicator.
+        raise Unexpected(VENDOR, "search", problem)
+    return UnreadableIOC(id=str(resource["id"]), type=kind, value=value, action="", problem=problem)
 
 
 # --- writing ------------------------------------------------------------------------------------------------
@@ -203,6 +227,7 @@ def creation(
     incidents: Sequence[str],
     *,
     hash_action: str,
+    address_action: str = ADDRESS_ACTION,
     severity: str,
     platforms: Sequence[str],
     host_groups: Sequence[str],
@@ -216,7 +241,7 @@ def creation(
     row: dict[str, Any] = {
         "type": type_of(indicator.observable),
         "value": indicator.observable.value,
-        "action": wanted_action(indicator.observable, hash_action),
+        "action": wanted_action(indicator.observable, hash_action, address_action),
         "severity": severity,
         "platforms": list(platforms),
         "expiration": expiration(indicator),
@@ -230,16 +255,19 @@ def creation(
     return row
 
 
-def wanted_action(observable: Observable, hash_action: str) -> str:
-    return hash_action if observable.type is ObservableType.FILE else ADDRESS_ACTION
+def wanted_action(observable: Observable, hash_action: str, address_action: str = ADDRESS_ACTION) -> str:
+    return hash_action if observable.type is ObservableType.FILE else address_action
 
 
-def update_for(ioc: IOC, indicator: Indicator, *, hash_action: str, severity: str) -> dict[str, Any] | None:
+def update_for(
+    ioc: IOC, indicator: Indicator, *, hash_action: str, address_action: str = ADDRESS_ACTION, severity: str
+) -> dict[str, Any] | None:
     """
     The row of an update that brings our indicator to what is wanted, or None. It never ends earlier nor acts less
-    than before. The members that stay are sent too: what the vendor does to those left out is not documented.
+    than before. The members that stay are sent too: XSOAR's client leaves them out and they are kept, but no document
+    says so.
     """
-    action = wanted_action(indicator.observable, hash_action)
+    action = wanted_action(indicator.observable, hash_action, address_action)
     too_weak = STRENGTH.get(ioc.action, 0) < STRENGTH[action]
     too_short = ioc.expiration is not None and ioc.expiration < ends_at(indicator)
     if not (too_weak or too_short or ioc.expired):
@@ -290,13 +318,19 @@ def kept_because(ioc: IOC, action: Action) -> str | None:
 
 
 def refused_because(body: bytes) -> str:
-    """The reason in a refused write: it stands in ``resources``, and ``errors`` only says that there is one."""
-    document = load_json(VENDOR, "write", body)
+    """
+    The reason in a refused write: it stands in ``resources``, and ``errors`` only says that there is one. Whatever
+    shape the answer has, it is a refusal: nothing in it can be an error of its own.
+    """
+    try:
+        document = load_json(VENDOR, "write", body)
+    except VendorError:
+        return error_text(body)
     resources = document.get("resources") if isinstance(document, dict) else None
-    for entry in resources or ():
-        row = decode(VENDOR, "write", Row, entry)
-        if row.message:
-            return one_line(row.message)
+    for entry in resources if isinstance(resources, list) else ():
+        message = entry.get("message") if isinstance(entry, dict) else None
+        if isinstance(message, str) and message.strip():
+            return one_line(message)
     return error_text(body)
 
 
@@ -305,6 +339,8 @@ def refused_because(body: bytes) -> str:
 
 def outcome_of(ioc: IOC) -> tuple[Outcome, str]:
     """What Falcon does about it, as read back from Falcon."""
+    if isinstance(ioc, UnreadableIOC):
+        return Outcome.FAILED, f"the indicator was left alone: {ioc.problem}"
     where = "on all hosts" if ioc.applied_globally else f"on {len(ioc.host_groups)} host groups"
     whose = "" if ioc.ours else f"; not our indicator (source {one_line(ioc.source or 'none', 40)!r}), left alone"
     if ioc.expired:

@@ -35,7 +35,8 @@ class CrowdStrikeFalconHook(VendorHook):
 
     Connection: ``host`` (the cloud's base URL, https://api.crowdstrike.com), client id as ``login``, client secret
     as ``password``; optional extras ``member_cid``, ``severity`` (high), ``platforms`` (windows,mac,linux),
-    ``hash_action`` (prevent or detect), ``host_groups`` (ids; without it indicators apply globally).
+    ``hash_action`` (prevent or detect), ``address_action`` (detect or prevent), ``host_groups`` (ids; without it
+    indicators apply globally).
     """
 
     declared = VENDOR
@@ -48,6 +49,7 @@ class CrowdStrikeFalconHook(VendorHook):
         """What the connection says about every indicator; the arguments of ``api.creation``."""
         return {
             "hash_action": self.settings.hash_action,
+            "address_action": self.settings.address_action,
             "severity": self.settings.severity,
             "platforms": list(self.settings.platforms),
             "host_groups": list(self.settings.host_groups),

@@ -18,8 +18,9 @@ class CrowdStrikeFalconBlockOperator(Control):
     """
     Make custom indicators of compromise. See :class:`Control`.
 
-    Hashes are prevented (``blocked``); addresses and domains can only be detected (``detect_only``). The outcome is
-    what the indicator reads back as. An indicator that is not ours is left as it is.
+    Hashes are prevented (``blocked``); addresses and domains can only be detected (``detect_only``), unless the tenant
+    takes more and the connection says so. The outcome is what the indicator reads back as. An indicator that is not
+    ours is left as it is.
     """
 
     vendor = api.VENDOR
@@ -34,7 +35,7 @@ class CrowdStrikeFalconBlockOperator(Control):
         rows = hook.rows
         for indicator in usable:
             ioc = found.get(api.key_of(indicator.observable))
-            action = api.wanted_action(indicator.observable, rows["hash_action"])
+            action = api.wanted_action(indicator.observable, rows["hash_action"], rows["address_action"])
             if ioc is None:
                 would = f"would be created with the action {action}"
             elif ioc.ours and _update(ioc, indicator, rows):
@@ -144,7 +145,8 @@ def _rows(
 
 
 def _update(ioc: api.IOC, indicator: Indicator, rows: dict[str, Any]) -> dict[str, Any] | None:
-    return api.update_for(ioc, indicator, hash_action=rows["hash_action"], severity=rows["severity"])
+    wanted = {name: rows[name] for name in ("hash_action", "address_action", "severity")}
+    return api.update_for(ioc, indicator, **wanted)
 
 
 def _is_usable(action: Action) -> bool:

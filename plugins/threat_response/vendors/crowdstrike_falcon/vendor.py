@@ -15,9 +15,16 @@ VENDOR = Vendor(
         Choice(
             "hash_action",
             "Action for hashes",
-            "Addresses and domains are always detect: Falcon cannot block them by an indicator",
+            "What is done about a file with such a hash",
             choices=("prevent", "detect"),
             default="prevent",
+        ),
+        Choice(
+            "address_action",
+            "Action for addresses and domains",
+            "prevent only where the tenant takes it (Firewall Management): elsewhere it is refused",
+            choices=("detect", "prevent"),
+            default="detect",
         ),
         Choice(
             "severity",

@@ -1,7 +1,8 @@
 """Splunk's KV store without I/O. https://docs.splunk.com/Documentation/Splunk/latest/RESTREF/RESTkvstore
 
 The watchlist is a collection with one document an observable, keyed by it, so that writing twice changes nothing.
-A document never expires by itself: a search has to compare ``expires_at``, until ``lift`` removes it.
+A document never expires by itself: a search has to compare ``expires_at``. The control can remove what is ours (its
+``lift``), but no workflow does so yet.
 """
 
 from __future__ import annotations
@@ -9,10 +10,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import quote
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import FiniteFloat, Strict, TypeAdapter, ValidationError
 
 from include.soar.model import Action, Indicator
 from include.soar.vendor.errors import Unexpected, one_line
@@ -144,6 +145,18 @@ def ours(document: Mapping[str, Any]) -> bool:
     return document.get("source") == OUR_SOURCE
 
 
+class _Ours(VendorShape):
+    """What merging reads of a document of ours."""
+
+    confidence: Any
+    reasons: Any
+    first_seen_at: str
+    last_seen_at: str
+    expires_at: Annotated[FiniteFloat, Strict()]
+    expires_at_iso: Any
+    incidents: tuple[str, ...]
+
+
 def merge(old: Document, new: Document) -> Document:
     """
     What the watchlist should hold, given what it holds: all incidents, the longest time, the widest sighting, the
@@ -152,21 +165,23 @@ def merge(old: Document, new: Document) -> Document:
     :raises Unexpected: ours, but not as we write it
     """
     try:
-        later = new if new["last_seen_at"] >= old["last_seen_at"] else old
-        longer = new if new["expires_at"] >= old["expires_at"] else old
-        return {
-            **old,
-            **new,
-            "confidence": later["confidence"],
-            "reasons": later["reasons"],
-            "first_seen_at": min(old["first_seen_at"], new["first_seen_at"]),
-            "last_seen_at": later["last_seen_at"],
-            "expires_at": longer["expires_at"],
-            "expires_at_iso": longer["expires_at_iso"],
-            "incidents": sorted({*old["incidents"], *new["incidents"]}),
-        }
-    except (KeyError, TypeError) as error:
-        raise Unexpected(VENDOR, "query", f"a document of ours is not as we write it: {type(error).__name__}") from None
+        _Ours.model_validate(old)
+    except ValidationError as error:
+        problem = f"a document of ours is not as we write it: {first_problem(error)}"
+        raise Unexpected(VENDOR, "query", problem) from None
+    later = new if new["last_seen_at"] >= old["last_seen_at"] else old
+    longer = new if new["expires_at"] >= float(old["expires_at"]) else old
+    return {
+        **old,
+        **new,
+        "confidence": later["confidence"],
+        "reasons": later["reasons"],
+        "first_seen_at": min(old["first_seen_at"], new["first_seen_at"]),
+        "last_seen_at": later["last_seen_at"],
+        "expires_at": longer["expires_at"],
+        "expires_at_iso": longer["expires_at_iso"],
+        "incidents": sorted({*old["incidents"], *new["incidents"]}),
+    }
 
 
 def kept_because(document: Document, action: Action) -> str | None:
@@ -180,8 +195,12 @@ def kept_because(document: Document, action: Action) -> str | None:
     return None
 
 
-def ends_at(document: Document) -> datetime:
-    return datetime.fromtimestamp(document["expires_at"], UTC)
+def ends_at(document: Document) -> datetime | None:
+    """None: no end that a calendar could hold, as where a person wrote a very large number for "never"."""
+    try:
+        return datetime.fromtimestamp(float(document["expires_at"]), UTC)
+    except (OverflowError, OSError, ValueError, TypeError, KeyError):
+        return None
 
 
 def query_chunks(keys: Iterable[str]) -> list[list[str]]:

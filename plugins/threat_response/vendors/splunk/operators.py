@@ -103,11 +103,15 @@ class SplunkWatchOperator(Control):
         document = held.get(key)
         proof: dict[str, str | int | None] = {"collection": hook.place.collection, "key": key}
         problem = changes.problems.get(key)
-        if problem is None and key in changes.wanted and document != changes.wanted[key]:
+        if problem is None and document is None:
+            # Somebody may remove it at any time, also between our look and this one.
+            missing = "written, but not there" if key in changes.wanted else "removed by somebody"
+            problem = str(changes.stopped or f"{missing} when it was read back")
+        elif problem is None and key in changes.wanted and document != changes.wanted[key]:
             problem = str(changes.stopped or "written, but reads back as something else")
-        if problem is not None:
-            return self.action(indicator, Outcome.FAILED, problem, expires_at=None, proof=proof)
-        if document is not None and not api.ours(document):
+        if document is None or problem is not None:
+            return self.action(indicator, Outcome.FAILED, str(problem), proof=proof)
+        if not api.ours(document):
             detail = "on the list by somebody else's document, which was left alone"
             return self.action(indicator, Outcome.WATCHED, detail, expires_at=None, proof=proof)
         return self.action(
@@ -115,7 +119,7 @@ class SplunkWatchOperator(Control):
             Outcome.WATCHED,
             f"in {hook.place.collection}",
             changed=key in changes.wanted,
-            expires_at=api.ends_at(held[key]),
+            expires_at=api.ends_at(document),
             proof=proof,
         )
 
