@@ -55,7 +55,10 @@ class WindowRow(Table):
 
 
 class FindingRow(Table):
-    """A finding seen, and the window that it belongs to: the first one that read it."""
+    """
+    A finding seen, and the window that it belongs to: the first one that read it. Of a source whose events grow, each
+    attacker of an event and each severity that it has reached have a row too (``include/soar/extract/growth.py``).
+    """
 
     __tablename__ = "findings"
     uid: Mapped[str] = mapped_column(String(64), primary_key=True)

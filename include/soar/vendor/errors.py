@@ -26,6 +26,8 @@ class VendorError(Exception):
 
     #: What the reader should do; part of the message.
     next_step = ""
+    #: Characters of the reason.
+    longest = 300
 
     def __init__(
         self,
@@ -38,7 +40,7 @@ class VendorError(Exception):
     ) -> None:
         self.vendor = vendor
         self.operation = operation
-        self.reason = one_line(reason)
+        self.reason = one_line(reason, self.longest)
         self.status = status
         self.request_id = one_line(request_id, 80) if request_id else None
         super().__init__(vendor, operation, self.reason, status, self.request_id)
