@@ -32,7 +32,8 @@ Knobs: ``client_id``, ``client_secret``, ``token_seconds`` (life of an access to
 (INFERRED), ``incident_fields`` (the names that ``returnFields`` may hold for incidents; None: our guess; the two
 that public clients are known to get beside ``id`` are ``responseCodes`` and ``status``), ``says_more`` (False: lists of
 incidents come without ``moreEntities``, as the one public client of them expects), ``empty_body`` (True: an empty list
-has no body at all), ``update_dates`` (False: no list can be asked for ``lastUpdate``), ``statuses`` (values that an incident may be set to; only ``resolved`` is known), ``rate_limit`` requests
+has no body at all), ``update_dates`` (False: no list can be asked for ``lastUpdate``), ``statuses`` (values that an
+incident may be set to; only ``resolved`` is known), ``rate_limit`` requests
 per ``rate_window_seconds`` over all routes (None: unlimited; the real limits are unknown), ``api_key``, ``tenant``.
 
 Not imitated: the API inventory, tags and groups, the v3 issues and attackers, generation of user tokens and their

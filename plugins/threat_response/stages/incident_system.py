@@ -113,7 +113,8 @@ class Draft:
 @dataclass(frozen=True)
 class Comment:
     """
-    :param text: must contain the comment as it was added; more around it does no harm
+    :param text: must contain the comment as it was added; more before it does no harm, and behind it markup, or what
+        stands in JSON behind a text
     :param created_at: None where the product does not tell
     """
 
@@ -129,11 +130,13 @@ class Words:
     :param sources: a source's name in the product by our name; a source that is missing keeps our name
     :param blocked: label of an incident of which something is blocked
     :param pending: label of an incident of which a block is not in force yet
+    :param opened: labels of every incident that we open, one of which ours still has; none: the product gives none
     """
 
     blocked: str
     pending: str
     sources: Mapping[str, str] = field(default_factory=dict)
+    opened: tuple[str, ...] = ()
 
 
 class IncidentSystem(Protocol):

@@ -117,9 +117,38 @@ class _Opening:
                 found.setdefault(mark, []).append(case)
         return found
 
+    def _ours(self, finding: Finding, cases: Sequence[Case], created: CaseId | None = None) -> list[Case]:
+        """
+        Those of the cases with the finding's mark in their titles that this project has opened. A title can be copied,
+        by a person or by another playbook: theirs is neither taken for ours nor closed.
+
+        :param created: what this run has just made
+        """
+        row = self.work.ledger.incidents.get(marks.marker(finding.uid))
+        known = {row.unique_id if row else None, created.id if created else None}
+        if len(cases) == 1 and cases[0].id in known:
+            return list(cases)
+        return [case for case in cases if case.id in known or self._bears_our_marks(finding, case)]
+
+    def _bears_our_marks(self, finding: Finding, case: Case) -> bool:
+        whole = case if case.description is not None else self.system.get(case.id)
+        ours = set(self.system.words.opened)
+        if (
+            whole is not None
+            and marks.bears(whole.description or "", marks.marker(finding.uid))
+            and (not ours or ours & set(whole.labels))
+        ):
+            return True
+        settings.log.warning(
+            "incident %s bears the mark %s in its title, and is not ours: it is left alone",
+            one_line(case.name),
+            marks.marker(finding.uid),
+        )
+        return False
+
     def _open_one(self, finding: Finding, cases: list[Case]) -> IncidentRef | _Attempt:
         mark = marks.marker(finding.uid)
-        if cases:
+        if cases := self._ours(finding, cases):
             return self._settle(finding, cases, IncidentOutcome.EXISTING)
         if not self.system.writes_allowed:
             return self._ref(finding, IncidentOutcome.PLANNED, detail="would be created")
@@ -164,6 +193,7 @@ class _Opening:
         for finding in findings:
             attempt, cases = attempts[finding.uid], known.get(marks.marker(finding.uid), [])
             try:
+                cases = self._ours(finding, cases, attempt.created)
                 refs[finding.uid] = self._read_back(finding, attempt, cases, blind)
             except VendorError as error:
                 if error is attempt.doubt:  # has been noticed when it happened
@@ -207,7 +237,9 @@ class _Opening:
         kept, *others = cases
         if kept.state is State.MERGED:
             self.merged.add(kept.id)
-        details = [self._close(other, kept) for other in others if other.state is State.OPEN]
+        # A person who goes on with a copy gives it a title of its own.
+        titles = {kept.title, self._title(finding)}
+        details = [self._close(c, kept) for c in others if c.state is State.OPEN and c.title in titles]
         if self.system.writes_allowed:
             mark, ledger = marks.marker(finding.uid), self.work.ledger
             ledger.incidents.record(
@@ -277,7 +309,7 @@ class _Opening:
         return Draft(
             finding=finding,
             title=self._title(finding),
-            description=description,
+            description=marks.signed(description, marks.marker(finding.uid), word="reference"),
             attackers=tuple(sorted(attackers)),
         )
 
