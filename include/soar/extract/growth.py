@@ -44,6 +44,8 @@ def _share(finding: Finding, owners: Mapping[str, str], window: Window) -> Findi
             return finding
         mentions = tuple(m for m in finding.mentions if m.role is not Role.ATTACKER or m.text in new)
         return finding if len(mentions) == len(finding.mentions) else finding.model_copy(update={"mentions": mentions})
+    if finding.detected_at >= window.start_at:  # another run was asked for a window that overlaps this one
+        return finding
     if reached[0] == key:  # read by an earlier version: what it has read is not known, so nothing of it is new
         return None
     if reached[-1] == key:  # more severe than when it was read: whoever attacked is judged anew
@@ -51,9 +53,8 @@ def _share(finding: Finding, owners: Mapping[str, str], window: Window) -> Findi
     if not new:
         return None
     mentions = tuple(m for m in finding.mentions if m.role in _KEPT and (m.role is not Role.ATTACKER or m.text in new))
-    # When each was added is not told; and a repeated run must give the same time.
-    grown_at = max(window.start_at, finding.detected_at)
-    return finding.model_copy(update={"mentions": mentions, "grown_at": grown_at})
+    # When each was added is not told, and a repeated run must give the same time.
+    return finding.model_copy(update={"mentions": mentions, "grown_at": window.start_at})
 
 
 def _attackers(finding: Finding) -> list[Mention]:

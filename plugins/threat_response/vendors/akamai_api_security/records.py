@@ -207,7 +207,9 @@ def told(kind: str, record: Any) -> Iterator[tuple[str, str]]:
         return
     attacker = record.get("attacker")
     if not isinstance(attacker, dict):
-        yield from _unread("attacker", attacker)
+        # A name alone would be no address either; whoever has one is not passed over without a word.
+        values = attacker if isinstance(attacker, list) else [attacker]
+        yield from _unread("attacker", [v for v in values if not isinstance(v, str) or _LIKE_ADDRESS.search(v)], False)
         return
     for name in ("IP", "identifier"):
         yield from _unread(f"attacker.{name}", attacker.get(name))
@@ -215,10 +217,10 @@ def told(kind: str, record: Any) -> Iterator[tuple[str, str]]:
         yield "attacker", f"none of its members is known: {', '.join(map(str, attacker))}"
 
 
-def _unread(field: str, value: Any) -> Iterator[tuple[str, str]]:
+def _unread(field: str, value: Any, takes_texts: bool = True) -> Iterator[tuple[str, str]]:
     values = value if isinstance(value, list) else [value]
     there = [item for item in values if item not in (None, "", [], {})]
-    if lost := sum(not _text(item) for item in there):
+    if lost := sum(not (takes_texts and _text(item)) for item in there):
         yield field, f"{lost} of {len(there)} values are of an unknown shape and were not read"
 
 
@@ -265,8 +267,6 @@ def _record_mentions(record: Record, attacker: dict[str, Any]) -> Iterator[Menti
     # Other identifiers are users and tokens: the customer's, and nothing to look up.
     if kind.casefold() == "ip" or (not kind and _is_address(identifier)):
         yield from _mentions("attacker.identifier", role, (identifier,))
-    if not isinstance(record.attacker, dict):
-        yield from _mentions("attacker", role, _attackers(record.attacker))
     yield from _mentions("attacker.IP", role, _attackers(attacker.get("IP")))
     yield from _mentions("attackerIp", role, record.attackerIp)
     yield from _mentions("attackerIps", role, record.attackerIps)
