@@ -32,6 +32,10 @@ from threat_response.vendors.cyware_respond.tenant import (
 from threat_response.vendors.cyware_respond.vendor import VENDOR
 
 
+#: How a refusal says that it is about the time in the signature.
+_TIME = re.compile(r"\bexpire[sd]?\b|\btoo far\b|in the future", re.IGNORECASE)
+
+
 def utcnow() -> datetime:
     return datetime.now(UTC)
 
@@ -140,7 +144,8 @@ class CywareRespondHook(VendorHook):
             if error.status is None:  # nothing was answered: an incomplete connection, or TLS
                 raise
             # Without the status: this call needs no grant, so even a 403 is about the key.
-            wrong = type(error)(self.vendor, error.operation, f"{error.reason} (HTTP {error.status})")
+            kind = ClockSkew if _TIME.search(error.reason) else type(error)
+            wrong = kind(self.vendor, error.operation, f"{error.reason} (HTTP {error.status})")
             raise self._skewed() or wrong from None
         # The first call proves the key, this one that its user may read incidents.
         self._page(api.INCIDENTS, "list_incidents", 1, ())
