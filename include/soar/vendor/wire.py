@@ -78,12 +78,6 @@ class Response:
         return None
 
 
-def _is_page(response: Response) -> bool:
-    """Whether a browser is meant to read it."""
-    kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
-    return kind == "text/html" or response.body.lstrip()[:15].lower().startswith((b"<!doctype html", b"<html"))
-
-
 _NUMBER = re.compile(r"[0-9]{1,15}(?:\.[0-9]{1,9})?")
 
 
@@ -172,9 +166,6 @@ def failure(
         kind = Rejected
     elif status in unavailable or status == 408 or status >= 500:
         kind = Unavailable
-    elif status in (401, 403) and _is_page(response):
-        # No API refuses a key by a page: a proxy, a portal or a load balancer before it does, perhaps for a minute.
-        kind, reason = Unavailable, "a web page answers in the vendor's place: a proxy or a portal before it"
     elif status in (401, 403, 407):
         kind = ClockSkew if _TIME_REFUSED.search(reason) else Unauthorized
     elif 400 <= status < 500:

@@ -31,7 +31,6 @@ from threat_response.vendors.cyware_respond.tenant import (
 )
 from threat_response.vendors.cyware_respond.vendor import VENDOR
 
-
 #: How a refusal says that it is about the time in the signature.
 _TIME = re.compile(r"\bexpire[sd]?\b|\btoo far\b|in the future", re.IGNORECASE)
 
