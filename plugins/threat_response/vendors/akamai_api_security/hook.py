@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -29,6 +29,10 @@ class AkamaiApiSecurityHook(VendorHook):
     declared = VENDOR
 
     _token: str | None = None
+
+    def secrets(self, connection: Connection) -> Iterable[str | None]:
+        extra = connection.extra_dejson
+        return [connection.login, connection.password, extra.get("tenant_key") if isinstance(extra, dict) else None]
 
     @property
     def family(self) -> str:
