@@ -227,7 +227,7 @@ def test_c_nothing_after_a_page_that_promises_more_is_a_short_read(server: TinyS
 
 def test_j6_a_proxys_page_is_not_a_wrong_token(server: TinyServer) -> None:
     server.always = Answer(403, b"<!DOCTYPE html><html><title>Access</title></html>", {"Content-Type": "text/html"})
-    with pytest.raises(Unavailable, match="a web page answers in the vendor's place"):
+    with pytest.raises(Unavailable, match="a page in HTML instead of the vendor's answer"):
         run()
 
 

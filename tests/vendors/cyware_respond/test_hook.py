@@ -158,7 +158,7 @@ def test_j6_a_proxys_page_is_not_a_wrong_key(sim: SimServer, hook: CywareRespond
     ok, message = hook.test_connection()
     assert ok is False
     assert "Wrong key" not in message
-    assert "a web page answers in the vendor's place" in message
+    assert "a page in HTML instead of the vendor's answer" in message
     with pytest.raises(Unavailable):
         hook.list_incidents(LONG_AGO)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -47,6 +47,10 @@ class AkamaiApiSecurityHook(VendorHook):
         super().__init__(*args, **kwargs)
         #: By kind, what to ask for where the tenant does not know all our names.
         self._fields: dict[str, tuple[str, ...]] = {}
+
+    def secrets(self, connection: Connection) -> Iterable[str | None]:
+        extra = connection.extra_dejson
+        return [connection.login, connection.password, extra.get("tenant_key") if isinstance(extra, dict) else None]
 
     @property
     def family(self) -> str:

@@ -20,7 +20,7 @@ from include.soar.model import Observable, digest
 from include.soar.vendor.errors import ClockSkew, Rejected, Unauthorized, Unexpected, one_line
 from include.soar.vendor.wire import Request, Response
 from threat_response.transport.hook import VendorHook
-from threat_response.transport.http import hide
+from threat_response.transport.http import hide_passing
 from threat_response.vendors.cyware_respond import api
 from threat_response.vendors.cyware_respond.tenant import (
     SIGNATURE_CAP_SECONDS,
@@ -72,7 +72,7 @@ class SignedQuery(AuthBase):
         latest = int(utcnow().timestamp()) + SIGNATURE_SECONDS
         signed = api.signature(self.access_id, self.secret_key, latest - latest % SIGNATURE_GRID_SECONDS)
         if signed["Signature"] != self._hidden:
-            hide(signed["Signature"])
+            hide_passing(signed["Signature"])
             self._hidden = signed["Signature"]
         parts = urlsplit(str(prepared.url))
         # urlencode, since a raw "+" of Base64 would be read as a space.
