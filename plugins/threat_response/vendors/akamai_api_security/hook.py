@@ -134,7 +134,7 @@ class AkamaiApiSecurityHook(VendorHook):
             found, whole = self._bounded(lambda: self._pages(kind, start_at, end_at))
         if not whole:
             self.log.warning(
-                "Looked back for %ss that have grown on the newest %d pages only: older ones are not looked at",
+                "%ss that may have grown: only the newest %d pages of open ones were read, none that is older",
                 kind,
                 api.LOOK_BACK_PAGES,
             )

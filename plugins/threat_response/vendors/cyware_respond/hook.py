@@ -220,18 +220,7 @@ class CywareRespondHook(VendorHook):
         :raises Unexpected: rows are missing
         """
         rows = self._list(api.INCIDENTS, "list_incidents", api.created_between(created_from, created_until))
-        return sorted(self._readable(rows), key=lambda row: row.order)
-
-    def _readable(self, rows: Sequence[Any]) -> Iterator[api.IncidentRow]:
-        """Those that can be read. One of somebody else that cannot does not keep ours from being opened."""
-        for row in rows:
-            try:
-                yield api.parse_row("list_incidents", row)
-            except Unexpected as error:
-                title = row.get("title") if isinstance(row, dict) else None
-                if not isinstance(title, str) or marker_in(title):
-                    raise
-                self.log.warning("Left out incident %s of the list: %s", one_line(_name_of(row), 80), error.reason)
+        return sorted(_readable(rows, self.log), key=lambda row: row.order)
 
     def get_incident(self, unique_id: str) -> api.Incident:
         """:raises Rejected: there is none (status 404)"""
@@ -337,3 +326,15 @@ class CywareRespondHook(VendorHook):
 def _name_of(row: Any) -> str:
     unique_id = row.get("unique_id") if isinstance(row, dict) else None
     return unique_id if isinstance(unique_id, str) else digest(row)
+
+
+def _readable(rows: Iterable[Any], log: Any) -> Iterator[api.IncidentRow]:
+    """Those that can be read. One of somebody else that cannot does not keep ours from being opened."""
+    for row in rows:
+        try:
+            yield api.parse_row("list_incidents", row)
+        except Unexpected as error:
+            title = row.get("title") if isinstance(row, dict) else None
+            if not isinstance(title, str) or marker_in(title):
+                raise
+            log.warning("Left out incident %s of the list: %s", one_line(_name_of(row), 80), error.reason)
