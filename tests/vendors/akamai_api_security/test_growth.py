@@ -7,7 +7,12 @@ from typing import Any
 
 import pytest
 
-from include.soar.model import FetchBatch, Role, Severity
+from include.simulators.demo_feed import build_demo
+from include.simulators.demo_feed.cast import STUFFERS
+from include.soar.extract.case import case_of
+from include.soar.model import FetchBatch, Finding, ReputationBatch, Role, Severity
+from tests.soar.deciding import decided
+from tests.soar.examples import address, policy, reputation
 from tests.support import SimServer
 from tests.vendors.akamai_api_security.test_operators import KNOBS, PRODUCT, START, home, incident, names, run, seed
 from tests.vendors.support import connect
@@ -16,8 +21,12 @@ from threat_response.vendors.akamai_api_security.operators import AkamaiApiSecur
 __all__ = ["home"]
 
 
+def attackers_of(finding: Finding) -> list[str]:
+    return [m.text for m in finding.mentions if m.role is Role.ATTACKER]
+
+
 def attackers(batch: FetchBatch) -> dict[str, list[str]]:
-    return {f.vendor_id: sorted(m.text for m in f.mentions if m.role is Role.ATTACKER) for f in batch.findings}
+    return {f.vendor_id: sorted(attackers_of(f)) for f in batch.findings}
 
 
 def time_of(minutes: float) -> str:
@@ -134,3 +143,32 @@ def test_open_alerts_are_looked_back_on(sim: SimServer, monkeypatch: pytest.Monk
     assert attackers(run(7)) == {"a1": ["198.51.100.7"]}
     seed(sim, alerts=[alert | {"status": "Closed", "caller_ips": ["203.0.113.1", "198.51.100.9"]}])
     assert names(run(8)) == []
+
+
+def test_the_demos_day_has_an_incident_that_grows_once(sim: SimServer) -> None:
+    """The credential stuffing of the morning, which goes on two hours later with two more addresses."""
+    end = START + timedelta(hours=24)
+    sim.seed(PRODUCT, build_demo(end)[PRODUCT])
+    grown = []
+    for hour in range(24):
+        at_hour(sim, hour + 1)
+        grown += [f for f in run(hour).findings if f.grown_at]
+    assert [attackers_of(f) for f in grown] == [list(STUFFERS[13:15])]
+    assert "stuffing" in grown[0].title
+
+
+def test_who_was_added_is_judged_and_acted_on(sim: SimServer) -> None:
+    at_hour(sim, 1)
+    seed(sim, grows(1, 10, (300, {"attackerIps": ["203.0.113.9"]})))
+    run()
+    at_hour(sim, 6)
+    batch = run(5)
+    case = case_of([batch])
+    bad = address("203.0.113.9")
+    said = [reputation(bad, 100), reputation(bad, 100, provider="list_feed")]
+    answers = {r.provider: ReputationBatch(provider=r.provider, reputations=(r,)).to_json() for r in said}
+    decision = decided(case.to_json(), answers, policy(), now=START + timedelta(hours=6)).decision
+    [indicator] = decision.indicators
+    assert indicator.observable == bad
+    assert indicator.last_seen_at == START + timedelta(hours=5)
+    assert indicator.finding_uids == (batch.findings[0].uid,)
