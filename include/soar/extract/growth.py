@@ -8,7 +8,8 @@ window gets the same again.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 
 from include.soar.model import Finding, Mention, Role, Severity, Window, own_id
 
@@ -25,30 +26,29 @@ def parts(findings: Sequence[Finding]) -> list[Finding]:
     ]
 
 
-def shares(findings: Sequence[Finding], owners: Mapping[str, str], window: Window) -> list[Finding]:
+def shares(findings: Sequence[Finding], mine: AbstractSet[str], window: Window) -> list[Finding]:
     """
     Of each event what belongs to this window; nothing of those that earlier windows have read whole.
 
-    :param owners: the key of the window that read it first, by uid of an event and of its :func:`parts`
+    :param mine: uids of the events and of their :func:`parts` that no other window has read
     """
-    return [share for finding in findings if (share := _share(finding, owners, window))]
+    return [share for finding in findings if (share := _share(finding, mine, window))]
 
 
-def _share(finding: Finding, owners: Mapping[str, str], window: Window) -> Finding | None:
-    key = window.key
-    reached = [owners[uid] for uid in _severities(finding)]
-    new = {mention.text for mention in _attackers(finding) if owners[_attacker(finding, mention)] == key}
-    if owners[finding.uid] == key:
+def _share(finding: Finding, mine: AbstractSet[str], window: Window) -> Finding | None:
+    reached = [uid in mine for uid in _severities(finding)]
+    new = {mention.text for mention in _attackers(finding) if _attacker(finding, mention) in mine}
+    if finding.uid in mine:
         # An earlier version of this project has claimed the event alone: it is all of this window.
-        if reached[0] != key:
+        if not reached[0]:
             return finding
         mentions = tuple(m for m in finding.mentions if m.role is not Role.ATTACKER or m.text in new)
         return finding if len(mentions) == len(finding.mentions) else finding.model_copy(update={"mentions": mentions})
     if finding.detected_at >= window.start_at:  # another run was asked for a window that overlaps this one
         return finding
-    if reached[0] == key:  # read by an earlier version: what it has read is not known, so nothing of it is new
+    if reached[0]:  # read by an earlier version: what it has read is not known, so nothing of it is new
         return None
-    if reached[-1] == key:  # more severe than when it was read: whoever attacked is judged anew
+    if reached[-1]:  # more severe than when it was read: whoever attacked is judged anew
         new = {mention.text for mention in _attackers(finding)}
     if not new:
         return None

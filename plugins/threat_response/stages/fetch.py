@@ -119,7 +119,8 @@ class Fetch(StageOperator):
         mine = tuple(f for f in batch.findings if f.detected_at >= window.start_at or owners[f.uid] == window.key)
         if self.grows:
             since = ledger.windows.first_start(self.vendor) or window.start_at
-            mine = self._grown(growth.shares(batch.findings, owners, window), since - self.overlap)
+            own = {uid for uid, owner in owners.items() if owner == window.key}
+            mine = self._grown(growth.shares(batch.findings, own, window), since - self.overlap)
         late = sum(f.detected_at < window.start_at for f in mine)
         batch = batch.model_copy(update={"findings": mine})
         ledger.windows.record(batch, run_id=Run.of(context).name, now=now)

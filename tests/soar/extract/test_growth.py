@@ -30,7 +30,8 @@ def read(owners: dict[str, str], seen: Finding, number: int) -> Finding | None:
     """As a window's fetch does: what nobody has claimed is this window's."""
     for one in [seen, *growth.parts([seen])]:
         owners.setdefault(one.uid, window(number).key)
-    shares = growth.shares([seen], owners, window(number))
+    mine = {uid for uid, owner in owners.items() if owner == window(number).key}
+    shares = growth.shares([seen], mine, window(number))
     return shares[0] if shares else None
 
 
