@@ -114,19 +114,21 @@ class _Updating:
         try:
             if failures.stopped_by:
                 raise failures.stopped_by
-            case = system.get(id)
-            if case is None:
-                raise Rejected(system.name, "get", f"incident {id} does not exist any more")
-            if case.state is State.MERGED:
-                return "passed over: merged by an analyst, so it is read-only"
-            if not system.writes_allowed:
-                return "planned: a comment would be added"
-            added = self.work.comment_once(id, markup, lambda found: tells(found, reference))
-            labels = wanted_labels(case.labels, actions, system.words)
-            if finding.grown_at and system.words.pending in case.labels and system.words.pending not in labels:
-                labels.append(system.words.pending)  # it speaks of blocks that are not of this report
-            if labels != list(case.labels):
-                system.label(id, labels)
+            with self.work.commenting(id) as hold:
+                case = system.get(id)
+                if case is None:
+                    raise Rejected(system.name, "get", f"incident {id} does not exist any more")
+                if case.state is State.MERGED:
+                    return "passed over: merged by an analyst, so it is read-only"
+                if not system.writes_allowed:
+                    return "planned: a comment would be added"
+                added = self.work.comment_once(id, markup, lambda found: tells(found, reference), hold=hold)
+                labels = wanted_labels(case.labels, actions, system.words)
+                if finding.grown_at and system.words.pending in case.labels and system.words.pending not in labels:
+                    labels.append(system.words.pending)  # it speaks of blocks that are not of this report
+                if labels != list(case.labels):
+                    hold()
+                    system.label(id, labels)
         except VendorError as error:
             failures.add(error)
             return f"failed: {error}"
