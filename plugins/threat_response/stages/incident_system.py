@@ -29,7 +29,7 @@ from include.soar.model import (
     Role,
     Standing,
 )
-from include.soar.vendor.errors import Rejected, Unauthorized, Unavailable, Unexpected
+from include.soar.vendor.errors import Rejected, Unauthorized, Unavailable, Unexpected, one_line
 from threat_response.runtime import settings
 from threat_response.runtime.run import Run
 from threat_response.stages.base import Failures, StageOperator
@@ -313,6 +313,42 @@ class IncidentWork:
     def commenting(self, id: str) -> AbstractContextManager[Callable[[], None]]:
         """To be alone in writing comments and labels of an incident; see :meth:`alone`."""
         return self.alone(f"comment:{id}", f"commenting on {id}")
+
+    def ours(self, finding: Finding, cases: Sequence[Case], created: CaseId | None = None) -> list[Case]:
+        """
+        Those of the cases with the finding's mark in their titles that this project has opened. A title can be copied,
+        by a person or by another playbook: theirs is neither taken for ours nor closed.
+
+        :param created: what this run has just made
+        """
+        from include.soar.incident import marks
+
+        mark = marks.marker(finding.uid)
+        row = self.ledger.incidents.get(mark)
+        known = {row.unique_id if row else None, created.id if created else None}
+        if len(cases) == 1 and cases[0].id in known:
+            return list(cases)
+        found = []
+        for case in cases:
+            if case.id in known or self._bears(case, mark):
+                found.append(case)
+            else:
+                settings.log.warning(
+                    "incident %s has the mark %s in its title and is not ours", one_line(case.name), mark
+                )
+        return found
+
+    def _bears(self, case: Case, mark: str) -> bool:
+        """Whether the mark is in the description's reference row too, and a label of ours is still on the case."""
+        from include.soar.incident import marks
+
+        whole = case if case.description is not None else self.system.get(case.id)
+        opened = set(self.system.words.opened)
+        return (
+            whole is not None
+            and marks.bears(whole.description or "", mark)
+            and (not opened or bool(opened & set(whole.labels)))
+        )
 
     def comment_once(
         self,

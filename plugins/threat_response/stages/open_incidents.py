@@ -135,35 +135,6 @@ class _Opening:
                 found.setdefault(mark, []).append(case)
         return found
 
-    def _ours(self, finding: Finding, cases: Sequence[Case], created: CaseId | None = None) -> list[Case]:
-        """
-        Those of the cases with the finding's mark in their titles that this project has opened. A title can be copied,
-        by a person or by another playbook: theirs is neither taken for ours nor closed.
-
-        :param created: what this run has just made
-        """
-        row = self.work.ledger.incidents.get(marks.marker(finding.uid))
-        known = {row.unique_id if row else None, created.id if created else None}
-        if len(cases) == 1 and cases[0].id in known:
-            return list(cases)
-        return [case for case in cases if case.id in known or self._bears_our_marks(finding, case)]
-
-    def _bears_our_marks(self, finding: Finding, case: Case) -> bool:
-        whole = case if case.description is not None else self.system.get(case.id)
-        ours = set(self.system.words.opened)
-        if (
-            whole is not None
-            and marks.bears(whole.description or "", marks.marker(finding.uid))
-            and (not ours or ours & set(whole.labels))
-        ):
-            return True
-        settings.log.warning(
-            "incident %s bears the mark %s in its title, and is not ours: it is left alone",
-            one_line(case.name),
-            marks.marker(finding.uid),
-        )
-        return False
-
     def _claim(self, findings: Sequence[Finding]) -> None:
         """Claim the right to create what may be missing, except what is another one's at this moment."""
         if self.system.writes_allowed:
@@ -181,7 +152,7 @@ class _Opening:
 
     def _open_one(self, finding: Finding, cases: list[Case]) -> IncidentRef | _Attempt:
         mark = marks.marker(finding.uid)
-        if cases := self._ours(finding, cases):
+        if cases := self.work.ours(finding, cases):
             return self._settle(finding, cases, IncidentOutcome.EXISTING)
         if not self.system.writes_allowed:
             return self._ref(finding, IncidentOutcome.PLANNED, detail="would be created")
@@ -225,7 +196,7 @@ class _Opening:
         for finding in findings:
             attempt, cases = attempts[finding.uid], known.get(marks.marker(finding.uid), [])
             try:
-                cases = self._ours(finding, cases, attempt.created)
+                cases = self.work.ours(finding, cases, attempt.created)
                 refs[finding.uid] = self._read_back(finding, attempt, cases, blind)
             except VendorError as error:
                 if error is attempt.doubt:  # has been noticed when it happened
