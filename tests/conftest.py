@@ -39,6 +39,8 @@ def _forget_masked_secrets() -> Iterator[None]:
     yield
     if masker := sys.modules.get("airflow.sdk._shared.secrets_masker.secrets_masker"):
         masker._secrets_masker().reset_masker()
+    if redaction := sys.modules.get("include.soar.vendor.redaction"):
+        redaction.KNOWN.forget()
 
 
 @pytest.fixture(scope="session")

@@ -5,24 +5,30 @@ from __future__ import annotations
 import datetime as dt
 import ipaddress
 import json
+import socket
 import ssl
+import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from airflow.sdk import RetryAction
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from urllib3.exceptions import InsecureRequestWarning
 
-from include.soar.vendor.errors import Unavailable, UntrustedHost, WrongConnection
+from include.soar.vendor.errors import Unauthorized, Unavailable, UntrustedHost, VendorError, WrongConnection
 from include.soar.vendor.wire import Request
 from tests.soar.examples import address
 from tests.stages.tiny import Answer, Seen, TinyServer
 from tests.support import free_port
+from tests.transport import raw_server
+from threat_response.transport import causes
 from threat_response.transport.form import Vendor
 from threat_response.transport.hook import VendorHook
+from threat_response.transport.retry import VendorRetryPolicy
 from threat_response.vendors.crowdstrike_falcon.hook import CrowdStrikeFalconHook
 
 
@@ -145,6 +151,78 @@ def test_the_connections_own_proxy_is_used(ask: Ask, proxy: TinyServer) -> None:
 def test_a_proxy_that_is_not_there_is_said_to_be_so(ask: Ask) -> None:
     with pytest.raises(Unavailable, match="proxy cannot be reached"):
         ask("http://vendor.example", proxy=f"http://127.0.0.1:{free_port()}")
+
+
+#: What is no more than a blip: everything that goes wrong in a handshake but a certificate that fails verification.
+BLIPS = [
+    pytest.param(raw_server.close_at_once, id="closed at once"),
+    pytest.param(raw_server.close_after_hello, id="closed after the hello"),
+    pytest.param(raw_server.alert(80), id="alert: internal error"),
+    pytest.param(raw_server.alert(40), id="alert: handshake failure"),
+    pytest.param(raw_server.alert(70), id="alert: protocol version"),
+    pytest.param(raw_server.alert(48), id="alert: unknown authority"),
+    pytest.param(raw_server.say(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n"), id="plain HTTP"),
+    pytest.param(raw_server.say(b"\x16\x03\x03\x00\x7a\x02\x00"), id="half a record"),
+]
+
+
+@pytest.mark.parametrize("through_proxy", [False, True], ids=["direct", "proxy"])
+@pytest.mark.parametrize("serve", BLIPS)
+def test_a_handshake_that_fails_is_tried_again(ask: Ask, serve: raw_server.Serve, through_proxy: bool) -> None:
+    """4a: a restart, a drain or an overload said for good that the certificate is not trusted."""
+    with raw_server.raw_server(raw_server.tunnel(serve) if through_proxy else serve) as port:
+        proxy = {"proxy": f"http://127.0.0.1:{port}"} if through_proxy else {}
+        with pytest.raises(Unavailable) as caught:
+            ask("https://vendor.example" if through_proxy else f"https://127.0.0.1:{port}", **proxy)
+    assert type(caught.value) is Unavailable
+    assert "certificate" not in str(caught.value)
+    decision = VendorRetryPolicy().evaluate(caught.value, 1, 6)
+    assert decision.action is RetryAction.RETRY
+
+
+def test_a_line_that_is_reset_in_the_handshake_is_tried_again(ask: Ask) -> None:
+    def reset(line: Any, over: Any) -> None:
+        line.recv(65_536)
+        line.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    with raw_server.raw_server(reset) as port, pytest.raises(Unavailable):
+        ask(f"https://127.0.0.1:{port}")
+
+
+def test_a_wrong_certificate_is_for_a_person_through_a_proxy_too(ask: Ask, certificate: Path) -> None:
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(certificate)
+
+    def handshake(line: Any, over: Any) -> None:
+        tls.wrap_socket(line, server_side=True).recv(10)
+
+    with (
+        raw_server.raw_server(raw_server.tunnel(handshake)) as port,
+        pytest.raises(UntrustedHost, match="certificate is not trusted") as caught,
+    ):
+        ask("https://vendor.example", proxy=f"http://127.0.0.1:{port}")
+    assert VendorRetryPolicy().evaluate(caught.value, 1, 6).action is RetryAction.FAIL
+
+
+def test_a_certificate_for_another_name_is_for_a_person(ask: Ask, server: TinyServer, certificate: Path) -> None:
+    with pytest.raises(UntrustedHost):
+        ask(f"https://localhost:{server.port}", ca_bundle=str(certificate))
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "cause"),
+    [
+        (b"407 Proxy Authentication Required", Unauthorized, "The connection's proxy refuses us"),
+        (b"403 Forbidden", Unavailable, "Wrong host, or the vendor is down"),
+        (b"502 Bad Gateway", Unavailable, "Wrong host, or the vendor is down"),
+    ],
+)
+def test_a_proxy_that_opens_no_tunnel(ask: Ask, status: bytes, kind: type[VendorError], cause: str) -> None:
+    says_no = raw_server.say(b"HTTP/1.1 " + status + b"\r\n\r\n")
+    with raw_server.raw_server(says_no) as port, pytest.raises(kind) as caught:
+        ask("https://vendor.example", proxy=f"http://127.0.0.1:{port}")
+    assert "proxy" in str(caught.value)
+    assert causes.cause(caught.value) == cause
 
 
 def test_test_connection_tells_the_two_causes_apart(

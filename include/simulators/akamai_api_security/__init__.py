@@ -22,12 +22,18 @@ and from the vendor-written Neosec integration in demisto/content (``Packs/Neose
 Seed: ``{"incidents": [...], "findings": [...], "alerts": [...]}``, raw records in the vendor's shape, each with an
 ``id``; a record may carry ``_available_at`` (ISO 8601): nobody sees it earlier. A record with a known id is that one's
 next state, and takes its place from its ``_available_at`` on (an incident grows while the attack goes on); what a
-PATCH has set meanwhile stays.
+PATCH has set meanwhile stays. ``_grows`` spells such states more shortly: ``[{"at": "2026-01-02T05:00:00Z",
+"attackerIps": [...], "severity": "Critical"}, ...]`` adds these addresses to the record's at that time, sets what else
+is named, and moves ``lastUpdate``.
 
 Knobs: ``client_id``, ``client_secret``, ``token_seconds`` (life of an access token by the simulated clock),
 ``token_status`` (the real service answers 200 or 201), ``user_token`` (a user's own token, accepted too),
 ``can_read`` and ``can_write`` (False: the role lacks the permission, 403), ``max_limit`` and ``default_limit``
-(INFERRED), ``statuses`` (values that an incident may be set to; only ``resolved`` is known), ``rate_limit`` requests
+(INFERRED), ``incident_fields`` (the names that ``returnFields`` may hold for incidents; None: our guess; the two
+that public clients are known to get beside ``id`` are ``responseCodes`` and ``status``), ``says_more`` (False: lists of
+incidents come without ``moreEntities``, as the one public client of them expects), ``empty_body`` (True: an empty list
+has no body at all), ``update_dates`` (False: no list can be asked for ``lastUpdate``), ``statuses`` (values that an
+incident may be set to; only ``resolved`` is known), ``rate_limit`` requests
 per ``rate_window_seconds`` over all routes (None: unlimited; the real limits are unknown), ``api_key``, ``tenant``.
 
 Not imitated: the API inventory, tags and groups, the v3 issues and attackers, generation of user tokens and their
@@ -83,6 +89,10 @@ class AkamaiApiSecuritySimulator(Records):
         "can_write": True,
         "max_limit": 500,
         "default_limit": 50,
+        "incident_fields": None,
+        "says_more": True,
+        "empty_body": False,
+        "update_dates": True,
         "statuses": ["open", "resolved"],
         "rate_limit": None,
         "rate_window_seconds": 60,
@@ -186,7 +196,8 @@ class AkamaiApiSecuritySimulator(Records):
             raise Refused(403)
 
     def _incidents(self, request: Request, body: bytes) -> Response:
-        return self._list(request, "incidents", INCIDENT_FIELDS, tuple(DATE_FILTERS), hours_ago=False)
+        fields = tuple(self.knobs["incident_fields"] or INCIDENT_FIELDS)
+        return self._list(request, "incidents", fields, tuple(DATE_FILTERS), hours_ago=False)
 
     def _findings(self, request: Request, body: bytes) -> Response:
         return self._list(request, "findings", FINDING_FIELDS, ("detection", "lastUpdate"), hours_ago=True)
@@ -198,6 +209,7 @@ class AkamaiApiSecuritySimulator(Records):
         query: dict[str, list[str]] = {}
         for name, value in parse_qsl(request.scope["query_string"].decode("latin-1"), keep_blank_values=True):
             query.setdefault(name, []).append(value)
+        dates = tuple(stem for stem in dates if stem != "lastUpdate" or self.knobs["update_dates"])
         bounds = {f"{stem}{side}Date": (stem, side) for stem in dates for side in ("Start", "End")}
         single = {"limit", "offset", "sortDesc", *bounds, *(("hoursAgo",) if hours_ago else ())}
         problems = [
@@ -242,6 +254,10 @@ class AkamaiApiSecuritySimulator(Records):
         entities = [{name: record[name] for name in wanted if name in record} for record in page]
         if "returnFields" not in query:
             entities = [self._shown(record) for record in page]
+        if not entities and self.knobs["empty_body"]:
+            return Response(status_code=200)
+        if kind == "incidents" and not self.knobs["says_more"]:
+            return JSONResponse({"entities": entities})
         return JSONResponse({"entities": entities, "moreEntities": offset + limit < len(found)})
 
     @staticmethod

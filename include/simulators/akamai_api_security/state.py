@@ -9,6 +9,19 @@ from include.simulators.akamai_api_security.answers import Record, Refused
 from include.simulators.kit import Simulator, parse_instant
 
 
+def _states(record: Record) -> list[Record]:
+    """A record as it is first, and after each time that it has grown."""
+    states = [{name: value for name, value in record.items() if name != "_grows"}]
+    for growth in record.get("_grows", ()):
+        changes = {name: value for name, value in growth.items() if name not in ("at", "attackerIps")}
+        before = states[-1]
+        attackers = before.get("attackerIps", before.get("attackerIp", []))
+        known = [attackers] if isinstance(attackers, str) else list(attackers)
+        grown = {"attackerIps": [*known, *growth["attackerIps"]]} if "attackerIps" in growth else {}
+        states.append({**before, **changes, **grown, "lastUpdate": growth["at"], "_available_at": growth["at"]})
+    return states
+
+
 class Records(Simulator):
     """The tenant's records, each visible from its time on."""
 
@@ -22,7 +35,7 @@ class Records(Simulator):
     def seed(self, data: dict[str, Any]) -> None:
         for kind, records in data.items():
             for record in records:
-                self.records[kind].setdefault(record["id"], []).append(dict(record))
+                self.records[kind].setdefault(record["id"], []).extend(_states(record))
 
     def snapshot(self) -> dict[str, Any]:
         return {kind: [self._shown(r) for r in self._visible(kind)] for kind in self.records}

@@ -18,7 +18,8 @@ configuration without events. ``id`` and ``configId`` are set by the simulator.
 Knobs: those of EdgeGrid; ``config_grant`` (None: every seeded configuration; else the list of ids that the API user
 may read); ``max_page_size`` and ``default_page_size`` (INFERRED: the command line client asks for 5000, no limit and
 no default is published); ``complete_after_seconds``; ``retention_days`` (None: for ever; the usual 30 days are
-INFERRED).
+INFERRED); ``quiet`` (what a page without rows looks like: ``full``, ``no_rows``, ``no_page_info``, ``null`` or
+``nothing``; none is published, since the schema forbids an empty ``dataRows``, and the vendor's own client reads all).
 
 Not imitated: aggregates, time series, the other event kinds (AUP, DNS, proxy, network traffic, sinkhole), IOC
 look-ups, report schedules and ``etp-config``; the filters ``isAlert``, ``encryptedUserName`` and
@@ -172,6 +173,7 @@ class AkamaiSiaSimulator(EdgeGridSimulator):
         "default_page_size": 100,
         "complete_after_seconds": 180,
         "retention_days": None,
+        "quiet": "full",
     }
 
     def __init__(self, clock: Clock) -> None:
@@ -247,9 +249,18 @@ class AkamaiSiaSimulator(EdgeGridSimulator):
         if query["orderBy"] == "DESC":
             rows.reverse()
         shown = rows[(page - 1) * size : page * size]
+        info = {"totalRecords": len(rows), "pageNumber": page, "pageSize": size}
+        if not shown and self.knobs["quiet"] != "full":
+            shapes: dict[str, Any] = {
+                "no_rows": {"pageInfo": info},
+                "no_page_info": {"dataRows": []},
+                "null": {"pageInfo": {}, "dataRows": None},
+                "nothing": {},
+            }
+            return JSONResponse(shapes[self.knobs["quiet"]])
         return JSONResponse(
             {
-                "pageInfo": {"totalRecords": len(rows), "pageNumber": page, "pageSize": size},
+                "pageInfo": info,
                 "dataRows": [{**row, "id": str(i), "configId": config_id} for i, row in enumerate(shown)],
             }
         )

@@ -23,7 +23,8 @@ Seed (each key optional; a second seed adds)::
 ioc_comments, links ([{"pair": [[identifier, unique_id], [identifier, unique_id]], "posted": n}]), actions, labels.
 
 Knobs (``settings`` has the defaults): ``access_id``, ``secret_key``, ``bearer_token`` (None: signature only),
-``max_ttl`` seconds that Expires may be ahead, ``clock_skew_seconds`` of the server, ``auth_status`` 401 or 403,
+``max_ttl`` seconds that Expires may lie ahead (a client of a live tenant: 30), ``clock_skew_seconds`` of the
+server, ``auth_status`` 401 or 403,
 ``rate_limit`` per ``rate_window_seconds`` with or without ``retry_after_header``, ``error_style`` drf or
 orchestrate, ``envelope`` top or link, ``next_link`` False leaves next/previous null, ``past_end`` 404 or "empty" for
 a page after the last, ``page_size``, ``max_page_size``, ``unknown_query`` refuse or ignore, ``create_status``,
@@ -79,7 +80,7 @@ class CywareRespondSimulator(RespondLinks):
         "access_id": "sim-access",
         "secret_key": "sim-secret",
         "bearer_token": None,
-        "max_ttl": 60,
+        "max_ttl": 30,
         "clock_skew_seconds": 0,
         "auth_status": 401,
         "rate_limit": 6000,

@@ -16,7 +16,8 @@ def case_of(
     batches: Sequence[FetchBatch], own: OwnSurface = NOTHING_OWN, carried_over: Sequence[Finding] = ()
 ) -> CaseBatch:
     """
-    The sources' batches as one case with its observables. Of a finding that comes twice, the last copy counts.
+    The sources' batches as one case with its observables. Of a finding that comes twice, the last copy counts; what was
+    added to one that is carried over is added to it.
 
     :param own: which hosts and paths are our own API
     :param carried_over: findings of earlier windows that this run is to finish
@@ -25,7 +26,9 @@ def case_of(
     if not batches:
         raise NothingFetched("no source has given a batch: each was skipped (no connection) or failed")
     new = [finding for batch in batches for finding in batch.findings]
-    last = {f.uid: f for f in (*carried_over, *new)}
+    last = {f.uid: f for f in carried_over}
+    for finding in new:
+        last[finding.uid] = _joined(last.get(finding.uid), finding)
     findings = tuple(sorted(last.values(), key=lambda f: (f.detected_at, f.uid)))
     windows = [batch.window for batch in batches]
     return CaseBatch(
@@ -39,3 +42,9 @@ def case_of(
         rejected=tuple(r for batch in batches for r in batch.rejected),
         carried_over=tuple(sorted({f.uid for f in carried_over} - {f.uid for f in new})),
     )
+
+
+def _joined(known: Finding | None, new: Finding) -> Finding:
+    if known is None or new.grown_at is None:
+        return new
+    return new.model_copy(update={"mentions": tuple(dict.fromkeys([*known.mentions, *new.mentions]))})

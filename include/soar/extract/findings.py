@@ -59,7 +59,7 @@ def extract_finding(finding: Finding, own: OwnSurface = NOTHING_OWN) -> Iterator
                 finding_uid=finding.uid,
                 field=mention.field,
                 role=Role.MENTIONED if item.inner and mention.role not in _HARMLESS else mention.role,
-                seen_at=finding.detected_at,
+                seen_at=finding.seen_at,
                 steps=item.steps,
             )
             yield item.observable, sighting

@@ -15,6 +15,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from include.soar.incident import marks
 from include.soar.incident.clean import Link, clean
 from include.soar.incident.inputs import SHIPPED, State, Templates
 from include.soar.incident.selections import actions_of, answer_words, observed_in, refusals_of
@@ -121,7 +122,8 @@ def duplicate_note(name: str, *, templates: Templates = SHIPPED) -> str:
 
 def state_reference(case: CaseBatch, decision: Decision, finding: Finding, actions: Sequence[Action]) -> str:
     """
-    The mark of a state report: a digest of what is true, not of who said it when. The same state gives the same
+    The mark of a state report: a digest of what is true, not of who said it when (and, of what was added to a finding
+    later, of what it is about). The same state gives the same
     mark in every run. Who wrote it, the proof and the detail are not part of the state: the list's version, say,
     moves on with every other incident's block.
     """
@@ -144,7 +146,7 @@ def state_reference(case: CaseBatch, decision: Decision, finding: Finding, actio
     }
     if held := sorted(i.observable.key for i in decision.held if finding.uid in i.finding_uids):
         state["held"] = held
-    return "TR-S-" + digest(state)[:16]
+    return marks.state_reference(finding.uid, finding.grown_at, digest(state))
 
 
 def state_report(

@@ -1,4 +1,4 @@
-"""Locks with a lease: the right of one run to do something alone, for a time."""
+"""Locks with a lease: the right of one try of one task to do something alone, for a time."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from include.soar.ledger.tables import (
 
 
 class Claims(Part):
-    """For what two runs must not do at once at a vendor that has no lock of its own."""
+    """For what two must not do at once at a vendor that has no lock of its own."""
 
     def take(self, name: str, *, by: str, now: datetime, lease: timedelta) -> bool:
         """
-        Claim a name until ``release`` or the end of the lease. False while another run holds it.
+        Claim a name until ``release`` or the end of the lease. False while another one holds it.
 
-        The same claimant may claim again: a retried task has the same name.
+        :param by: unique to the try of a task (``Run.claimant``). Not to the run: a try that was given up for dead may
+            still be writing beside its successor, which waits for the end of the lease.
         """
         with self._database.session() as session:
             row = session.get(ClaimRow, name, with_for_update=True)
@@ -35,8 +36,20 @@ class Claims(Part):
             row.claimed_by, row.claimed_until = by, now + lease
             return True
 
+    def renew(self, name: str, *, by: str, now: datetime, lease: timedelta) -> bool:
+        """
+        Whether the claim is still ours; if so, for another lease. False where its end was missed and another one has
+        taken it, even if that one is done: what we saw before is old then.
+        """
+        with self._database.session() as session:
+            row = session.get(ClaimRow, name, with_for_update=True)
+            if row is None or row.claimed_by != by:
+                return False
+            row.claimed_until = now + lease
+            return True
+
     def release(self, name: str, *, by: str) -> None:
-        """End our own claim; another run's stays."""
+        """End our own claim; another one's stays."""
         with self._database.session() as session:
             row = session.get(ClaimRow, name)
             if row is not None and row.claimed_by == by:

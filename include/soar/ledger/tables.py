@@ -33,7 +33,7 @@ class Table(DeclarativeBase):
     type_annotation_map = {datetime: UtcDateTime, dict[str, Any]: JSON}
 
 
-# ``run_id`` and ``claimed_by`` are ``dag/run``: Airflow allows 250 characters each.
+# ``run_id`` is ``dag/run``, of which Airflow allows 250 characters each; ``claimed_by`` has nine more for the try.
 
 
 class WindowRow(Table):
@@ -55,7 +55,10 @@ class WindowRow(Table):
 
 
 class FindingRow(Table):
-    """A finding seen, and the window that it belongs to: the first one that read it."""
+    """
+    A finding seen, and the window that it belongs to: the first one that read it. Of a source whose events grow, each
+    attacker of an event and each severity that it has reached have a row too (``include/soar/extract/growth.py``).
+    """
 
     __tablename__ = "findings"
     uid: Mapped[str] = mapped_column(String(64), primary_key=True)
@@ -149,7 +152,7 @@ class IncidentRow(Table):
 
 class ClaimRow(Table):
     """
-    Who may do something now that two runs must not do at once, where the vendor has no lock of its own (create an
+    Who may do something now that two must not do at once, where the vendor has no lock of its own (create an
     incident, comment on one). A claim ends by itself at ``claimed_until``, since the task that made it may be dead.
     """
 

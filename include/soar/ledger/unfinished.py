@@ -31,6 +31,15 @@ class UnfinishedFindings(Part):
         with self._database.session() as session:
             return [Finding.model_validate(row.finding) for row in session.scalars(query)]
 
+    def of(self, uids: Sequence[str]) -> list[Finding]:
+        """Those of these findings that are left, due or not."""
+        found: list[Finding] = []
+        with self._database.session() as session:
+            for part in chunks(uids):
+                query = select(UnfinishedRow).where(UnfinishedRow.finding_uid.in_(part))
+                found += [Finding.model_validate(row.finding) for row in session.scalars(query)]
+        return found
+
     def record(
         self, left: Sequence[Unfinished], *, done: Sequence[str], give_up_before: datetime, now: datetime
     ) -> int:

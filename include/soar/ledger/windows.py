@@ -49,6 +49,12 @@ class Windows(Part):
         with Session(self._database.engine, expire_on_commit=False) as session:
             return list(session.scalars(query))
 
+    def first_start(self, source: str) -> datetime | None:
+        """The start of the source's earliest window; None: none was read."""
+        query = select(func.min(WindowRow.start_at)).where(WindowRow.source == source)
+        with Session(self._database.engine) as session:
+            return session.scalar(query)
+
     def first_decided_at(self, window: Window) -> datetime | None:
         """When a window was first decided; None: never."""
         query = select(func.min(WindowRow.first_decided_at)).where(

@@ -73,6 +73,8 @@ class Finding(Frozen):
     :param detected_at: when the vendor detected it
     :param severity: mapped from the vendor's scale; an unknown word is a rejected record, never a default
     :param confidence: 0-100 as the vendor's word says, None where it says nothing
+    :param grown_at: set where this is only what was added to an event after a window had read it: the time of these
+        sightings
     """
 
     uid: str
@@ -89,10 +91,19 @@ class Finding(Frozen):
     tags: tuple[str, ...] = ()
     mentions: tuple[Mention, ...] = ()
     traffic: tuple[Traffic, ...] = ()
+    grown_at: Instant | None = None
+
+    @property
+    def seen_at(self) -> datetime:
+        """When what it mentions was seen."""
+        return self.grown_at or self.detected_at
 
 
 class RejectedRecord(Frozen):
-    """A record that could not be read. All others are processed, and this one is kept for a person to look at."""
+    """
+    A record that could not be read, or a part of one that is taken without it. All others are processed, and this one
+    is kept for a person to look at.
+    """
 
     source: str
     record: str  # which: the vendor's id, or its place ("page 2, row 17")

@@ -11,8 +11,14 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from include.soar.vendor.redaction import KNOWN
+
 #: Controls, line ends, marks that turn the reading direction, and halves of characters that no log file can hold.
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]+")
+
+
+#: Of a vendor's own words no more is read than this.
+LONGEST_WORDS = 4_000
 
 
 def one_line(text: object, limit: int = 300) -> str:
@@ -21,11 +27,22 @@ def one_line(text: object, limit: int = 300) -> str:
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
+class Ours(str):
+    """A text in which no vendor has a word, so that nothing is taken out of it: a secret may hold words of ours."""
+
+
+def shown(text: object, limit: int = 300) -> str:
+    """:func:`one_line` of a text that may quote a vendor: without any piece of a secret that this process knows."""
+    return one_line(text if isinstance(text, Ours) else KNOWN.redact(str(text)[:LONGEST_WORDS]), limit)
+
+
 class VendorError(Exception):
-    """Base of the five. ``reason`` is shortened to one printable line."""
+    """Base of the five. ``reason`` is shortened to one printable line, and holds no piece of a secret."""
 
     #: What the reader should do; part of the message.
     next_step = ""
+    #: Characters of the reason.
+    longest = 300
 
     def __init__(
         self,
@@ -38,9 +55,9 @@ class VendorError(Exception):
     ) -> None:
         self.vendor = vendor
         self.operation = operation
-        self.reason = one_line(reason)
+        self.reason = shown(reason, self.longest)
         self.status = status
-        self.request_id = one_line(request_id, 80) if request_id else None
+        self.request_id = shown(request_id, 80) if request_id else None
         super().__init__(vendor, operation, self.reason, status, self.request_id)
 
     def __reduce__(self) -> tuple[Any, ...]:

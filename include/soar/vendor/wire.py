@@ -34,6 +34,11 @@ class VendorShape(BaseModel):
 
 Shape = TypeVar("Shape", bound=BaseModel)
 
+#: For an answer, unpacked. The largest that is usual, a page of 5,000 rows of SIA, has some 10 MB.
+LARGEST_BYTES = 64 * 2**20
+#: For an exchange from its first byte to its last: at 200 kB a second the largest answer arrives in time.
+TOTAL_SECONDS = 330.0
+
 
 @dataclass(frozen=True)
 class Request:
@@ -47,7 +52,8 @@ class Request:
     :param form: body as a form, or None
     :param writes: True when the call changes something at the vendor; refused in plan mode
     :param timeout_seconds: for connecting, and for every wait for bytes
-    :param largest_bytes: a longer answer, unpacked, is ``Unexpected`` and not read to its end; None for no bound
+    :param total_seconds: for the whole exchange: one that takes longer is cut
+    :param largest_bytes: a longer answer, unpacked, is ``Unexpected`` and not read to its end
     """
 
     method: str
@@ -59,7 +65,8 @@ class Request:
     headers: Mapping[str, str] = field(default_factory=dict)
     writes: bool = False
     timeout_seconds: float = 60.0
-    largest_bytes: int | None = None
+    total_seconds: float = TOTAL_SECONDS
+    largest_bytes: int = LARGEST_BYTES
 
 
 @dataclass(frozen=True)
@@ -129,6 +136,18 @@ def _words(document: Any) -> str:
     return ""
 
 
+#: What a proxy or gateway before the vendor answers in its place; with 5xx it is ``Unavailable`` in any case.
+GATEWAYS_STATUSES = frozenset({401, 403, *range(500, 600)})
+#: A gateway that is restarted looks like one that refuses, so it is tried again; neither says anything about the key.
+GATEWAYS_PAGE = "a page in HTML instead of the vendor's answer: a proxy or gateway before it refuses, or is down"
+
+
+def is_page(response: Response) -> bool:
+    """Whether an answer is a page for a person: HTML."""
+    start = response.body[:200].lstrip().lower()
+    return "html" in response.headers.get("content-type", "").lower() or start.startswith((b"<!doctype html", b"<html"))
+
+
 #: How a vendor says that it is the request's time which it refuses.
 _TIME_REFUSED = re.compile(r"timestamp|clock|expired", re.I)
 
@@ -141,6 +160,7 @@ def failure(
     *,
     rejected: Iterable[int] = (),
     unavailable: Iterable[int] = (),
+    own_pages: bool = False,
 ) -> VendorError | None:
     """
     The error that a status means, or None for 2xx.
@@ -148,11 +168,13 @@ def failure(
     :param now: the time against which a Retry-After date is measured
     :param rejected: statuses that at this vendor mean "this item is wrong" although the general rule differs
     :param unavailable: statuses that at this vendor mean "try again"
+    :param own_pages: whether the vendor itself may refuse with a page in HTML, as a plain web server does
     """
     status = response.status
     if 200 <= status < 300:
         return None
-    reason = error_text(response.body)
+    of_a_gateway = status in GATEWAYS_STATUSES and not own_pages and is_page(response)
+    reason = GATEWAYS_PAGE if of_a_gateway else error_text(response.body)
     if status == 429:
         return RateLimited(
             vendor,
@@ -162,9 +184,9 @@ def failure(
             request_id=response.request_id,
         )
     kind: type[VendorError]
-    if status in rejected:
+    if status in rejected and not of_a_gateway:
         kind = Rejected
-    elif status in unavailable or status == 408 or status >= 500:
+    elif of_a_gateway or status in unavailable or status == 408 or status >= 500:
         kind = Unavailable
     elif status in (401, 403, 407):
         kind = ClockSkew if _TIME_REFUSED.search(reason) else Unauthorized

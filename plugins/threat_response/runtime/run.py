@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -49,6 +50,14 @@ class Run:
         """``dag/run``, the name under which the ledger remembers who did something."""
         run = self.context["dag_run"]
         return f"{run.dag_id}/{run.run_id}"
+
+    @cached_property
+    def claimant(self) -> str:
+        """
+        This very try of this very task, under which the ledger holds what only one may do at a time. Not the run, nor
+        the try's number: a try that Airflow gave up for dead may still be working beside its successor.
+        """
+        return f"{self.name}#{secrets.token_hex(4)}"
 
     @property
     def started_at(self) -> datetime | None:

@@ -37,7 +37,11 @@ class Extract(StageOperator):
 
         fetched = [FetchBatch.model_validate(batch) for batch in self.batches if batch is not None]
         own = settings.policy().extraction.own
-        return case_of(fetched, own, self.carried_over(Run.of(context))).to_json()
+        left = self.carried_over(Run.of(context))
+        # What grows while it is unfinished is finished together, or the one would take the place of the other.
+        grown = {f.uid for batch in fetched for f in batch.findings if f.grown_at} - {f.uid for f in left}
+        left += settings.ledger().unfinished.of(sorted(grown)) if grown else []
+        return case_of(fetched, own, left).to_json()
 
     def carried_over(self, run: Run) -> list[Finding]:
         """What earlier runs left unfinished and this one may finish. A backfill leaves it to the live runs."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, ClassVar
@@ -15,6 +16,7 @@ from include.soar.model import (
     FetchBatch,
     Finding,
     RejectedRecord,
+    Role,
     Window,
     digest,
 )
@@ -25,6 +27,9 @@ from include.soar.vendor.errors import (
 from threat_response.runtime import settings
 from threat_response.runtime.run import Run
 from threat_response.stages.base import StageOperator
+
+#: What nonsense in one record can raise while it is read. It costs that record.
+UNREADABLE = (ValueError, TypeError, KeyError, ArithmeticError, RecursionError)
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,9 @@ class Fetch(StageOperator):
 
     #: How long after an event the source is complete. The task waits until then.
     settled_after: ClassVar[timedelta] = timedelta(0)
+    #: Whether the source adds attackers to an event that it has told already. :meth:`read` then also gives events of
+    #: before the window that may have grown.
+    grows: ClassVar[bool] = False
 
     def __init__(self, *, overlap: timedelta = timedelta(hours=3), **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -73,6 +81,10 @@ class Fetch(StageOperator):
         """
         raise NotImplementedError
 
+    def told(self, record: Any, finding: Finding) -> Iterable[tuple[str, str]]:
+        """Field and problem of what was left out of a record that is taken: a person must be able to see it."""
+        return ()
+
     def name_of(self, record: Any) -> str | None:
         """The vendor's id of a record, for naming it when it cannot be read; None to name it by its place."""
         return None
@@ -80,6 +92,8 @@ class Fetch(StageOperator):
     # What is the same for all.
 
     def execute(self, context: Context) -> dict[str, Any]:
+        from include.soar.extract import growth
+
         settings.skip_if_absent(self.conn_id, f"source {self.vendor}")
         window = Run.of(context).window
         settled_at = window.end_at + self.settled_after
@@ -100,8 +114,13 @@ class Fetch(StageOperator):
         batch = self._batch(window, pages, archived, findings, rejected)
         ledger = settings.ledger()
         now = settings.now()
-        owners = ledger.windows.claim_findings(batch.findings, window_key=window.key, now=now)
+        parts = growth.parts(batch.findings) if self.grows else []
+        owners = ledger.windows.claim_findings([*batch.findings, *parts], window_key=window.key, now=now)
         mine = tuple(f for f in batch.findings if f.detected_at >= window.start_at or owners[f.uid] == window.key)
+        if self.grows:
+            since = ledger.windows.first_start(self.vendor) or window.start_at
+            own = {uid for uid, owner in owners.items() if owner == window.key}
+            mine = self._grown(growth.shares(batch.findings, own, window), since - self.overlap)
         late = sum(f.detected_at < window.start_at for f in mine)
         batch = batch.model_copy(update={"findings": mine})
         ledger.windows.record(batch, run_id=Run.of(context).name, now=now)
@@ -135,25 +154,49 @@ class Fetch(StageOperator):
             for row, record in enumerate(page.records):
                 try:
                     findings.append(self.parse(record))
-                except (RecordProblem, ValidationError) as error:
+                    rejected += self._left_out(page, row, kept_at, findings[-1])
+                except UNREADABLE as error:
                     rejected.append(self._reject(page, row, kept_at, error))
         return findings, rejected
 
-    def _reject(self, page: Page, row: int, kept_at: str, error: RecordProblem | ValidationError) -> RejectedRecord:
+    def _left_out(self, page: Page, row: int, kept_at: str, finding: Finding) -> list[RejectedRecord]:
+        from include.soar.extract.records import LEFT_OUT
+
+        cut = [(m.field, m.text) for m in finding.mentions if m.field == LEFT_OUT]
+        problems = [*cut, *self.told(page.records[row], finding)]
+        return [self._reject(page, row, kept_at, RecordProblem(*one), part=True) for one in problems]
+
+    def _grown(self, findings: Sequence[Finding], since: datetime) -> tuple[Finding, ...]:
+        """
+        :param since: an event that is older and was never read is of before our time: it is left alone
+        """
+        for finding in findings:
+            if finding.grown_at:
+                added = sum(m.role is Role.ATTACKER for m in finding.mentions)
+                self.log.info("Finding %s has grown: %d attackers to look at", one_line(finding.vendor_id), added)
+        return tuple(f for f in findings if f.grown_at or f.detected_at >= since)
+
+    def _reject(self, page: Page, row: int, kept_at: str, error: Exception, *, part: bool = False) -> RejectedRecord:
+        """
+        :param part: the record is taken, without what is named here
+        """
         if isinstance(error, ValidationError):
             first = error.errors(include_input=False, include_url=False)[0]
             field_name, problem = ".".join(map(str, first["loc"])) or "(whole)", first["msg"]
-        else:
+        elif isinstance(error, RecordProblem):
             field_name, problem = error.field, error.problem
+        else:
+            field_name, problem = "(whole)", f"{type(error).__name__}: {error}"
         rejection = RejectedRecord(
             source=self.vendor,
             record=one_line(self.name_of(page.records[row]) or f"page {page.number}, row {row}", 200),
-            field=field_name,
+            field=one_line(field_name, 200),
             problem=one_line(problem),
             kept_at=kept_at,
         )
         self.log.warning(
-            "Left out %s record %s: field %s: %s; kept at %s",
+            "Left out %s%s record %s: field %s: %s; kept at %s",
+            "a part of " if part else "",
             self.vendor,
             rejection.record,
             rejection.field,

@@ -9,7 +9,7 @@ write and one after it. No product is assumed to have an idempotency key. See ``
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -29,7 +29,7 @@ from include.soar.model import (
     Role,
     Standing,
 )
-from include.soar.vendor.errors import Rejected, Unauthorized, Unavailable, Unexpected
+from include.soar.vendor.errors import Rejected, Unauthorized, Unavailable, Unexpected, one_line
 from threat_response.runtime import settings
 from threat_response.runtime.run import Run
 from threat_response.stages.base import Failures, StageOperator
@@ -39,7 +39,8 @@ if TYPE_CHECKING:
     from include.soar.incident.inputs import Templates
     from include.soar.ledger import Ledger
 
-#: How long a run may take to look at an incident's comments and add one. Then another run may do it.
+#: How long one may take from a look at an incident to the end of the write that follows. Then another one may write.
+#: A task that finds it held fails as ``Unavailable``, and the waits before its retries are longer in all.
 COMMENT_LEASE = timedelta(minutes=2)
 
 #: Parts that do not make a value an indicator in the incident: ours, or written by whoever sent the request.
@@ -113,7 +114,8 @@ class Draft:
 @dataclass(frozen=True)
 class Comment:
     """
-    :param text: must contain the comment as it was added; more around it does no harm
+    :param text: must contain the comment as it was added; more before it does no harm, and behind it markup, or what
+        stands in JSON behind a text
     :param created_at: None where the product does not tell
     """
 
@@ -129,11 +131,13 @@ class Words:
     :param sources: a source's name in the product by our name; a source that is missing keeps our name
     :param blocked: label of an incident of which something is blocked
     :param pending: label of an incident of which a block is not in force yet
+    :param opened: labels of every incident that we open, one of which ours still has; none: the product gives none
     """
 
     blocked: str
     pending: str
     sources: Mapping[str, str] = field(default_factory=dict)
+    opened: tuple[str, ...] = ()
 
 
 class IncidentSystem(Protocol):
@@ -239,11 +243,15 @@ def incident_system(vendor: str, conn_id: str, *, writes_allowed: bool) -> Incid
 
 @dataclass
 class IncidentWork:
-    """What one task of stage 4, 5 or 9 works with."""
+    """
+    What one task of stage 4, 5 or 9 works with.
+
+    :param claimant: this try of this task; see ``Run.claimant``
+    """
 
     system: IncidentSystem
     ledger: Ledger
-    run: str
+    claimant: str
     case: CaseBatch
     decision: Decision
     failures: Failures = field(default_factory=Failures)
@@ -276,29 +284,95 @@ class IncidentWork:
             and not self.gate.check(item.observable)
         ]
 
-    def comment_once(self, id: str, markup: str, is_there: Callable[[list[Comment]], bool]) -> bool:
+    @contextmanager
+    def alone(self, name: str, doing: str) -> Iterator[Callable[[], None]]:
+        """
+        Hold the ledger's claim on ``name`` inside, so that nobody writes between our look and our write. Gives what
+        must be called right before each write. A run that may not write claims nothing.
+
+        :param doing: what another one is doing then, for people
+        :raises Unavailable: another one holds the claim; or, before a write, it is not ours any more
+        """
+
+        claims = self.ledger.claims
+
+        def hold() -> None:
+            if not claims.renew(name, by=self.claimant, now=settings.now(), lease=COMMENT_LEASE):
+                raise Unavailable(self.system.name, "claim", f"we took too long, and another run may be {doing}")
+
+        if not self.system.writes_allowed:
+            yield lambda: None
+            return
+        if not claims.take(name, by=self.claimant, now=settings.now(), lease=COMMENT_LEASE):
+            raise Unavailable(self.system.name, "claim", f"another run is {doing} at this moment")
+        try:
+            yield hold
+        finally:
+            claims.release(name, by=self.claimant)
+
+    def commenting(self, id: str) -> AbstractContextManager[Callable[[], None]]:
+        """To be alone in writing comments and labels of an incident; see :meth:`alone`."""
+        return self.alone(f"comment:{id}", f"commenting on {id}")
+
+    def ours(self, finding: Finding, cases: Sequence[Case], created: CaseId | None = None) -> list[Case]:
+        """
+        Those of the cases with the finding's mark in their titles that this project has opened. A title can be copied,
+        by a person or by another playbook: theirs is neither taken for ours nor closed.
+
+        :param created: what this run has just made
+        """
+        from include.soar.incident import marks
+
+        mark = marks.marker(finding.uid)
+        row = self.ledger.incidents.get(mark)
+        known = {row.unique_id if row else None, created.id if created else None}
+        if len(cases) == 1 and cases[0].id in known:
+            return list(cases)
+        found = []
+        for case in cases:
+            if case.id in known or self._bears(case, mark):
+                found.append(case)
+            else:
+                settings.log.warning(
+                    "incident %s has the mark %s in its title and is not ours", one_line(case.name), mark
+                )
+        return found
+
+    def _bears(self, case: Case, mark: str) -> bool:
+        """Whether the mark is in the description's reference row too, and a label of ours is still on the case."""
+        from include.soar.incident import marks
+
+        whole = case if case.description is not None else self.system.get(case.id)
+        opened = set(self.system.words.opened)
+        return (
+            whole is not None
+            and marks.bears(whole.description or "", mark)
+            and (not opened or bool(opened & set(whole.labels)))
+        )
+
+    def comment_once(
+        self,
+        id: str,
+        markup: str,
+        is_there: Callable[[list[Comment]], bool],
+        *,
+        hold: Callable[[], None],
+    ) -> bool:
         """
         Add a comment unless it is there already. True when this very call added it.
 
-        Between a look and a write another run could write the same. So only the holder of the ledger's claim on the
-        incident looks and writes.
-
+        :param hold: of :meth:`commenting`
         :raises VendorError: it could not be added, or it is not known whether it was and it cannot be found
         """
-        claim = f"comment:{id}"
-        if not self.ledger.claims.take(claim, by=self.run, now=settings.now(), lease=COMMENT_LEASE):
-            raise Unavailable(self.system.name, "comment", f"another run is commenting on {id} at this moment")
+        if is_there(self.system.comments(id)):
+            return False
+        hold()
         try:
-            if is_there(self.system.comments(id)):
-                return False
-            try:
-                self.system.comment(id, markup)
-            except (Unavailable, Unexpected):
-                if not is_there(self.system.comments(id)):
-                    raise
-            return True
-        finally:
-            self.ledger.claims.release(claim, by=self.run)
+            self.system.comment(id, markup)
+        except (Unavailable, Unexpected):
+            if not is_there(self.system.comments(id)):
+                raise
+        return True
 
 
 class IncidentOperator(StageOperator):
@@ -324,7 +398,7 @@ class IncidentOperator(StageOperator):
         case, decision = CaseBatch.model_validate(self.case), Decision.model_validate(self.decision)
         ledger = settings.ledger()
         try:
-            yield IncidentWork(system, ledger, run.name, case, decision)
+            yield IncidentWork(system, ledger, run.claimant, case, decision)
         finally:
             ledger.close()
 

@@ -15,7 +15,8 @@ from include.soar.vendor.errors import Rejected, Unavailable, Unexpected, Vendor
 from threat_response.runtime import settings
 from threat_response.stages.incident_system import Case, CaseId, Draft, IncidentOperator, IncidentWork, State
 
-#: How long one run may take from claiming an incident to recording it. Then another run may claim it.
+#: How long one may take from claiming an incident to the end of its create. Then another one may claim it: a retry
+#: beside a try that died meets the end of the lease, since the waits between the tries are ten minutes in all.
 LEASE = timedelta(minutes=5)
 #: The product's clock and the event's may differ, and an analyst may open an incident by hand: look a day further.
 LOOK_BACK = timedelta(days=1)
@@ -25,9 +26,9 @@ class OpenIncidents(IncidentOperator):
     """
     One incident per high-priority finding, ever.
 
-    Gives an ``IncidentBatch``. Before a create it looks for the finding's mark among the product's incidents, closed
-    and merged ones too, and claims the right to create in the ledger; afterwards it looks again, and closes the younger
-    of two. The bad values of the finding are attached as threat intel.
+    Gives an ``IncidentBatch``. Before a create it claims the right to it in the ledger, and then looks for the
+    finding's mark among the product's incidents, closed and merged ones too; afterwards it looks again, and closes the
+    younger of two. The bad values of the finding are attached as threat intel.
     """
 
     def execute(self, context: Context) -> dict[str, Any]:
@@ -58,6 +59,11 @@ class OpenIncidents(IncidentOperator):
         return self.finish(context, IncidentBatch(incidents=tuple(refs)).to_json(), work.failures.errors)
 
 
+def _claim(mark: str) -> str:
+    """The claim on creating an incident."""
+    return f"incident:{mark}"
+
+
 @dataclass
 class _Attempt:
     """
@@ -80,11 +86,23 @@ class _Opening:
         self.failures = work.failures
         #: Ids of incidents that an analyst merged into another one: nothing can be attached to them.
         self.merged: set[str] = set()
+        #: Marks of the incidents that this try alone may create.
+        self.claimed: set[str] = set()
 
     def open(self, findings: Sequence[Finding]) -> list[IncidentRef]:
+        try:
+            return self._open(findings)
+        finally:
+            # This try creates nothing more: its successor need not wait for the end of the leases.
+            for mark in self.claimed:
+                self.work.ledger.claims.release(_claim(mark), by=self.work.claimant)
+
+    def _open(self, findings: Sequence[Finding]) -> list[IncidentRef]:
         since = min(f.detected_at for f in findings) - LOOK_BACK
         refs: dict[str, IncidentRef] = {}
         attempts: dict[str, _Attempt] = {}
+        # First, so that what the look shows stays true until we write.
+        self._claim(findings)
         try:
             known = self._look(since)
         except VendorError as error:
@@ -117,19 +135,33 @@ class _Opening:
                 found.setdefault(mark, []).append(case)
         return found
 
+    def _claim(self, findings: Sequence[Finding]) -> None:
+        """Claim the right to create what may be missing, except what is another one's at this moment."""
+        if self.system.writes_allowed:
+            claims, now = self.work.ledger.claims, settings.now()
+            for mark in (marks.marker(finding.uid) for finding in findings):
+                if claims.take(_claim(mark), by=self.work.claimant, now=now, lease=LEASE):
+                    self.claimed.add(mark)
+
+    def _may_create(self, mark: str) -> bool:
+        """Whether this try alone may create the incident, for another lease from now on."""
+        claims = self.work.ledger.claims
+        return mark in self.claimed and claims.renew(
+            _claim(mark), by=self.work.claimant, now=settings.now(), lease=LEASE
+        )
+
     def _open_one(self, finding: Finding, cases: list[Case]) -> IncidentRef | _Attempt:
         mark = marks.marker(finding.uid)
-        if cases:
+        if cases := self.work.ours(finding, cases):
             return self._settle(finding, cases, IncidentOutcome.EXISTING)
         if not self.system.writes_allowed:
             return self._ref(finding, IncidentOutcome.PLANNED, detail="would be created")
-        claims = self.work.ledger.claims
-        if not claims.take(f"incident:{mark}", by=self.work.run, now=settings.now(), lease=LEASE):
+        # A list may lag behind another run's create; and an analyst may have changed the title.
+        if mark in self.claimed and (case := self._remembered(mark)):
+            return self._settle(finding, [case], IncidentOutcome.EXISTING)
+        if not self._may_create(mark):
             busy = Unavailable(self.system.name, "create", f"another run is creating {mark} at this moment")
             return _Attempt(doubt=busy, sent=False)
-        # Another run may have finished between our look and our claim; and an analyst may have changed the title.
-        if case := self._remembered(mark):
-            return self._settle(finding, [case], IncidentOutcome.EXISTING)
         try:
             created = self.system.create(self._draft(finding))
         except (Unavailable, Unexpected) as error:
@@ -164,6 +196,7 @@ class _Opening:
         for finding in findings:
             attempt, cases = attempts[finding.uid], known.get(marks.marker(finding.uid), [])
             try:
+                cases = self.work.ours(finding, cases, attempt.created)
                 refs[finding.uid] = self._read_back(finding, attempt, cases, blind)
             except VendorError as error:
                 if error is attempt.doubt:  # has been noticed when it happened
@@ -207,13 +240,17 @@ class _Opening:
         kept, *others = cases
         if kept.state is State.MERGED:
             self.merged.add(kept.id)
-        details = [self._close(other, kept) for other in others if other.state is State.OPEN]
+        # A person who goes on with a copy gives it a title of its own.
+        titles = {kept.title, self._title(finding)}
+        details = [self._close(c, kept) for c in others if c.state is State.OPEN and c.title in titles]
         if self.system.writes_allowed:
             mark, ledger = marks.marker(finding.uid), self.work.ledger
             ledger.incidents.record(
                 mark, finding.uid, unique_id=kept.id, readable_id=kept.readable_id, now=settings.now()
             )
-            ledger.claims.release(f"incident:{mark}", by=self.work.run)
+            if mark in self.claimed:
+                ledger.claims.release(_claim(mark), by=self.work.claimant)
+                self.claimed.remove(mark)
         return self._ref(finding, outcome, kept, detail="; ".join(details))
 
     def _close(self, duplicate: Case, kept: Case) -> str:
@@ -277,7 +314,7 @@ class _Opening:
         return Draft(
             finding=finding,
             title=self._title(finding),
-            description=description,
+            description=marks.signed(description, marks.marker(finding.uid), word="reference"),
             attackers=tuple(sorted(attackers)),
         )
 
@@ -318,11 +355,13 @@ class _Attaching:
         wanted = self.work.attachable(finding)
         if not wanted:
             return ""
-        present = self.system.attached(id, wanted)
-        missing = [o for o in wanted if o.key not in present]
-        if not missing:
-            return ""
-        refused = self.system.attach(id, missing)
+        with self.work.alone(f"attach:{id}", f"attaching to {id}") as hold:
+            present = self.system.attached(id, wanted)
+            missing = [o for o in wanted if o.key not in present]
+            if not missing:
+                return ""
+            hold()
+            refused = self.system.attach(id, missing)
         for error in refused.values():
             self.failures.add(error)
         accepted = [o for o in missing if o.key not in refused]

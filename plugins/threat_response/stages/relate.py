@@ -128,7 +128,10 @@ class _Relating:
             templates=self.work.templates,
         )
         try:
-            self.work.comment_once(older.id, markup, lambda found: any(reference in c.text for c in found))
+            with self.work.commenting(older.id) as hold:
+                self.work.comment_once(
+                    older.id, markup, lambda found: any(reference in c.text for c in found), hold=hold
+                )
         except VendorError as error:
             self.work.failures.add(error)
             return error
@@ -139,11 +142,13 @@ class _Relating:
         problems: dict[str, VendorError | None] = dict.fromkeys(case.id for case in older)
         missing = list(problems)
         try:
-            linked = self.system.linked(me.id)
-            missing = [other for other in problems if other not in linked]
-            for other in missing:
-                problems[other] = self._link_one(me, other)
-            linked = self.system.linked(me.id) if missing else linked
+            with self.work.alone(f"link:{me.id}", f"linking {me.id}") as hold:
+                linked = self.system.linked(me.id)
+                missing = [other for other in problems if other not in linked]
+                for other in missing:
+                    hold()
+                    problems[other] = self._link_one(me, other)
+                linked = self.system.linked(me.id) if missing else linked
         except VendorError as error:
             problems.update({other: problems[other] or error for other in missing})
         else:

@@ -86,7 +86,7 @@ class _Updating:
         id = str(ref.unique_id)
         actions = texts.actions_of(self.work.case, finding, self.batches)
         reference = texts.state_reference(self.work.case, self.work.decision, finding, actions)
-        outcome = self._write(id, actions, self._report(finding, id, actions, reference), reference)
+        outcome = self._write(finding, id, actions, self._report(finding, id, actions, reference), reference)
         return {"incident": ref.readable_id or id, "unique_id": id, "reference": reference, "outcome": outcome}
 
     def _report(self, finding: Finding, id: str, actions: Sequence[Action], reference: str) -> str:
@@ -103,27 +103,32 @@ class _Updating:
             reference=reference,
         )
         markup = texts.state_report(work.case, work.decision, finding, state, templates=work.templates)
+        markup = marks.signed(markup, reference, word="ref")
         if not work.system.writes_allowed:
             settings.log.info("would be added as a comment:\n%s", plain.render_text(markup))
         return markup
 
-    def _write(self, id: str, actions: Sequence[Action], markup: str, reference: str) -> str:
+    def _write(self, finding: Finding, id: str, actions: Sequence[Action], markup: str, reference: str) -> str:
         """What became of the comment and the labels."""
         system, failures = self.work.system, self.work.failures
         try:
             if failures.stopped_by:
                 raise failures.stopped_by
-            case = system.get(id)
-            if case is None:
-                raise Rejected(system.name, "get", f"incident {id} does not exist any more")
-            if case.state is State.MERGED:
-                return "passed over: merged by an analyst, so it is read-only"
-            if not system.writes_allowed:
-                return "planned: a comment would be added"
-            added = self.work.comment_once(id, markup, lambda found: tells(found, reference))
-            labels = wanted_labels(case.labels, actions, system.words)
-            if labels != list(case.labels):
-                system.label(id, labels)
+            with self.work.commenting(id) as hold:
+                case = system.get(id)
+                if case is None:
+                    raise Rejected(system.name, "get", f"incident {id} does not exist any more")
+                if case.state is State.MERGED:
+                    return "passed over: merged by an analyst, so it is read-only"
+                if not system.writes_allowed:
+                    return "planned: a comment would be added"
+                added = self.work.comment_once(id, markup, lambda found: tells(found, reference), hold=hold)
+                labels = wanted_labels(case.labels, actions, system.words)
+                if finding.grown_at and system.words.pending in case.labels and system.words.pending not in labels:
+                    labels.append(system.words.pending)  # it speaks of blocks that are not of this report
+                if labels != list(case.labels):
+                    hold()
+                    system.label(id, labels)
         except VendorError as error:
             failures.add(error)
             return f"failed: {error}"
@@ -134,10 +139,12 @@ class _Updating:
 
 def tells(comments: Iterable[Comment], reference: str) -> bool:
     """
-    Whether the latest state report is this one. A state that returns after another one is news again; where the
-    product's comments have no time, any report of this state counts.
+    Whether the latest state report about the same (a finding, or what was added to one) is this one. A state that
+    returns after another one is news again; where the product's comments have no time, any report of this state counts.
     """
-    reports = [(c.created_at, found[-1]) for c in comments if (found := marks.STATE_REFERENCE.findall(c.text))]
+    about = marks.subject(reference)
+    told = [(c.created_at, mark) for c in comments if (mark := marks.state_told(c.text))]
+    reports = [(created, mark) for created, mark in told if marks.subject(mark) == about]
     times = [created for created, _ in reports if created is not None]
     if len(times) < len(reports):
         return any(mark == reference for _, mark in reports)

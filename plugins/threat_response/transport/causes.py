@@ -29,6 +29,10 @@ def cause(error: VendorError) -> str:
     """The usual cause of an error, in the words that a person looks for."""
     if type(error) is Unauthorized and error.status == 403:
         return "Missing grant: the key is known but may not do this"
+    if isinstance(error, Unavailable) and error.status in (401, 403):  # a page: see ``wire.failure``
+        return "A proxy or gateway answered in the vendor's place"
+    if type(error) is Unauthorized and error.status == 407:
+        return "The connection's proxy refuses us"
     for kind, words in _CAUSES:
         if isinstance(error, kind):
             return words

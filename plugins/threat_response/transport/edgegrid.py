@@ -13,15 +13,15 @@ from airflow.sdk import Connection
 from akamai.edgegrid import EdgeGridAuth
 
 from threat_response.transport.hook import VendorHook
-from threat_response.transport.http import hide
+from threat_response.transport.http import hide_passing
 
 
 class EdgeGrid(EdgeGridAuth):
-    """Akamai's own signer, with the signature hidden from whatever this process logs afterwards."""
+    """Akamai's own signer, whose signature no error may show."""
 
     def __call__(self, r: requests.PreparedRequest) -> requests.PreparedRequest:
         signed: requests.PreparedRequest = super().__call__(r)
-        hide(signed.headers["Authorization"].rpartition("signature=")[2])
+        hide_passing(signed.headers["Authorization"].rpartition("signature=")[2])
         return signed
 
 

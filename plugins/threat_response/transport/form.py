@@ -242,6 +242,7 @@ class Vendor:
     :param has_opinion: False for an enricher that only adds facts, and so has no grade in the policy
     :param refreshes: an enricher with a download of its own to bring up to date first
     :param confirms: a control whose write takes time to be in force
+    :param own_pages: any web server may be it, so it refuses a wrong password with a page in HTML, as a proxy does
     """
 
     name: str
@@ -257,6 +258,7 @@ class Vendor:
     has_opinion: bool = field(default=True, kw_only=True)
     refreshes: bool = field(default=False, kw_only=True)
     confirms: bool = field(default=False, kw_only=True)
+    own_pages: bool = field(default=False, kw_only=True)
 
     @property
     def conn_id(self) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
 from importlib import import_module
@@ -18,7 +17,7 @@ from requests.auth import AuthBase
 
 from include.soar.enrich.quota import Quota, QuotaSeen
 from include.soar.model import digest
-from include.soar.vendor.errors import VendorError, WrongConnection, one_line
+from include.soar.vendor.errors import VendorError, WrongConnection, shown
 from include.soar.vendor.wire import Request, Response, failure
 from threat_response.transport import form, http
 from threat_response.transport.causes import cause
@@ -155,8 +154,6 @@ class VendorHook(HttpHook):
             raise self._wrong("has a ca_bundle, and this CA bundle cannot be read") from None
         session.auth = self.auth(self.connection)
         session.headers.update(self.headers(self.connection))
-        self._set_base_url(self.connection)  # the next line reads its scheme
-        self._configure_session_from_mount_adapters(session)
         return session
 
     def send(self, request: Request) -> Response:
@@ -173,21 +170,15 @@ class VendorHook(HttpHook):
         error = failure(
             self.vendor,
             request.operation,
-            replace(response, body=self._without_secrets(response.body)),
+            response,
             datetime.now(UTC),
             rejected=self.rejected_statuses,
             unavailable=self.unavailable_statuses,
+            own_pages=self.declared.own_pages,
         )
         if error is not None:
             raise error
         return response
-
-    def _without_secrets(self, body: bytes) -> bytes:
-        """An error's own words: some vendors repeat the key that they refuse."""
-        for secret in self.secrets(self.connection):
-            if secret and len(secret) > 4:
-                body = body.replace(secret.encode(), b"***")
-        return body
 
     def exchange(self, request: Request) -> Response:
         """As :meth:`send`, but gives the answer back whatever its status."""
@@ -211,7 +202,7 @@ class VendorHook(HttpHook):
             message = f"Could not even ask: {type(error).__name__}"
             self.log.exception("Test of connection %s failed", self.conn_id)
             return False, message
-        message = one_line(f"{self.vendor}: {message}")
+        message = shown(f"{self.vendor}: {message}")
         self.log.info("Test of connection %s passed. %s", self.conn_id, message)
         return True, message
 

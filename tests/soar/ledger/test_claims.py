@@ -49,3 +49,20 @@ def test_a_named_claim_is_one_runs_until_released_or_over(ledger: Ledger) -> Non
     assert claim("run-b", NOW)
     assert not claim("run-a", NOW + HOUR - timedelta(seconds=1))
     assert claim("run-a", NOW + HOUR)  # run-b is taken for dead
+
+
+def test_a_claim_is_renewed_only_while_it_is_ours(ledger: Ledger) -> None:
+    def take(by: str, now: datetime) -> bool:
+        return ledger.claims.take("comment:1", by=by, now=now, lease=HOUR)
+
+    def renew(by: str, now: datetime) -> bool:
+        return ledger.claims.renew("comment:1", by=by, now=now, lease=HOUR)
+
+    assert not renew("try-a", NOW)
+    assert take("try-a", NOW)
+    assert renew("try-a", NOW + HOUR)  # nobody has taken it although it had ended
+    assert not take("try-b", NOW + HOUR)
+    assert take("try-b", NOW + 2 * HOUR)
+    assert not renew("try-a", NOW + 2 * HOUR)
+    ledger.claims.release("comment:1", by="try-b")
+    assert not renew("try-a", NOW + 2 * HOUR)  # what try-a saw is from before try-b's write

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from include.soar.incident import marks
 from tests.stages.incidents import memory_cases
 from tests.stages.incidents.incident_examples import NOW
 from tests.support import SimServer
@@ -31,6 +32,14 @@ class Held:
     state: str
     labels: tuple[str, ...]
     description: str
+
+
+def described(title: str, description: str | None) -> str:
+    """What a case says: the reference of ours, if its title has a mark and nothing else is given."""
+    if description is not None:
+        return description
+    mark = marks.marker_in(title)
+    return f"<table><tr><th>reference</th><td>{mark}</td></tr></table>" if mark else "d"
 
 
 class Product:
@@ -61,8 +70,13 @@ class Product:
     def system(self, *, writes_allowed: bool = True) -> IncidentSystem:
         return incident_system(self.vendor, self.conn_id, writes_allowed=writes_allowed)
 
-    def seed(self, title: str, *values: str, days: float = 1.0, state: str = "open") -> str:
-        """A case made by somebody else ``days`` ago, with these addresses attached; its id."""
+    def seed(
+        self, title: str, *values: str, days: float = 1.0, state: str = "open", description: str | None = None
+    ) -> str:
+        """
+        A case made by somebody else ``days`` ago, with these addresses attached; its id. With a mark in its title it
+        is one that another run of ours has made, unless a ``description`` is given: then a person has.
+        """
         raise NotImplementedError
 
     def held(self) -> list[Held]:
@@ -142,8 +156,10 @@ class MemoryProduct(Product):
         monkeypatch.setitem(sys.modules, f"threat_response.vendors.{self.vendor}.cases", memory_cases)
         connect(monkeypatch, self.conn_id, self.vendor, "http://127.0.0.1:9")
 
-    def seed(self, title: str, *values: str, days: float = 1.0, state: str = "open") -> str:
-        record = self.store.add(title, "d", NOW - timedelta(days=days))
+    def seed(
+        self, title: str, *values: str, days: float = 1.0, state: str = "open", description: str | None = None
+    ) -> str:
+        record = self.store.add(title, described(title, description), NOW - timedelta(days=days))
         record.done, record.values = state != "open", list(values)
         return record.id
 
@@ -229,11 +245,14 @@ class RespondProduct(Product):
     def simulator(self) -> Any:
         return self.sim.world.simulators[self.vendor]
 
-    def seed(self, title: str, *values: str, days: float = 1.0, state: str = "open") -> str:
+    def seed(
+        self, title: str, *values: str, days: float = 1.0, state: str = "open", description: str | None = None
+    ) -> str:
         before = {case.id for case in self.held()}
         incident = {
             "title": title,
-            "description": "d",
+            "description": described(title, description),
+            "labels": list(self.first_labels) if description is None and marks.marker_in(title) else [],
             "status": state,
             "created": (NOW - timedelta(days=days)).isoformat(),
             "_iocs": {"ioc_ip": list(values)},

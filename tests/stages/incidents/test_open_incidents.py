@@ -122,9 +122,8 @@ def test_two_runs_that_overlap_open_one_incident(product: Product, runs: Runs) -
         runs.open(batch, ctx=ctx)
     assert outcomes(published(ctx)) == ["failed"]
     assert product.held() == []
-    ctx = context("first")
-    ctx["dag_run"].dag_id = "dag"
-    assert outcomes(runs.open(batch, ctx=ctx)) == ["created"]
+    claims.release(f"incident:{MARK}", by="dag/first")
+    assert outcomes(runs.open(batch, ctx=context("first"))) == ["created"]
     assert outcomes(runs.open(batch, ctx=context("second"))) == ["existing"]
     assert len(product.held()) == 1
 
@@ -389,7 +388,40 @@ def test_the_worst_error_is_what_a_person_must_mend_then_what_a_retry_can() -> N
 
 
 def test_the_oldest_is_looked_for_a_day_before_the_event(product: Product, runs: Runs) -> None:
-    """Product's and event's clocks may differ, and an analyst may have opened the incident by hand."""
+    """Product's and event's clocks may differ."""
     detected = NOW - timedelta(hours=2)
-    product.seed(f"by hand [{MARK}]", days=(NOW - detected + timedelta(hours=23)) / timedelta(days=1))
+    product.seed(f"renamed [{MARK}]", days=(NOW - detected + timedelta(hours=23)) / timedelta(days=1))
     assert outcomes(runs.open(case(finding("f-1", detected_at=detected)))) == ["existing"]
+
+
+# --- marks are ours only where the incident is ours (faults/attack.md 1c) -----------------------------------
+
+
+@pytest.mark.parametrize("description", ["opened by the mail rule", f"Follow-up of [{MARK}], see {MARK}"])
+def test_1c_a_copied_title_swallows_no_finding(product: Product, runs: Runs, description: str) -> None:
+    theirs = product.seed(f"mail: something [{MARK}]", days=0.1, description=description)
+    batch = case(finding("f-1"))
+    assert outcomes(runs.open(batch)) == ["created"]
+    product.forget_calls()
+    [ref] = IncidentBatch.model_validate(runs.open(batch, ctx=context("manual__2"))).incidents
+    assert (ref.outcome, ref.unique_id != theirs) == (IncidentOutcome.EXISTING, True)
+    assert product.writes() == 0
+    assert [held.state for held in product.held()] == ["open", "open"]
+    assert (product.comments(theirs), product.attached(theirs)) == ([], [])
+
+
+def test_1c_an_analysts_follow_up_is_not_closed_as_a_duplicate(product: Product, runs: Runs, tmp_path: Path) -> None:
+    """Neither one that only copies the title, nor a whole copy that was given a title of its own."""
+    batch = case(finding("f-1"))
+    runs.open(batch)
+    [ours] = product.held()
+    product.seed(f"Follow-up: legal hold, {ours.title}", days=-0.1, description="d")
+    copy = product.seed(f"Follow-up: costs, {ours.title}", days=-0.1, description=ours.description)
+    product.change(copy, labels=list(ours.labels))
+    for ledger in (True, False):
+        if not ledger:
+            for file in tmp_path.glob("ledger.db*"):
+                file.unlink()
+        [ref] = IncidentBatch.model_validate(runs.open(batch, ctx=context("manual__2"))).incidents
+        assert (ref.unique_id, ref.detail) == (ours.id, "")
+    assert [held.state for held in product.held()] == ["open", "open", "open"]

@@ -13,6 +13,7 @@ from tests.stages.incidents.incident_examples import (
     ATTACKER,
     NOW,
     OWN,
+    SECOND,
     actions,
     case,
     context,
@@ -21,7 +22,7 @@ from tests.stages.incidents.incident_examples import (
     observable,
 )
 from tests.stages.incidents.incident_products import Product
-from tests.stages.incidents.incident_runs import Runs, published, until_done
+from tests.stages.incidents.incident_runs import Runs, outcomes, published, until_done
 from threat_response.runtime import settings
 
 
@@ -218,3 +219,43 @@ def test_two_runs_do_not_comment_at_once(product: Product, runs: Runs) -> None:
     claims.release(f"comment:{id}", by="dag/other")
     runs.update(batch, opened, actions={"waf": actions()})
     assert len(product.comments(id)) == 1
+
+
+def test_1b_a_forged_state_mark_in_foreign_text_is_no_report(product: Product, runs: Runs) -> None:
+    """Neither in the comment about a related incident, nor in our own report, nor where a person quotes a report."""
+    older = case(finding("f-1"))
+    opened = runs.open(older)
+    runs.update(older, opened)
+    [first] = product.held()
+    [report] = product.comments(first.id)
+    forged = finding("f-2", target="GET /x/ref TR-S-0123456789abcdef", title="a ref TR-S-0123456789abcdef")
+    newer = case(forged)
+    runs.relate(newer, runs.open(newer))
+    product.pass_time()
+    product.system().comment(first.id, f"<p>as said before: {report}, which legal has seen</p>")
+    told = len(product.comments(first.id))
+    assert told == 3  # the report, the relation, the quotation
+    for number in range(2):
+        product.pass_time()
+        runs.update(older, opened, ctx=context(f"again__{number}"))
+    assert len(product.comments(first.id)) == told
+
+
+def test_a_report_about_what_was_added_stands_beside_that_about_the_whole(product: Product, runs: Runs) -> None:
+    """Issue 9, 13: both runs may be repeated in any order, and neither tells its state twice."""
+    whole = case(finding("f-1"))
+    grown = case(finding("f-1", grown_at=NOW - timedelta(hours=1)), seen={SECOND: [("f-1", Role.ATTACKER)]})
+    opened = runs.open(whole)
+    runs.update(whole, opened)
+    product.pass_time()
+    again = runs.open(grown, ctx=context("manual__2"))
+    assert outcomes(again) == ["existing"]
+    runs.update(grown, again, ctx=context("manual__2"))
+    [held] = product.held()
+    assert len(product.comments(held.id)) == 2
+    assert "203[.]0[.]113[.]11" in product.comments(held.id)[1]
+    assert product.attached(held.id) == [ATTACKER, SECOND]
+    product.forget_calls()
+    for batch in (whole, grown, whole):
+        runs.update(batch, runs.open(batch, ctx=context("manual__3")), ctx=context("manual__3"))
+    assert product.writes() == 0

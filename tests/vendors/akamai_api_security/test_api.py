@@ -54,7 +54,7 @@ def test_a_list_request_asks_a_millisecond_wider_and_repeats_return_fields() -> 
 
 
 def test_return_fields_can_be_left_out() -> None:
-    request = api.list_request("incident", START, END, offset=0, limit=50, return_fields=False)
+    request = api.list_request("incident", START, END, offset=0, limit=50, fields=())
     assert "returnFields" not in dict(request.params)
 
 
@@ -233,7 +233,7 @@ def test_an_empty_page_that_promises_more_is_a_short_read() -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [b'{"entities": []}', b'{"moreEntities": false}', b'{"entities": {}, "moreEntities": false}']
+    "body", [b'{"entities": null}', b'{"moreEntities": false}', b'{"entities": {}, "moreEntities": false}']
 )
 def test_a_list_without_its_envelope_is_unexpected(body: bytes) -> None:
     with pytest.raises(Unexpected):

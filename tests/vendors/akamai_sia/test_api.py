@@ -314,7 +314,7 @@ def test_whether_more_pages_follow(rows: int, total: int, page: int, echo: int, 
     assert api.parse_details(Response(200, {}, json.dumps(body).encode()), page=page, page_size=5)[1] is more
 
 
-@pytest.mark.parametrize("body", [b'{"dataRows": []}', b'{"pageInfo": {"totalRecords": 0}}', b"[]"])
+@pytest.mark.parametrize("body", [b"[]", b'{"pageInfo": [], "dataRows": []}', b'{"dataRows": {"a": 1}}'])
 def test_an_answer_without_its_envelope_is_unexpected(body: bytes) -> None:
     with pytest.raises(Unexpected):
         api.parse_details(Response(200, {}, body), page=1, page_size=5)

@@ -155,7 +155,9 @@ def test_another_identifier_for_threat_intel_is_one_change(sim: SimServer, conne
 
 
 def test_a_merged_incident_is_left_alone(sim: SimServer) -> None:
-    sim.seed(PRODUCT, {"incidents": [{"title": f"x [{marks.marker('f-1')}]", "status": "merged"}]})
+    mark = marks.marker("f-1")
+    ours = {"description": f"<p>reference {mark}</p>", "labels": ["auto-onboarded"]}
+    sim.seed(PRODUCT, {"incidents": [{"title": f"x [{mark}]", "status": "merged", **ours}]})
     batch = case(finding("f-1"))
     opened = RUNS.open(batch)
     assert RUNS.relate(batch, opened)["relations"] == []

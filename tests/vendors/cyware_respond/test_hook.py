@@ -24,6 +24,7 @@ from include.soar.vendor.errors import (
 from tests.stages.incidents.incident_examples import NOW, observable
 from tests.support import SimServer
 from tests.vendors.cyware_respond.support import CONN_ID, PRODUCT, incidents, links, writes
+from threat_response.vendors.cyware_respond import api
 from threat_response.vendors.cyware_respond import hook as hook_module
 from threat_response.vendors.cyware_respond import tenant as contract_module
 from threat_response.vendors.cyware_respond.hook import CywareRespondHook, SignedQuery
@@ -136,15 +137,66 @@ def test_a_key_that_may_not_read_incidents(sim: SimServer, hook: CywareRespondHo
     assert hook.test_connection()[1].startswith("Missing grant")
 
 
-def test_the_address_of_the_credentials_file_may_be_pasted(
-    sim: SimServer, connected: Connect, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    "path", ["", "/", "/cftrapi", "/cftrapi/", "/cftrapi/openapi/", "/cftrapi/openapi/v1", "/cftrapi/v1/"]
+)
+def test_j6_the_address_of_the_credentials_file_or_of_the_admin_page_may_be_pasted(
+    sim: SimServer, connected: Connect, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
-    url = f"{sim.url}/cftrapi/openapi/"
+    url = f"{sim.url}{path}"
     monkeypatch.setenv(
         f"AIRFLOW_CONN_{CONN_ID.upper()}",
         f'{{"conn_type": "cyware_respond", "host": "{url}", "login": "sim-access", "password": "sim-secret"}}',
     )
     assert "works" in CywareRespondHook().ping()
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_j6_a_proxys_page_is_not_a_wrong_key(sim: SimServer, hook: CywareRespondHook, status: int) -> None:
+    """Cloudflare Access before a tenant: its page says nothing about the key, and may be gone in a minute."""
+    sim.fault(PRODUCT, "html", status=status, times=-1)
+    ok, message = hook.test_connection()
+    assert ok is False
+    assert "Wrong key" not in message
+    assert "a page in HTML instead of the vendor's answer" in message
+    with pytest.raises(Unavailable):
+        hook.list_incidents(LONG_AGO)
+
+
+@pytest.mark.parametrize(("ahead", "clock"), [(6, False), (12, True), (40, True), (-12, False), (-20, True)])
+def test_j6_a_clock_that_is_a_little_ahead_is_told_as_such(
+    sim: SimServer, connected: Connect, monkeypatch: pytest.MonkeyPatch, ahead: int, clock: bool
+) -> None:
+    """Expires may lie 30 s ahead: a machine that is 11 s ahead is refused, and its key is right."""
+    connected(password="wrong-secret")
+    turn_clock(monkeypatch, ahead)
+    message = CywareRespondHook().test_connection()[1]
+    assert message.startswith("Clock skew" if clock else "Wrong key")
+
+
+def test_j6_the_vendor_takes_no_expires_far_ahead(sim: SimServer, hook: CywareRespondHook) -> None:
+    sim.configure(PRODUCT, clock_skew_seconds=-16)
+    assert hook.test_connection()[1].startswith("Clock skew")
+
+
+@pytest.mark.parametrize("created", [10**18, "0001-01-01T00:00:00+14:00x", None, -(10**18), {"at": 1}])
+def test_1i_an_incident_of_somebody_else_that_cannot_be_read_costs_itself(
+    sim: SimServer, hook: CywareRespondHook, created: Any
+) -> None:
+    theirs = {"unique_id": "x", "title": "theirs", "status": "open", "created": created}
+    readable = {"unique_id": "y", "title": "t", "status": "open", "created": "2026-01-01T00:00:00Z"}
+    sim.fault(PRODUCT, "merge", path="/v1/incident/", patch={"results": [theirs, readable], "count": 2})
+    assert [row.unique_id for row in hook.list_incidents(LONG_AGO)] == ["y"]
+    # Of ours nothing may be missing: a second one would be opened.
+    ours = {**theirs, "title": "x [TR-5911dc742b67510c]"}
+    sim.fault(PRODUCT, "merge", path="/v1/incident/", patch={"results": [ours, readable], "count": 2})
+    with pytest.raises(Unexpected, match="created"):
+        hook.list_incidents(LONG_AGO)
+
+
+def test_times_in_milliseconds_are_read() -> None:
+    row = {"unique_id": "x", "title": "t", "status": "open", "created": 1_767_225_600_000}
+    assert api.parse_row("list_incidents", row).created == datetime(2026, 1, 1, tzinfo=UTC)
 
 
 # --- lists --------------------------------------------------------------------------------------------------

@@ -155,7 +155,7 @@ class TestSignature:
         assert (late.status_code, late.json()) == (401, {"detail": "Signature has expired."})
 
     def test_only_a_little_future_is_accepted(self, respond, sim):
-        assert respond.get("/test-connectivity/", **respond.signature(ttl=60)).status_code == 200
+        assert respond.get("/test-connectivity/", **respond.signature(ttl=30)).status_code == 200
         assert respond.get("/test-connectivity/", **respond.signature(ttl=90)).status_code == 401
         sim.configure("cyware_respond", max_ttl=20)
         assert respond.get("/test-connectivity/", **respond.signature(ttl=60)).status_code == 401

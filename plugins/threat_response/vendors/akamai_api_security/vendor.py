@@ -22,7 +22,15 @@ VENDOR = Vendor(
         Text("tenant_key", "Tenant key", "neosec only", needed=("family", "neosec")),
         Text("auth_path", "Token path", "noname service accounts only; differs between tenants", default="/auth/token"),
         Number("page_size", "Page size", "Records a call", default=50, low=1, high=500),
-        Switch("return_fields", "Ask for named fields", "Off: the tenant refuses a name in returnFields", default=True),
+        Switch("return_fields", "Ask for named fields", "Off: take what the tenant gives unasked", default=True),
+        Number(
+            "grown_days",
+            "Days to look back",
+            "Older incidents that grow are read again; 0: none",
+            default=7,
+            low=0,
+            high=90,
+        ),
         *TLS,
     ),
 )

@@ -90,7 +90,8 @@ class Item(VendorShape):
         try:
             return value.astimezone(UTC)
         except OverflowError:  # at either end of the calendar: what a person writes for "never", or "long ago"
-            return (datetime.max if value.year > 1 else datetime.min).replace(tzinfo=UTC)
+            last, first = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC), datetime(1, 1, 1, tzinfo=UTC)
+            return last if value.year > 1 else first
 
     @property
     def ours(self) -> bool:

@@ -9,7 +9,7 @@ from functools import partial
 from operator import itemgetter
 from typing import Any
 
-from include.soar.vendor.errors import Rejected, Unauthorized, Unavailable, Unexpected, VendorError
+from include.soar.vendor.errors import Ours, Rejected, Unauthorized, Unavailable, Unexpected, VendorError
 from include.soar.vendor.wire import Request, Response
 from threat_response.transport.batches import write_in_halves
 from threat_response.transport.edgegrid import EdgeGridHook
@@ -148,7 +148,8 @@ class AkamaiClientListsHook(EdgeGridHook):
     def ping(self) -> str:
         response = self.exchange(api.list_request(self.list_id, items=False))
         if response.status == 404 and _is_problem(response.body):
-            raise Unauthorized(self.vendor, "list", f"the account has no client list {self.list_id!r}", status=404)
+            problem = Ours(f"the account has no client list {self.list_id!r}")
+            raise Unauthorized(self.vendor, "list", problem, status=404)
         found = api.parse_list(self.send(api.list_request(self.list_id, items=False)), items=False)
         api.usable(found)
         state = self.state(found)

@@ -18,7 +18,16 @@ from typing import Annotated, Any, NamedTuple
 from pydantic import AwareDatetime, BeforeValidator, Field, TypeAdapter, ValidationError
 from pydantic_core import PydanticCustomError
 
-from include.soar.extract.records import CLAIM_HEADERS, CREDENTIALS, MOST_MENTIONS, bounded, clip
+from include.soar.extract.records import (
+    CLAIM_HEADERS,
+    CREDENTIALS,
+    MOST_MENTIONS,
+    TOO_DEEP,
+    bounded,
+    clip,
+    has_too_deep,
+    load_records,
+)
 from include.soar.judge.traffic import address_of, pseudonym
 from include.soar.model import Finding, Mention, Role, Severity, Traffic, own_id
 from include.soar.vendor.errors import Unexpected, one_line
@@ -107,43 +116,66 @@ def details_request(
 
 
 class PageInfo(VendorShape):
-    totalRecords: int = Field(ge=0)
+    #: None: not said. The vendor's own client has met such answers ("API response without pageinfo").
+    totalRecords: int | None = Field(default=None, ge=0)
     pageSize: int | None = Field(default=None, ge=1)
 
 
 class DetailsAnswer(VendorShape):
-    pageInfo: PageInfo
-    dataRows: list[Any]
+    """What a quiet hour answers is not published: the schema forbids an empty ``dataRows``. So each may be missing."""
+
+    pageInfo: PageInfo | None = None
+    dataRows: list[Any] | None = None
 
 
-def parse_details(response: Response, *, page: int, page_size: int) -> tuple[list[Any], bool]:
+class Details(NamedTuple):
     """
-    The rows of a page, and whether more follow.
+    :param more: whether another page follows
+    :param as_documented: whether both members were there
+    """
+
+    rows: list[Any]
+    more: bool
+    as_documented: bool = True
+
+
+def parse_details(response: Response, *, page: int, page_size: int) -> Details:
+    """
+    The rows of a page, and whether more follow. No rows are an empty page, unless rows are promised.
 
     :raises Unexpected: also when the page does not hold what ``totalRecords`` promises: a row is missing
     """
-    answer = decode(VENDOR, "threat events", DetailsAnswer, response.body)
+    document = load_records(VENDOR, "threat events", response.body)
+    answer = decode(VENDOR, "threat events", DetailsAnswer, document)
+    info, rows = answer.pageInfo or PageInfo(), answer.dataRows or []
     # The service may give smaller pages than asked; it then says so.
-    size = min(page_size, answer.pageInfo.pageSize or page_size)
-    left = max(0, answer.pageInfo.totalRecords - (page - 1) * size)
-    if len(answer.dataRows) != min(size, left):
+    size = min(page_size, info.pageSize or page_size)
+    if info.totalRecords is None:
+        # Nothing says how many there are: a page that is not full is the last one.
+        return Details(rows, len(rows) >= size, as_documented=False)
+    left = max(0, info.totalRecords - (page - 1) * size)
+    if len(rows) != min(size, left):
         raise Unexpected(
             VENDOR,
             "threat events",
-            f"short read: page {page} of {size} has {len(answer.dataRows)} rows, and"
-            f" {answer.pageInfo.totalRecords} are promised in all",
+            f"short read: page {page} of {size} has {len(rows)} rows, and {info.totalRecords} are promised in all",
         )
-    return answer.dataRows, left > size
+    return Details(rows, left > size, as_documented=answer.dataRows is not None)
+
+
+def detected_at(row: Any) -> datetime | None:
+    """When it was detected; None where that cannot be read."""
+    event = row.get("event") if isinstance(row, dict) else None
+    try:
+        return _INSTANT.validate_python(event.get("detectionTime") if isinstance(event, dict) else None)
+    except ValidationError:
+        return None
 
 
 def in_window(row: Any, start_at: datetime, end_at: datetime) -> bool:
     """Whether it was detected in ``[start_at, end_at)``; a row without a readable time stays, to be named."""
-    event = row.get("event") if isinstance(row, dict) else None
-    try:
-        found = _INSTANT.validate_python(event.get("detectionTime") if isinstance(event, dict) else None)
-    except ValidationError:
-        return True
-    return start_at <= found < end_at
+    found = detected_at(row)
+    return found is None or start_at <= found < end_at
 
 
 # --- rows ----------------------------------------------------------------------------------------------------
@@ -361,6 +393,29 @@ def parse_row(record: Any) -> Finding:
     )
 
 
+def told(record: Any) -> Iterator[tuple[str, str]]:
+    """
+    What stands in a row that can be read, and could not be taken: field and problem. A change of shape where the
+    threat's own values stand must not read as "nothing was reached".
+    """
+    if has_too_deep(record):
+        yield "(whole)", TOO_DEEP
+    for half, names in (("query", ("domain", "resolved")), ("request", ("domain", "uri", "destinationIP"))):
+        part = record.get(half)
+        if part and not isinstance(part, dict):
+            yield half, "is of an unknown shape and was not read"
+            continue
+        for name in names:
+            value = (part or {}).get(name)
+            readable = isinstance(value, list) if name == "resolved" else isinstance(value, (str, int, float))
+            if value and not readable:
+                yield f"{half}.{name}", "is of an unknown shape and was not read"
+    answers = record["query"].get("resolved") if isinstance(record.get("query"), dict) else None
+    there = answers if isinstance(answers, list) else []
+    if lost := sum(not isinstance(a, dict) or not isinstance(a.get("response", 0), str | None) for a in there):
+        yield "query.resolved", f"{lost} of {len(there)} answers are of an unknown shape and were not read"
+
+
 def _kind(event: Event) -> str:
     """The list's name, or the category's; a bare number names nothing to a person."""
     if event.is_acceptable_use:
@@ -465,7 +520,9 @@ def _traffic_of(row: Row) -> tuple[Traffic, ...]:
 def _asn(value: Any) -> int | None:
     """``64496`` or ``AS64496``; the vendor's words for nothing, and whatever else is no number, are none."""
     digits = _text(value).upper().removeprefix("AS")
-    return int(digits) if digits.isascii() and digits.isdigit() and 0 < int(digits) < 2**32 else None
+    # Ten digits at most: Python refuses to read a number of thousands of them.
+    readable = digits.isascii() and digits.isdigit() and len(digits) <= 10
+    return int(digits) if readable and 0 < int(digits) < 2**32 else None
 
 
 def _words(value: Any) -> list[str]:

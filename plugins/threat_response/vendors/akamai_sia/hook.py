@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from include.soar.vendor.errors import ClockSkew, Rejected, Unauthorized, Unexpected
 from include.soar.vendor.wire import Request, Response
 from threat_response.transport.edgegrid import EdgeGridHook
 from threat_response.vendors.akamai_sia import api
 from threat_response.vendors.akamai_sia.vendor import VENDOR
+
+#: How far outside of the window a row may lie without being told: we ask in whole seconds, and from one earlier.
+SLACK = timedelta(seconds=2)
 
 
 class AkamaiSiaHook(EdgeGridHook):
@@ -51,11 +55,32 @@ class AkamaiSiaHook(EdgeGridHook):
             response = self._details(start_at, end_at, page, page_size)
             # The total may grow while we read. A late row then moves the others on, so that one comes twice
             # (the caller tells by its key) and the late one is met by the next window's overlap.
-            rows, more = api.parse_details(response, page=page, page_size=page_size)
-            pages.append(api.Read(response.body, [row for row in rows if api.in_window(row, start_at, end_at)]))
-            if not more:
+            details = api.parse_details(response, page=page, page_size=page_size)
+            if not details.as_documented:
+                self.log.warning(
+                    "Page %d came without its total or its rows: taken as %d rows", page, len(details.rows)
+                )
+            if not details.as_documented and details.rows and pages and response.body == pages[-1].body:
+                raise Unexpected(self.vendor, "threat events", f"page {page} repeats the one before")
+            pages.append(self._in_window(response, details.rows, start_at, end_at))
+            if not details.more:
                 return pages
         raise Unexpected(self.vendor, "threat events", f"no end after {api.MAX_PAGES} pages")
+
+    def _in_window(self, response: Response, rows: list[Any], start_at: datetime, end_at: datetime) -> api.Read:
+        """A page without the rows outside of the window, which are named where asking a little wider does not explain
+        them: no window may ever bring them again."""
+        times = [found for row in rows if (found := api.detected_at(row))]
+        if far := [t for t in times if not start_at - SLACK <= t <= end_at + SLACK]:
+            self.log.warning(
+                "%d rows were detected far outside of the window asked for, %s to %s, and are left out: from %s to %s",
+                len(far),
+                start_at,
+                end_at,
+                min(far),
+                max(far),
+            )
+        return api.Read(response.body, [row for row in rows if api.in_window(row, start_at, end_at)])
 
     def ping(self) -> str:
         now = datetime.now(UTC)

@@ -27,6 +27,11 @@ class AkamaiSiaFetchOperator(Fetch):
 
         return api.parse_row(record)
 
+    def told(self, record: Any, finding: Finding) -> list[tuple[str, str]]:
+        from threat_response.vendors.akamai_sia import api
+
+        return list(api.told(record))
+
     def name_of(self, record: Any) -> str | None:
         from threat_response.vendors.akamai_sia import api
 

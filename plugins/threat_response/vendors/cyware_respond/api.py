@@ -48,10 +48,17 @@ def signature(access_id: str, secret_key: str, expires: int) -> dict[str, str]:
 # --- answers ------------------------------------------------------------------------------------------------
 
 
+_MILLIS = 10**11
+
+
 def _instant(value: Any) -> Any:
-    """ISO 8601 or epoch seconds; a time without a zone is UTC."""
+    """ISO 8601 or epoch seconds or milliseconds; a time without a zone is UTC."""
     if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return datetime.fromtimestamp(value, UTC)
+        # Seconds of this number are thousands of years from now: milliseconds.
+        try:
+            return datetime.fromtimestamp(value / 1000 if value > _MILLIS else value, UTC)
+        except (OverflowError, OSError):
+            raise ValueError("no time of the calendar") from None
     if isinstance(value, str):
         moment = datetime.fromisoformat(value.replace("Z", "+00:00"))
         return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

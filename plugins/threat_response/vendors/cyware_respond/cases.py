@@ -42,7 +42,7 @@ class RespondCases:
     @cached_property
     def words(self) -> Words:
         tenant = self.tenant
-        return Words(blocked=tenant.label_blocked, pending=tenant.label_pending, sources=tenant.sources)
+        return Words(tenant.label_blocked, tenant.label_pending, tenant.sources, opened=tenant.labels)
 
     # --- incidents ------------------------------------------------------------------------------------------
 

@@ -15,19 +15,24 @@ import requests
 from airflow.sdk import Connection
 from requests.auth import AuthBase
 
+from include.soar.incident.marks import marker_in
 from include.soar.model import Observable, digest
-from include.soar.vendor.errors import ClockSkew, Rejected, Unauthorized, Unexpected
+from include.soar.vendor.errors import ClockSkew, Rejected, Unauthorized, Unexpected, one_line
 from include.soar.vendor.wire import Request, Response
 from threat_response.transport.hook import VendorHook
-from threat_response.transport.http import hide
+from threat_response.transport.http import hide_passing
 from threat_response.vendors.cyware_respond import api
 from threat_response.vendors.cyware_respond.tenant import (
+    SIGNATURE_CAP_SECONDS,
     SIGNATURE_GRID_SECONDS,
     SIGNATURE_SECONDS,
     Tenant,
     tenant_of,
 )
 from threat_response.vendors.cyware_respond.vendor import VENDOR
+
+#: How a refusal says that it is about the time in the signature.
+_TIME = re.compile(r"\bexpire[sd]?\b|\btoo far\b|in the future", re.IGNORECASE)
 
 
 def utcnow() -> datetime:
@@ -67,7 +72,7 @@ class SignedQuery(AuthBase):
         latest = int(utcnow().timestamp()) + SIGNATURE_SECONDS
         signed = api.signature(self.access_id, self.secret_key, latest - latest % SIGNATURE_GRID_SECONDS)
         if signed["Signature"] != self._hidden:
-            hide(signed["Signature"])
+            hide_passing(signed["Signature"])
             self._hidden = signed["Signature"]
         parts = urlsplit(str(prepared.url))
         # urlencode, since a raw "+" of Base64 would be read as a space.
@@ -92,8 +97,15 @@ class CywareRespondHook(VendorHook):
 
     @cached_property
     def url(self) -> str:
-        # The credential's CSV file gives the API's URL, base path included; people paste it as it is.
-        return super().url.removesuffix(self.tenant.base_path)
+        # The credential's CSV file and Respond's admin page give the API's URL, with more or less of its path; people
+        # paste it as it is.
+        url, base = super().url, self.tenant.base_path
+        parts = base.strip("/").split("/")
+        for length in range(len(parts), 0, -1):
+            for ending in ("/v1", ""):
+                if url.endswith(path := "/" + "/".join(parts[:length]) + ending):
+                    return url.removesuffix(path)
+        return url
 
     @cached_property
     def session(self) -> requests.Session:
@@ -131,7 +143,8 @@ class CywareRespondHook(VendorHook):
             if error.status is None:  # nothing was answered: an incomplete connection, or TLS
                 raise
             # Without the status: this call needs no grant, so even a 403 is about the key.
-            wrong = type(error)(self.vendor, error.operation, f"{error.reason} (HTTP {error.status})")
+            kind = ClockSkew if _TIME.search(error.reason) else type(error)
+            wrong = kind(self.vendor, error.operation, f"{error.reason} (HTTP {error.status})")
             raise self._skewed() or wrong from None
         # The first call proves the key, this one that its user may read incidents.
         self._page(api.INCIDENTS, "list_incidents", 1, ())
@@ -147,7 +160,7 @@ class CywareRespondHook(VendorHook):
         if theirs.tzinfo is None:
             theirs = theirs.replace(tzinfo=UTC)
         seconds = (utcnow() - theirs).total_seconds()
-        if abs(seconds) < SIGNATURE_SECONDS - SIGNATURE_GRID_SECONDS:
+        if SIGNATURE_GRID_SECONDS - SIGNATURE_SECONDS < seconds < SIGNATURE_CAP_SECONDS - SIGNATURE_SECONDS:
             return None
         reason = f"this machine's clock is {seconds:+.0f} s off the vendor's"
         return ClockSkew(self.vendor, "test_connectivity", reason, status=response.status)
@@ -207,7 +220,7 @@ class CywareRespondHook(VendorHook):
         :raises Unexpected: rows are missing
         """
         rows = self._list(api.INCIDENTS, "list_incidents", api.created_between(created_from, created_until))
-        return sorted((api.parse_row("list_incidents", row) for row in rows), key=lambda row: row.order)
+        return sorted(_readable(rows, self.log), key=lambda row: row.order)
 
     def get_incident(self, unique_id: str) -> api.Incident:
         """:raises Rejected: there is none (status 404)"""
@@ -313,3 +326,15 @@ class CywareRespondHook(VendorHook):
 def _name_of(row: Any) -> str:
     unique_id = row.get("unique_id") if isinstance(row, dict) else None
     return unique_id if isinstance(unique_id, str) else digest(row)
+
+
+def _readable(rows: Iterable[Any], log: Any) -> Iterator[api.IncidentRow]:
+    """Those that can be read. One of somebody else that cannot does not keep ours from being opened."""
+    for row in rows:
+        try:
+            yield api.parse_row("list_incidents", row)
+        except Unexpected as error:
+            title = row.get("title") if isinstance(row, dict) else None
+            if not isinstance(title, str) or marker_in(title):
+                raise
+            log.warning("Left out incident %s of the list: %s", one_line(_name_of(row), 80), error.reason)

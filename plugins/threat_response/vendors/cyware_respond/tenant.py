@@ -22,6 +22,9 @@ VENDOR = "cyware_respond"
 
 #: Documented: "Default margin for expiry is 20 seconds".
 SIGNATURE_SECONDS = 20
+#: What a client of a live tenant has met: an Expires further ahead than this is refused. So a clock that is ahead by
+#: the difference is refused, and says "wrong signature".
+SIGNATURE_CAP_SECONDS = 30
 #: Expires falls on this grid, so it lies 15 to 20 seconds ahead. Every attempt is signed afresh, but a busy minute
 #: has 12 signatures and not 60: each must be masked in the logs, and masking gets slower with every secret.
 SIGNATURE_GRID_SECONDS = 5

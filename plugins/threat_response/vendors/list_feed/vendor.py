@@ -35,4 +35,5 @@ VENDOR = Vendor(
         Number("largest_megabytes", "Largest list (MB)", "A longer one is refused", default=32, low=1, high=1024),
         *TLS,
     ),
+    own_pages=True,
 )

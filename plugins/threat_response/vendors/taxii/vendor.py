@@ -43,4 +43,5 @@ VENDOR = Vendor(
         Number("page_size", "Page size", "Objects a page", default=1000, low=1, high=100_000),
         *TLS,
     ),
+    own_pages=True,
 )
