@@ -21,7 +21,8 @@ updated all the same. **A backfill only plans its blocks** unless it is given `{
 address may be someone else's today. What its questions to the reputation sources would cost:
 `make plan-enrichment FROM=… TO=…`.
 
-Runbook: `docs/runbook.md`. Vendors: `plugins/threat_response/registry.py`. Thresholds: `include/config/policy.yaml`.
+Runbook: `docs/runbook.md`. Vendors: `plugins/threat_response/registry.py`. Thresholds, and what is never
+blocked: `include/config/policy.yaml`.
 """
 
 from __future__ import annotations

@@ -8,9 +8,14 @@
 from __future__ import annotations
 
 import argparse
+import fcntl
+import hashlib
 import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from include.demo import processes, story
@@ -43,9 +48,31 @@ def main() -> int:
             return 2
         return subprocess.run(options.words, env=known.environment(), check=False).returncode
 
+    with _alone(home) as alone:
+        if not alone:
+            print("Another `make demo` is at work here: wait for it, or end it with Ctrl-C", file=sys.stderr)
+            return 2
+        return _up(home, options.api_port, options.sim_port)
+
+
+@contextmanager
+def _alone(home: Path) -> Iterator[bool]:
+    """Whether nobody else makes the demo of this folder. Two at once would delete each other's files."""
+    with (Path(tempfile.gettempdir()) / f"demo-{hashlib.sha256(str(home).encode()).hexdigest()[:16]}.lock").open(
+        "w"
+    ) as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            yield False
+        else:
+            yield True
+
+
+def _up(home: Path, api_port: int, sim_port: int) -> int:
     processes.stop(home)
     shutil.rmtree(home, ignore_errors=True)
-    place = Place(home, free_port(options.api_port), free_port(options.sim_port))
+    place = Place(home, free_port(api_port), free_port(sim_port))
     place.save()
     try:
         return story.run(place, make_secrets())

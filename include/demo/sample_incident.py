@@ -36,7 +36,7 @@ DONE: dict[str, tuple[Verb, Outcome, dict[str, str | int | None], str]] = {
     "crowdstrike_falcon": (
         Verb.CONTAIN,
         Outcome.DETECT_ONLY,
-        {"indicator_id": "0215881489", "action": "detect"},
+        {"action": "detect"},
         "detected on all hosts: a custom indicator cannot block an address or a domain",
     ),
     "splunk": (Verb.WATCH, Outcome.WATCHED, {"collection": "threat_watchlist"}, "in threat_watchlist"),

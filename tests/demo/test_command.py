@@ -91,3 +91,17 @@ def test_without_a_demo_there_is_nothing_to_tell(
 ) -> None:
     assert demo(monkeypatch, "--home", str(tmp_path / "none"), "status") == 3
     assert "make demo" in capsys.readouterr().out
+
+
+def test_a_second_demo_of_the_same_folder_is_refused_and_touches_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept = tmp_path / "kept"
+    kept.touch()
+    with command._alone(tmp_path) as alone:
+        assert alone
+        assert demo(monkeypatch, "--home", str(tmp_path), "up") == 2
+    assert "at work here" in capsys.readouterr().err
+    assert kept.exists()
+    with command._alone(tmp_path) as alone:
+        assert alone
