@@ -55,7 +55,12 @@ class WindowRow(Table):
 
 
 class FindingRow(Table):
-    """A finding seen, and the window that it belongs to: the first one that read it."""
+    """
+    A finding seen, and the window that it belongs to: the first one that read it and delivered it.
+
+    ``claimed_at`` is when that window last claimed it, ``delivered_at`` when the run's next stage first had it; None:
+    not yet, and such a claim ends.
+    """
 
     __tablename__ = "findings"
     uid: Mapped[str] = mapped_column(String(64), primary_key=True)
@@ -65,6 +70,8 @@ class FindingRow(Table):
     severity: Mapped[str] = mapped_column(String(16))
     detected_at: Mapped[datetime]
     first_seen_at: Mapped[datetime]
+    claimed_at: Mapped[datetime]
+    delivered_at: Mapped[datetime | None]
 
 
 class ReputationRow(Table):

@@ -35,9 +35,23 @@ class Extract(StageOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         from include.soar.extract.case import case_of
 
-        fetched = [FetchBatch.model_validate(batch) for batch in self.batches if batch is not None]
+        fetched = [self.delivered(FetchBatch.model_validate(batch)) for batch in self.batches if batch is not None]
         own = settings.policy().extraction.own
         return case_of(fetched, own, self.carried_over(Run.of(context))).to_json()
+
+    def delivered(self, batch: FetchBatch) -> FetchBatch:
+        """
+        The batch is this run's from now on: no later window reads its findings again. Without those late ones that
+        another window delivered since they were fetched.
+        """
+        owners = settings.ledger().windows.deliver_findings(
+            batch.findings, window_key=batch.window.key, now=settings.now()
+        )
+        start, key = batch.window.start_at, batch.window.key
+        mine = tuple(f for f in batch.findings if f.detected_at >= start or owners[f.uid] == key)
+        if others := len(batch.findings) - len(mine):
+            self.log.info("%s: %d late findings went to another window's run in the meantime", batch.source, others)
+        return batch.model_copy(update={"findings": mine})
 
     def carried_over(self, run: Run) -> list[Finding]:
         """What earlier runs left unfinished and this one may finish. A backfill leaves it to the live runs."""

@@ -45,7 +45,7 @@ class Fetch(StageOperator):
 
     :param conn_id: the source's connection. Absent: the task is skipped.
     :param overlap: how far before the window's start to read again, for events that arrived late. A finding
-        from there counts only if no earlier window has read it.
+        from there counts only if no earlier window has delivered it.
     """
 
     #: How long after an event the source is complete. The task waits until then.
@@ -98,23 +98,32 @@ class Fetch(StageOperator):
         archived = [self._archive(window, page) for page in pages]
         findings, rejected = self.parse_all(pages, archived)
         batch = self._batch(window, pages, archived, findings, rejected)
-        ledger = settings.ledger()
-        now = settings.now()
-        owners = ledger.windows.claim_findings(batch.findings, window_key=window.key, now=now)
-        mine = tuple(f for f in batch.findings if f.detected_at >= window.start_at or owners[f.uid] == window.key)
-        late = sum(f.detected_at < window.start_at for f in mine)
-        batch = batch.model_copy(update={"findings": mine})
-        ledger.windows.record(batch, run_id=Run.of(context).name, now=now)
+        return self._deliver(context, window, batch)
+
+    def _deliver(self, context: Context, window: Window, read: FetchBatch) -> dict[str, Any]:
+        """
+        Give the run what is this window's, and then claim it. The other way round what was claimed would be lost with
+        a task that dies, or whose batch the database refuses, before it is given. The claim is for good when the next
+        stage has the batch: see ``Extract``.
+        """
+        windows, now = settings.ledger().windows, settings.now()
+        free = windows.free_findings(read.findings, window_key=window.key, now=now)
+        mine = tuple(f for f in read.findings if f.detected_at >= window.start_at or f.uid in free)
+        batch = read.model_copy(update={"findings": mine})
+        given = batch.to_json()
+        self.publish(context, given)
+        windows.claim_findings(mine, window_key=window.key, now=now)
+        windows.record(batch, run_id=Run.of(context).name, now=now)
         self.log.info(
             "%s: %d records on %d pages, %d findings of this window (%d of them late), %d records not readable",
             self.vendor,
             batch.records,
             batch.pages,
             len(mine),
-            late,
-            len(rejected),
+            sum(f.detected_at < window.start_at for f in mine),
+            len(batch.rejected),
         )
-        return batch.to_json()
+        return given
 
     def _archive(self, window: Window, page: Page) -> str:
         # Named by content: a repeated read leaves the same object, a changed one leaves both.
