@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
@@ -104,6 +105,23 @@ def test_a_database_of_an_older_version_is_brought_up_to_date(url: str) -> None:
     engine.dispose()
     with contextlib.closing(Ledger(url)) as ledger:
         assert ledger.windows.rows() == []
+
+
+def test_findings_of_before_count_as_delivered(url: str) -> None:
+    """0004: a ledger of today must not give the last hours' findings to the next window again."""
+    with contextlib.closing(Ledger(url)) as ledger:
+        ledger.windows.claim_findings([finding("1")], window_key="A", now=NOW)
+        config = Config()
+        config.set_main_option("script_location", str(MIGRATIONS))
+        config.attributes["url"] = url
+        command.downgrade(config, "0003")
+        columns = {column["name"] for column in inspect(ledger.database.engine).get_columns("findings")}
+        assert columns.isdisjoint({"claimed_at", "delivered_at"})
+    with contextlib.closing(Ledger(url)) as ledger:
+        later = NOW + 2 * HOUR
+        assert ledger.windows.free_findings([finding("1"), finding("2")], window_key="B", now=later) == {"2"}
+        assert ledger.windows.claim_findings([finding("1")], window_key="B", now=later) == {"1": "A"}
+        assert ledger.windows.deliver_findings([finding("1")], window_key="B", now=later) == {"1": "A"}
 
 
 PROCESS = """
