@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from airflow.sdk import Connection
 
-from include.soar.vendor.errors import Rejected, Unauthorized, Unexpected
+from include.soar.vendor.errors import Rejected, Unauthorized
 from include.soar.vendor.wire import Request, Response, failure
 from threat_response.transport.hook import VendorHook
 from threat_response.transport.http import hide
+from threat_response.transport.paging import Paging
 from threat_response.vendors.akamai_api_security import api
 from threat_response.vendors.akamai_api_security.vendor import VENDOR
 
@@ -86,11 +87,12 @@ class AkamaiApiSecurityHook(VendorHook):
 
     def _list(self, kind: str, start_at: datetime, end_at: datetime) -> list[api.Read]:
         limit, pages, offset = self.settings.page_size, [], 0
-        for _ in self._page_numbers(kind):
+        paging = Paging(self.vendor, f"{kind}s", api.MAX_PAGES)
+        for _ in paging:
             request = api.list_request(
                 kind, start_at, end_at, offset=offset, limit=limit, return_fields=self.settings.return_fields
             )
-            response = self.send(request)
+            response = paging.take(self.send(request))
             answer = api.parse_list(kind, response)
             pages.append(_read(kind, response, answer.entities, start_at, end_at))
             offset += len(answer.entities)
@@ -101,8 +103,10 @@ class AkamaiApiSecurityHook(VendorHook):
     def _alerts(self, start_at: datetime, end_at: datetime) -> list[api.Read]:
         limit = min(self.settings.page_size, api.NEOSEC_PAGE_SIZE)
         pages, offset = [], 0
-        for _ in self._page_numbers("alert"):
-            response = self.send(api.alerts_request(self.settings.tenant_key, start_at, offset=offset, limit=limit))
+        paging = Paging(self.vendor, "alerts", api.MAX_PAGES)
+        for _ in paging:
+            request = api.alerts_request(self.settings.tenant_key, start_at, offset=offset, limit=limit)
+            response = paging.take(self.send(request))
             answer = api.parse_alerts(response, offset=offset, limit=limit)
             pages.append(_read("alert", response, answer.items, start_at, end_at))
             offset += len(answer.items)
@@ -110,10 +114,6 @@ class AkamaiApiSecurityHook(VendorHook):
             if offset >= answer.total:
                 break
         return pages
-
-    def _page_numbers(self, kind: str) -> Iterator[int]:
-        yield from range(api.MAX_PAGES)
-        raise Unexpected(self.vendor, f"{kind}s", f"no end after {api.MAX_PAGES} pages")
 
     def ping(self) -> str:
         now = datetime.now(UTC)

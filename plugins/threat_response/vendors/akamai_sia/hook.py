@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from include.soar.vendor.errors import ClockSkew, Rejected, Unauthorized, Unexpected
+from include.soar.vendor.errors import ClockSkew, Rejected, Unauthorized
 from include.soar.vendor.wire import Request, Response
 from threat_response.transport.edgegrid import EdgeGridHook
+from threat_response.transport.paging import Paging
 from threat_response.vendors.akamai_sia import api
 from threat_response.vendors.akamai_sia.vendor import VENDOR
 
@@ -47,15 +48,16 @@ class AkamaiSiaHook(EdgeGridHook):
         """
         pages: list[api.Read] = []
         page_size = self.settings.page_size
-        for page in range(1, api.MAX_PAGES + 1):
-            response = self._details(start_at, end_at, page, page_size)
+        paging = Paging(self.vendor, "threat events", api.MAX_PAGES)
+        for page in paging:
+            response = paging.take(self._details(start_at, end_at, page, page_size))
             # The total may grow while we read. A late row then moves the others on, so that one comes twice
             # (the caller tells by its key) and the late one is met by the next window's overlap.
             rows, more = api.parse_details(response, page=page, page_size=page_size)
             pages.append(api.Read(response.body, [row for row in rows if api.in_window(row, start_at, end_at)]))
             if not more:
-                return pages
-        raise Unexpected(self.vendor, "threat events", f"no end after {api.MAX_PAGES} pages")
+                break
+        return pages
 
     def ping(self) -> str:
         now = datetime.now(UTC)
