@@ -140,7 +140,7 @@ def alerts_request(
     A page of alerts from ``start_at`` until now, oldest first; of the open ones the newest first.
 
     ``Gt`` is the only comparison known, so there is no upper end, and it may compare whole seconds: asking from the
-    second before keeps what lies within the first one. Too early and too late alerts are left out by the caller.
+    second before keeps what is within the first one. Too early and too late alerts are left out by the caller.
     """
     after = start_at.astimezone(UTC).replace(microsecond=0) - timedelta(seconds=1)
     return Request(
