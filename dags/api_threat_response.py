@@ -100,12 +100,17 @@ PARAMS = {
     # A run that waits for a person must not keep the next hours from being read. Enough places for one that waits in
     # every hour of the longest wait; runs that overlap do not harm each other (docs/decisions/0015).
     max_active_runs=32,
+    # A day of waiting for a person and six hours of work: a run that hangs ends before the 32 places are taken.
+    dagrun_timeout=timedelta(hours=30),
     default_args={
         "owner": "soc",
         "retries": 6,
         # After an error the policy decides; this is for a task that died without one.
         "retry_delay": timedelta(seconds=5),
         "retry_policy": VendorRetryPolicy(),
+        # For one try, which is then tried again: the longest that a vendor's slow pages or a quota may take. What a
+        # sensor or a question waits in between is not part of it (docs/runbook.md, "Nothing runs for ever").
+        "execution_timeout": timedelta(hours=1),
     },
     params=PARAMS,
     render_template_as_native_obj=True,

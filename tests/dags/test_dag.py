@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 import warnings
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -109,6 +110,16 @@ def test_the_rules_that_keep_a_failure_visible(dag: DAG) -> None:
     assert dag.get_task("decide").trigger_rule == "all_done"
     for task_id in FETCH:
         assert dag.get_task(task_id).trigger_rule == "all_success"
+
+
+def test_nothing_runs_for_ever(dag: DAG) -> None:
+    """4d: no task had a time-out, nor had the run: with a vendor that drips no incident was opened and no run red."""
+    for task in dag.tasks:
+        assert task.execution_timeout == timedelta(hours=1), task.task_id
+    assert dag.get_task("approve_blocks").response_timeout is None  # the policy says it when the task runs
+    assert dag.dagrun_timeout is not None
+    # Longer than a person may take to answer, with the work of the run; shorter than all places for runs last.
+    assert timedelta(hours=LONGEST_WAIT_HOURS + 4) <= dag.dagrun_timeout < timedelta(hours=dag.max_active_runs)
 
 
 def test_every_task_retries_by_the_one_policy(dag: DAG) -> None:

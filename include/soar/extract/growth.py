@@ -35,11 +35,20 @@ def shares(findings: Sequence[Finding], mine: AbstractSet[str], window: Window) 
     return [share for finding in findings if (share := _share(finding, mine, window))]
 
 
+def without_parts(findings: Sequence[Finding], mine: AbstractSet[str], window: Window) -> list[Finding]:
+    """Events that an earlier version of this project has read: what they are made of now counts as read."""
+    return [
+        finding
+        for finding in findings
+        if finding.uid not in mine and finding.detected_at < window.start_at and _severities(finding)[0] in mine
+    ]
+
+
 def _share(finding: Finding, mine: AbstractSet[str], window: Window) -> Finding | None:
     reached = [uid in mine for uid in _severities(finding)]
     new = {mention.text for mention in _attackers(finding) if _attacker(finding, mention) in mine}
     if finding.uid in mine:
-        # An earlier version of this project has claimed the event alone: it is all of this window.
+        # See without_parts: this window has read all of it.
         if not reached[0]:
             return finding
         mentions = tuple(m for m in finding.mentions if m.role is not Role.ATTACKER or m.text in new)

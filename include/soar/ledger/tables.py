@@ -56,8 +56,12 @@ class WindowRow(Table):
 
 class FindingRow(Table):
     """
-    A finding seen, and the window that it belongs to: the first one that read it. Of a source whose events grow, each
-    attacker of an event and each severity that it has reached have a row too (``include/soar/extract/growth.py``).
+    A finding seen, and the window that it belongs to: the first one that read it and delivered it. Of a source whose
+    events grow, each attacker of an event and each severity that it has reached have a row too
+    (``include/soar/extract/growth.py``).
+
+    ``claimed_at`` is when that window last claimed it, ``delivered_at`` when the run's next stage first had it; None:
+    not yet, and such a claim ends.
     """
 
     __tablename__ = "findings"
@@ -68,6 +72,8 @@ class FindingRow(Table):
     severity: Mapped[str] = mapped_column(String(16))
     detected_at: Mapped[datetime]
     first_seen_at: Mapped[datetime]
+    claimed_at: Mapped[datetime]
+    delivered_at: Mapped[datetime | None]
 
 
 class ReputationRow(Table):

@@ -125,7 +125,11 @@ class Window(Frozen):
 
 
 class FetchBatch(Frozen):
-    """Stage 1's answer: every finding of one source's window, once."""
+    """
+    Stage 1's answer: every finding of one source's window, once.
+
+    :param grows: whether the source adds to its events later, so that each part of one belongs to a window
+    """
 
     schema_version: SchemaVersion = SCHEMA_VERSION
     source: str
@@ -136,6 +140,7 @@ class FetchBatch(Frozen):
     digest: str
     findings: tuple[Finding, ...]
     rejected: tuple[RejectedRecord, ...] = ()
+    grows: bool = False
 
 
 class Sighting(Frozen):

@@ -42,8 +42,10 @@ class ApproveBlocks(HITLOperator):
     # Not the subject and the body: they hold foreign text, which must never be rendered as a template.
     template_fields: Sequence[str] = ("decision",)
 
-    def __init__(self, *, decision: Any, **kwargs: Any) -> None:
-        super().__init__(subject="Block?", options=[APPROVE, REJECT], defaults=REJECT, **kwargs)
+    def __init__(self, *, decision: Any, execution_timeout: timedelta | None = None, **kwargs: Any) -> None:
+        # Set afterwards: Airflow's operator would take it for the time that a person has to answer.
+        super().__init__(subject="Block?", options=[APPROVE, REJECT], defaults=REJECT, execution_timeout=None, **kwargs)
+        self.execution_timeout = execution_timeout
         self.decision = decision
 
     def execute(self, context: Context) -> dict[str, Any]:

@@ -82,6 +82,12 @@ class StageOperator(BaseOperator):
         """The vendor's hook on this task's connection."""
         return self.hook_class(self.conn_id, writes_allowed=writes_allowed)
 
+    def publish(self, context: Context, batch: dict[str, Any]) -> None:
+        """Hand the batch to the later stages now, and not only when the task ends."""
+        # By hand, without Airflow, a task has nothing to publish with.
+        if push := getattr(context.get("ti"), "xcom_push", None):
+            push(key="return_value", value=batch)
+
     def finish(self, context: Context, batch: dict[str, Any], errors: Iterable[VendorError]) -> dict[str, Any]:
         """
         The task's result.
@@ -91,6 +97,6 @@ class StageOperator(BaseOperator):
         """
         failed = list(errors)
         if failed:
-            context["ti"].xcom_push(key="return_value", value=batch)
+            self.publish(context, batch)
             raise worst(failed)
         return batch

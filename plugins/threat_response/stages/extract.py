@@ -35,13 +35,34 @@ class Extract(StageOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         from include.soar.extract.case import case_of
 
-        fetched = [FetchBatch.model_validate(batch) for batch in self.batches if batch is not None]
+        fetched = [self.delivered(FetchBatch.model_validate(batch)) for batch in self.batches if batch is not None]
         own = settings.policy().extraction.own
         left = self.carried_over(Run.of(context))
         # What grows while it is unfinished is finished together, or the one would take the place of the other.
         grown = {f.uid for batch in fetched for f in batch.findings if f.grown_at} - {f.uid for f in left}
         left += settings.ledger().unfinished.of(sorted(grown)) if grown else []
         return case_of(fetched, own, left).to_json()
+
+    def delivered(self, batch: FetchBatch) -> FetchBatch:
+        """
+        The batch is this run's from now on: no later window reads its findings again. Without those late ones that
+        another window delivered since they were fetched.
+        """
+        from include.soar.extract import growth
+
+        start, key = batch.window.start_at, batch.window.key
+        parts = {f.uid: growth.parts([f]) for f in batch.findings} if batch.grows else {}
+        given = [*batch.findings, *(part for some in parts.values() for part in some)]
+        owners = settings.ledger().windows.deliver_findings(given, window_key=key, now=settings.now())
+
+        def is_mine(finding: Finding) -> bool:
+            own = [finding, *parts[finding.uid]] if finding.grown_at else [finding]
+            return finding.detected_at >= start or any(owners[one.uid] == key for one in own)
+
+        mine = tuple(f for f in batch.findings if is_mine(f))
+        if others := len(batch.findings) - len(mine):
+            self.log.info("%s: %d late findings went to another window's run in the meantime", batch.source, others)
+        return batch.model_copy(update={"findings": mine})
 
     def carried_over(self, run: Run) -> list[Finding]:
         """What earlier runs left unfinished and this one may finish. A backfill leaves it to the live runs."""

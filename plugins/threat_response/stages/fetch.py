@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, ClassVar
@@ -50,7 +51,7 @@ class Fetch(StageOperator):
 
     :param conn_id: the source's connection. Absent: the task is skipped.
     :param overlap: how far before the window's start to read again, for events that arrived late. A finding
-        from there counts only if no earlier window has read it.
+        from there counts only if no earlier window has delivered it.
     """
 
     #: How long after an event the source is complete. The task waits until then.
@@ -92,8 +93,6 @@ class Fetch(StageOperator):
     # What is the same for all.
 
     def execute(self, context: Context) -> dict[str, Any]:
-        from include.soar.extract import growth
-
         settings.skip_if_absent(self.conn_id, f"source {self.vendor}")
         window = Run.of(context).window
         settled_at = window.end_at + self.settled_after
@@ -112,28 +111,37 @@ class Fetch(StageOperator):
         archived = [self._archive(window, page) for page in pages]
         findings, rejected = self.parse_all(pages, archived)
         batch = self._batch(window, pages, archived, findings, rejected)
-        ledger = settings.ledger()
-        now = settings.now()
-        parts = growth.parts(batch.findings) if self.grows else []
-        owners = ledger.windows.claim_findings([*batch.findings, *parts], window_key=window.key, now=now)
-        mine = tuple(f for f in batch.findings if f.detected_at >= window.start_at or owners[f.uid] == window.key)
+        return self._deliver(context, window, batch)
+
+    def _deliver(self, context: Context, window: Window, read: FetchBatch) -> dict[str, Any]:
+        """
+        Give the run what is this window's, and then claim it. The other way round what was claimed would be lost with
+        a task that dies, or whose batch the database refuses, before it is given. The claim is for good when the next
+        stage has the batch: see ``Extract``.
+        """
+        from include.soar.extract import growth
+
+        windows, now = settings.ledger().windows, settings.now()
+        parts = growth.parts if self.grows else _no_parts
+        free = windows.free_findings([*read.findings, *parts(read.findings)], window_key=window.key, now=now)
+        mine = tuple(f for f in read.findings if f.detected_at >= window.start_at or f.uid in free)
         if self.grows:
-            since = ledger.windows.first_start(self.vendor) or window.start_at
-            own = {uid for uid, owner in owners.items() if owner == window.key}
-            mine = self._grown(growth.shares(batch.findings, own, window), since - self.overlap)
-        late = sum(f.detected_at < window.start_at for f in mine)
-        batch = batch.model_copy(update={"findings": mine})
-        ledger.windows.record(batch, run_id=Run.of(context).name, now=now)
+            mine = self._grown(window, read.findings, free)
+        batch = read.model_copy(update={"findings": mine, "grows": self.grows})
+        given = batch.to_json()
+        self.publish(context, given)
+        windows.claim_findings([*mine, *parts(mine)], window_key=window.key, now=now)
+        windows.record(batch, run_id=Run.of(context).name, now=now)
         self.log.info(
             "%s: %d records on %d pages, %d findings of this window (%d of them late), %d records not readable",
             self.vendor,
             batch.records,
             batch.pages,
             len(mine),
-            late,
-            len(rejected),
+            sum(f.detected_at < window.start_at for f in mine),
+            len(batch.rejected),
         )
-        return batch.to_json()
+        return given
 
     def _archive(self, window: Window, page: Page) -> str:
         # Named by content: a repeated read leaves the same object, a changed one leaves both.
@@ -166,15 +174,25 @@ class Fetch(StageOperator):
         problems = [*cut, *self.told(page.records[row], finding)]
         return [self._reject(page, row, kept_at, RecordProblem(*one), part=True) for one in problems]
 
-    def _grown(self, findings: Sequence[Finding], since: datetime) -> tuple[Finding, ...]:
+    def _grown(self, window: Window, findings: Sequence[Finding], free: AbstractSet[str]) -> tuple[Finding, ...]:
         """
-        :param since: an event that is older and was never read is of before our time: it is left alone
+        Of events that may have grown, what is this window's. An event that is older than our first window is of before
+        our time, and left alone until it grows.
         """
-        for finding in findings:
+        from include.soar.extract import growth
+
+        windows = settings.ledger().windows
+        since = (windows.first_start(self.vendor) or window.start_at) - self.overlap
+        shares = growth.shares(findings, free, window)
+        mine = tuple(f for f in shares if f.grown_at or f.detected_at >= since)
+        before = [f for f in shares if not (f.grown_at or f.detected_at >= since)]
+        known = growth.without_parts(findings, free, window)
+        windows.deliver_findings([*before, *growth.parts([*before, *known])], window_key=window.key, now=settings.now())
+        for finding in mine:
             if finding.grown_at:
                 added = sum(m.role is Role.ATTACKER for m in finding.mentions)
                 self.log.info("Finding %s has grown: %d attackers to look at", one_line(finding.vendor_id), added)
-        return tuple(f for f in findings if f.grown_at or f.detected_at >= since)
+        return mine
 
     def _reject(self, page: Page, row: int, kept_at: str, error: Exception, *, part: bool = False) -> RejectedRecord:
         """
@@ -226,3 +244,7 @@ class Fetch(StageOperator):
             findings=tuple(ordered),
             rejected=tuple(rejected),
         )
+
+
+def _no_parts(findings: Sequence[Finding]) -> list[Finding]:
+    return []

@@ -6,7 +6,12 @@ import contextlib
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC
 
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import inspect
+
 from include.soar.ledger import Ledger
+from include.soar.ledger.database import MIGRATIONS
 from tests.soar.examples import NOW, finding, window
 from tests.soar.ledger.records import HOUR, batch
 
@@ -59,3 +64,20 @@ def test_windows_that_overlap_at_the_same_time_share_no_finding(url: str) -> Non
         answers = list(pool.map(claim, "ABCD"))
     assert all(answer == answers[0] for answer in answers)
     assert set(answers[0]) == {f.uid for f in findings}
+
+
+def test_findings_of_before_count_as_delivered(url: str) -> None:
+    """0004: a ledger of today must not give the last hours' findings to the next window again."""
+    with contextlib.closing(Ledger(url)) as ledger:
+        ledger.windows.claim_findings([finding("1")], window_key="A", now=NOW)
+        config = Config()
+        config.set_main_option("script_location", str(MIGRATIONS))
+        config.attributes["url"] = url
+        command.downgrade(config, "0003")
+        columns = {column["name"] for column in inspect(ledger.database.engine).get_columns("findings")}
+        assert columns.isdisjoint({"claimed_at", "delivered_at"})
+    with contextlib.closing(Ledger(url)) as ledger:
+        later = NOW + 2 * HOUR
+        assert ledger.windows.free_findings([finding("1"), finding("2")], window_key="B", now=later) == {"2"}
+        assert ledger.windows.claim_findings([finding("1")], window_key="B", now=later) == {"1": "A"}
+        assert ledger.windows.deliver_findings([finding("1")], window_key="B", now=later) == {"1": "A"}

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
 from include.simulators.demo_feed import build_demo
 from include.simulators.demo_feed.cast import STUFFERS
 from include.soar.extract.case import case_of
-from include.soar.model import FetchBatch, Finding, ReputationBatch, Role, Severity
+from include.soar.ledger.tables import FindingRow
+from include.soar.ledger.windows import CLAIM_LASTS
+from include.soar.model import CaseBatch, FetchBatch, Finding, ReputationBatch, Role, Severity
 from tests.soar.deciding import decided
 from tests.soar.examples import address, policy, reputation
 from tests.support import SimServer
 from tests.vendors.akamai_api_security.test_operators import KNOBS, PRODUCT, START, home, incident, names, run, seed
 from tests.vendors.support import connect
+from threat_response.runtime import settings
+from threat_response.stages.extract import Extract
 from threat_response.vendors.akamai_api_security.operators import AkamaiApiSecurityFetchOperator
 
 __all__ = ["home"]
@@ -172,3 +178,30 @@ def test_who_was_added_is_judged_and_acted_on(sim: SimServer) -> None:
     assert indicator.observable == bad
     assert indicator.last_seen_at == START + timedelta(hours=5)
     assert indicator.finding_uids == (batch.findings[0].uid,)
+
+
+def extracted(batch: FetchBatch) -> dict[str, list[str]]:
+    """What the run's next stage has: the window's from then on."""
+    found: Any = {"dag_run": SimpleNamespace(run_type="backfill", run_id="r", dag_id="d"), "params": {}}
+    case = CaseBatch.model_validate(Extract(task_id="extract", batches=[batch.to_json()]).execute(found))
+    return {f.vendor_id: sorted(set(attackers_of(f))) for f in case.findings}
+
+
+def test_what_was_added_belongs_to_the_run_that_got_it(sim: SimServer) -> None:
+    """A fetch whose run dies before the next stage has its batch does not keep what was added from the later ones."""
+    at_hour(sim, 1)
+    seed(sim, grows(1, 10, (290, {"attackerIps": ["198.51.100.7"]})))
+    assert extracted(run()) == {"i-0001": ["203.0.113.1"]}
+    at_hour(sim, 6)
+    lost = run(4)
+    assert attackers(lost) == {"i-0001": ["198.51.100.7"]}
+    assert names(run(5)) == []  # for now it is the other run's
+    with settings.ledger().database.session() as session:
+        session.execute(update(FindingRow).values(claimed_at=settings.now() - CLAIM_LASTS))
+    taken = run(5)
+    assert extracted(taken) == {"i-0001": ["198.51.100.7"]}
+    # The dead run is repeated: its batch was taken over meanwhile, and so is what it reads now.
+    assert extracted(lost) == {}
+    assert names(run(4)) == []
+    assert extracted(run(5)) == {"i-0001": ["198.51.100.7"]}
+    assert extracted(run()) == {"i-0001": ["203.0.113.1"]}

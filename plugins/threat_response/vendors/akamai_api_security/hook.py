@@ -13,6 +13,7 @@ from include.soar.vendor.errors import Rejected, Unauthorized, Unexpected, one_l
 from include.soar.vendor.wire import Request, Response, failure
 from threat_response.transport.hook import VendorHook
 from threat_response.transport.http import hide
+from threat_response.transport.paging import Paging
 from threat_response.vendors.akamai_api_security import api
 from threat_response.vendors.akamai_api_security.vendor import VENDOR
 
@@ -156,8 +157,9 @@ class AkamaiApiSecurityHook(VendorHook):
     def _pages(self, kind: str, start_at: datetime, end_at: datetime, *, by: str = "detection") -> Iterator[api.Read]:
         limit, offset, promised = self.settings.page_size, 0, False
         seen: set[str] = set()
-        for _ in self._page_numbers(kind):
-            response = self._ask(kind, start_at, end_at, offset=offset, limit=limit, by=by)
+        paging = Paging(self.vendor, f"{kind}s", api.MAX_PAGES)
+        for _ in paging:
+            response = paging.take(self._ask(kind, start_at, end_at, offset=offset, limit=limit, by=by))
             answer = api.parse_list(kind, response)
             says = answer.moreEntities
             if promised and says is None and not answer.entities:
@@ -220,11 +222,12 @@ class AkamaiApiSecurityHook(VendorHook):
         limit = min(self.settings.page_size, api.NEOSEC_PAGE_SIZE)
         pages: list[api.Read] = []
         offset = 0
-        for _ in self._page_numbers("alert"):
+        paging = Paging(self.vendor, "alerts", api.MAX_PAGES)
+        for _ in paging:
             request = api.alerts_request(
                 self.settings.tenant_key, start_at, offset=offset, limit=limit, open_only=open_only
             )
-            response = self.send(request)
+            response = paging.take(self.send(request))
             answer = api.parse_alerts(response, offset=offset, limit=limit)
             pages.append(self._read("alert", response, answer.items, start_at, end_at))
             offset += len(answer.items)
@@ -254,10 +257,6 @@ class AkamaiApiSecurityHook(VendorHook):
                 max(far),
             )
         return api.Read(response.body, [(kind, r) for r in records if api.in_window(r, start_at, end_at)])
-
-    def _page_numbers(self, kind: str) -> Iterator[int]:
-        yield from range(api.MAX_PAGES)
-        raise Unexpected(self.vendor, f"{kind}s", f"no end after {api.MAX_PAGES} pages")
 
     def ping(self) -> str:
         now = datetime.now(UTC)

@@ -138,7 +138,6 @@ class Record(VendorShape):
     owaspTags: Texts = ()
     complianceFrameworkTags: Texts = ()
     vulnerabilityFrameworkTags: Texts = ()
-    countries: Texts = ()
     attacker: Any = None
     attackerIp: Attackers = ()
     attackerIps: Attackers = ()

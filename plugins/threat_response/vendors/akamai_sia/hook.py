@@ -8,6 +8,7 @@ from typing import Any
 from include.soar.vendor.errors import ClockSkew, Rejected, Unauthorized, Unexpected
 from include.soar.vendor.wire import Request, Response
 from threat_response.transport.edgegrid import EdgeGridHook
+from threat_response.transport.paging import Paging
 from threat_response.vendors.akamai_sia import api
 from threat_response.vendors.akamai_sia.vendor import VENDOR
 
@@ -51,8 +52,9 @@ class AkamaiSiaHook(EdgeGridHook):
         """
         pages: list[api.Read] = []
         page_size = self.settings.page_size
-        for page in range(1, api.MAX_PAGES + 1):
-            response = self._details(start_at, end_at, page, page_size)
+        paging = Paging(self.vendor, "threat events", api.MAX_PAGES)
+        for page in paging:
+            response = paging.take(self._details(start_at, end_at, page, page_size))
             # The total may grow while we read. A late row then moves the others on, so that one comes twice
             # (the caller tells by its key) and the late one is met by the next window's overlap.
             details = api.parse_details(response, page=page, page_size=page_size)
@@ -64,8 +66,8 @@ class AkamaiSiaHook(EdgeGridHook):
                 raise Unexpected(self.vendor, "threat events", f"page {page} repeats the one before")
             pages.append(self._in_window(response, details.rows, start_at, end_at))
             if not details.more:
-                return pages
-        raise Unexpected(self.vendor, "threat events", f"no end after {api.MAX_PAGES} pages")
+                break
+        return pages
 
     def _in_window(self, response: Response, rows: list[Any], start_at: datetime, end_at: datetime) -> api.Read:
         """A page without the rows outside of the window, which are named where asking a little wider does not explain

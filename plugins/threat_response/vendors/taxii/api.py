@@ -37,6 +37,8 @@ LARGEST_BYTES = 64 * 2**20
 FULL_AFTER = timedelta(days=7)
 #: A server that never comes to an end is broken.
 MOST_PAGES = 10_000
+#: Of all pages of one reading. Only what can be looked up is kept of them.
+LARGEST_READING = 2**31
 #: What is read of a collection. The others give an indicator its techniques and names, through ``indicates``.
 MEANINGS = ("attack-pattern", "campaign", "intrusion-set", "malware", "threat-actor", "tool")
 TYPES = ("indicator", "relationship", *MEANINGS)

@@ -24,6 +24,7 @@ from threat_response.runtime import settings
 from threat_response.transport.asking import Meter, Provider
 from threat_response.transport.copies import Copies, Reference, has_shrunk, level_of, load_copy
 from threat_response.transport.hook import VendorHook
+from threat_response.transport.paging import Paging
 from threat_response.vendors.taxii import api
 from threat_response.vendors.taxii.api import Collection, State
 from threat_response.vendors.taxii.vendor import VENDOR
@@ -260,28 +261,28 @@ class TaxiiHook(Provider, VendorHook):
         if start is None and days:
             start = (now - timedelta(days=days)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         limit = self.settings.page_size
-        added_after, last, next_page = start, None, None
-        nameless = objects = 0
-        for _ in range(api.MOST_PAGES):
+        added_after, last, next_page, nameless, objects = start, None, None, 0, 0
+        paging = Paging(self.vendor, "objects", api.MOST_PAGES, largest_bytes=api.LARGEST_READING)
+        for _ in paging:
             request = api.objects_request(collection, added_after=added_after, next_page=next_page, limit=limit)
-            response = self.send(request)
+            response = paging.take(self.send(request))
             page = api.parse_envelope(response)
             nameless += api.merge(state, page.objects)
             objects += len(page.objects)
             reached = api.date_added_last(response)
             last = reached or last
             if not page.more:
-                self.log.info("Collection %s: %d objects read", one_line(collection.title), objects)
-                if nameless:
-                    self.log.warning("Collection %s: %d objects without an id", one_line(collection.title), nameless)
-                return api.forget_lapsed(state, now=now), api.cursor(start, last, now=now)
+                break
             # TAXII 2.1 section 3.5: without `next` a client goes on behind the last object's time.
             if not page.objects or (page.next is None and reached in (None, added_after)):
                 raise Unexpected(self.vendor, "objects", "says that there is more, and does not say where")
             if page.next is None:
                 added_after = reached
             next_page = page.next
-        raise Unexpected(self.vendor, "objects", f"more than {api.MOST_PAGES} pages")
+        self.log.info("Collection %s: %d objects read", one_line(collection.title), objects)
+        if nameless:
+            self.log.warning("Collection %s: %d objects without an id", one_line(collection.title), nameless)
+        return api.forget_lapsed(state, now=now), api.cursor(start, last, now=now)
 
 
 def _summary(reference: Reference) -> str:
