@@ -18,7 +18,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import create_engine, inspect, make_url, text
+from sqlalchemy import Connection, create_engine, event, inspect, make_url, text
 from sqlalchemy.exc import StatementError
 
 from include.soar.judge.decision import decide
@@ -358,6 +358,32 @@ def test_many_writers_wait_for_each_other(url: str) -> None:
         list(pool.map(write, range(4)))
     with contextlib.closing(Ledger(url)) as ledger:
         assert len(ledger.actions.rows()) == 60
+
+
+def test_a_task_that_writes_keeps_nobody_from_reading(tmp_path: Path) -> None:
+    """5b: every reading took SQLite's write lock, and died with "database is locked" beside a long write."""
+    with contextlib.closing(Ledger(f"sqlite:///{tmp_path}/ledger.db")) as ledger:
+        ledger.windows.claim_findings([finding("1")], window_key="A", now=NOW)
+
+        @event.listens_for(ledger.database.engine, "begin")
+        def impatient(connection: Connection) -> None:
+            connection.exec_driver_sql("PRAGMA busy_timeout=1")
+
+        with ledger.database.session() as session:
+            session.execute(text("UPDATE findings SET window_key = 'B'"))
+            assert ledger.windows.free_findings([finding("1"), finding("2")], window_key="C", now=NOW) == {"2"}
+            assert ledger.windows.rows() == []
+            assert ledger.windows.first_decided_at(window()) is None
+            assert ledger.incidents.get("m") is None
+            assert ledger.actions.in_force("waf") == {}
+            assert ledger.actions.rows() == []
+            assert ledger.answers.known("p", [EVIL], now=NOW) == {}
+            assert ledger.answers.changes(NOW - HOUR, NOW) == []
+            assert ledger.unfinished.due(now=NOW, since=NOW - HOUR, limit=9) == []
+            assert ledger.verdicts.history([EVIL], since=NOW - HOUR, before=NOW, known_before=NOW) == {}
+            assert ledger.verdicts.deciding_runs(since=NOW - HOUR, until=NOW) == []
+            assert ledger.verdicts.of_run("r") == []
+            assert ledger.verdicts.latest(EVIL, at=NOW) is None
 
 
 # --- claims ------------------------------------------------------------------------------------------------------
