@@ -100,6 +100,7 @@ def simulator(product: str) -> Any:
 
 EVIL = Observable(type=ObservableType.IPV4, value="203.0.113.7")
 WRONG_KEY, NO_GRANT, WRONG_HOST = "Wrong key", "Missing grant", "Wrong host"
+A_GATEWAY = "A proxy or gateway answered"
 _KEY = (("status", {"status": 401}, WRONG_KEY), ("status", {"status": 403}, NO_GRANT))
 #: Where the vendor itself says 404, it is about the path.
 _PATH = ("status", {"status": 404}, WRONG_HOST)
@@ -108,7 +109,7 @@ _PLAIN = (*_KEY, _PATH)
 _ABUSE_CH = (
     ("status", {"status": 401}, WRONG_KEY),
     ("status", {"status": 403}, WRONG_KEY),
-    ("html", {"status": 403}, NO_GRANT),
+    ("html", {"status": 403}, A_GATEWAY),
     ("merge", {"patch": {"query_status": "unknown_auth_key"}}, WRONG_KEY),
     ("merge", {"patch": {"query_status": "odd"}}, WRONG_HOST),
     _PATH,
@@ -140,7 +141,7 @@ ASKED = (
     Asked(
         "alienvault_otx",
         lambda hook: hook.lookup(EVIL),
-        (("status", {"status": 403}, WRONG_KEY), ("html", {"status": 403}, NO_GRANT), _PATH),
+        (("status", {"status": 403}, WRONG_KEY), ("html", {"status": 403}, A_GATEWAY), _PATH),
         {"public_networks": PUBLIC},
     ),
     Asked("urlhaus", lambda hook: hook.lookup(EVIL), _ABUSE_CH),
