@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import select
-from sqlalchemy.orm import Session
 
 from include.soar.gate.gate import Gate
 from include.soar.gate.layers import Hit
@@ -59,7 +58,7 @@ class Actions(Part):
     def in_force(self, control: str) -> dict[str, KnownAction]:
         """What of ours does, or will soon do, something at a control, by observable key. Expired actions too."""
         query = select(ActionRow).where(ActionRow.control == control, ActionRow.outcome.in_(sorted(IN_FORCE)))
-        with self._database.session() as session:
+        with self._database.reading() as session:
             return {
                 row.observable: KnownAction(Outcome(row.outcome), row.expires_at, row.run_id, dict(row.proof))
                 for row in session.scalars(query)
@@ -70,7 +69,7 @@ class Actions(Part):
         query = select(ActionRow).order_by(ActionRow.control, ActionRow.observable)
         if control:
             query = query.where(ActionRow.control == control)
-        with Session(self._database.engine, expire_on_commit=False) as session:
+        with self._database.reading() as session:
             return list(session.scalars(query))
 
     def cancel_protected(self, gate: Gate, *, run_id: str, now: datetime) -> list[tuple[ActionRow, Hit]]:

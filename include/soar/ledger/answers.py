@@ -30,7 +30,7 @@ class Answers(Part):
         :param stale: also those that were no longer good
         """
         found: dict[str, Reputation] = {}
-        with self._database.session() as session:
+        with self._database.reading() as session:
             for part in chunks([o.key for o in observables]):
                 query = _last_known(now).where(ReputationRow.provider == provider, ReputationRow.observable.in_(part))
                 for row in session.scalars(query):
@@ -62,7 +62,7 @@ class Answers(Part):
         """
         newer = _last_known(end).where(ReputationRow.known_at > start)
         changes: dict[tuple[str, str], list[Reputation | None]] = {}
-        with self._database.session() as session:
+        with self._database.reading() as session:
             for row in session.scalars(newer):
                 changes[row.provider, row.observable] = [None, Reputation.model_validate(row.document)]
             for provider in {provider for provider, _ in changes}:

@@ -17,6 +17,8 @@ from include.soar.ledger.tables import (
 
 #: The newest migration. A test holds it equal to Alembic's own head.
 HEAD = "0004"
+#: Marks a connection whose transaction only reads.
+READS = "reads"
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 #: Rows in one statement: SQLite allows 32,766 variables.
@@ -71,6 +73,14 @@ class Database:
         with Session(self.engine) as session, session.begin():
             yield session
 
+    @contextmanager
+    def reading(self) -> Iterator[Session]:
+        """One transaction that only reads: on SQLite it neither waits for a task that writes nor holds one up."""
+        engine = self.engine.execution_options(**{READS: True})
+        # What was read may be used when the transaction is over.
+        with Session(engine, expire_on_commit=False) as session, session.begin():
+            yield session
+
     def upsert(self, session: Session, table: type[Table], rows: Sequence[dict[str, Any]], keep: set[str]) -> None:
         """Insert rows; where the primary key exists, overwrite every column but those in ``keep``."""
         dialect: Any = postgresql if self.engine.dialect.name == "postgresql" else sqlite
@@ -109,6 +119,7 @@ def _engine(url: str) -> Engine:
     @event.listens_for(engine, "begin")
     def _begin(connection: Any) -> None:
         # IMMEDIATE: a transaction that reads first and writes later would otherwise die with "database is locked".
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        reads = connection.get_execution_options().get(READS)
+        connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
 
     return engine

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy.orm import Session
-
 from include.soar.ledger.database import Part
 from include.soar.ledger.tables import (
     IncidentRow,
@@ -17,7 +15,7 @@ class Incidents(Part):
 
     def get(self, marker: str) -> IncidentRow | None:
         """None: we know of no incident with this marker."""
-        with Session(self._database.engine, expire_on_commit=False) as session:
+        with self._database.reading() as session:
             return session.get(IncidentRow, marker)
 
     def record(self, marker: str, finding_uid: str, *, unique_id: str, readable_id: str | None, now: datetime) -> None:

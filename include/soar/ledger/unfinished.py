@@ -28,7 +28,7 @@ class UnfinishedFindings(Part):
             .order_by(UnfinishedRow.since, UnfinishedRow.finding_uid)
             .limit(limit)
         )
-        with self._database.session() as session:
+        with self._database.reading() as session:
             return [Finding.model_validate(row.finding) for row in session.scalars(query)]
 
     def of(self, uids: Sequence[str]) -> list[Finding]:

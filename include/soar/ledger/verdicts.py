@@ -7,7 +7,6 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import func, select
-from sqlalchemy.orm import Session
 
 from include.soar.judge.verdict import ACT, HOLD, History, Judgement
 from include.soar.ledger.database import Part, chunks
@@ -96,7 +95,7 @@ class Verdicts(Part):
             "blocked": VerdictRow.outcome.in_([ACT, HOLD]) & acted.exists(),
         }
         keys = sorted({o.key for o in observables})
-        with self._database.session() as session:
+        with self._database.reading() as session:
             for part in chunks(keys):
                 for kind, condition in kinds.items():
                     query = (
@@ -122,7 +121,7 @@ class Verdicts(Part):
             .order_by(VerdictRow.decided_at.desc(), VerdictRow.id)
             .limit(1)
         )
-        with Session(self._database.engine, expire_on_commit=False) as session:
+        with self._database.reading() as session:
             return session.scalars(query).first()
 
     def deciding_runs(self, *, since: datetime, until: datetime) -> list[str]:
@@ -134,7 +133,7 @@ class Verdicts(Part):
             .group_by(VerdictRow.run_id)
             .order_by(last, VerdictRow.run_id)
         )
-        with self._database.session() as session:
+        with self._database.reading() as session:
             return list(session.scalars(query))
 
     def of_run(self, run_id: str) -> list[VerdictRow]:
@@ -144,11 +143,11 @@ class Verdicts(Part):
             .where(VerdictRow.run_id == run_id)
             .order_by(VerdictRow.decided_at, VerdictRow.observable, VerdictRow.id)
         )
-        with Session(self._database.engine, expire_on_commit=False) as session:
+        with self._database.reading() as session:
             return list(session.scalars(query))
 
     def policy(self, policy_digest: str) -> dict[str, Any] | None:
         """The document of a policy under which verdicts were made; None: it is not known."""
-        with Session(self._database.engine) as session:
+        with self._database.reading() as session:
             row = session.get(PolicyRow, policy_digest)
             return row.document if row else None

@@ -50,7 +50,7 @@ class Windows(Part):
         query = select(WindowRow).order_by(WindowRow.source, WindowRow.start_at)
         if source:
             query = query.where(WindowRow.source == source)
-        with Session(self._database.engine, expire_on_commit=False) as session:
+        with self._database.reading() as session:
             return list(session.scalars(query))
 
     def first_start(self, source: str) -> datetime | None:
@@ -64,7 +64,7 @@ class Windows(Part):
         query = select(func.min(WindowRow.first_decided_at)).where(
             WindowRow.start_at == window.start_at, WindowRow.end_at == window.end_at
         )
-        with self._database.session() as session:
+        with self._database.reading() as session:
             return session.scalar(query)
 
     def record_decided(self, window: Window, *, now: datetime) -> None:
@@ -83,7 +83,7 @@ class Windows(Part):
     def free_findings(self, findings: Sequence[Finding], *, window_key: str, now: datetime) -> set[str]:
         """Uids of those that :meth:`claim_findings` would give to this window now."""
         taken: set[str] = set()
-        with self._database.session() as session:
+        with self._database.reading() as session:
             for part in chunks([f.uid for f in findings]):
                 query = select(FindingRow.uid).where(FindingRow.uid.in_(part), not_(_open_to(window_key, now)))
                 taken.update(session.scalars(query))
@@ -156,5 +156,5 @@ def _owners(session: Session, findings: Sequence[Finding]) -> dict[str, str]:
     owners: dict[str, str] = {}
     for part in chunks([f.uid for f in findings]):
         query = select(FindingRow.uid, FindingRow.window_key).where(FindingRow.uid.in_(part))
-        owners.update({uid: key for uid, key in session.execute(query)})
+        owners.update((uid, key) for uid, key in session.execute(query))
     return owners

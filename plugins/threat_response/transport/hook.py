@@ -202,7 +202,7 @@ class VendorHook(HttpHook):
             message = f"Could not even ask: {type(error).__name__}"
             self.log.exception("Test of connection %s failed", self.conn_id)
             return False, message
-        message = shown(f"{self.vendor}: {message}")
+        message = f"{self.vendor}: {shown(message)}"
         self.log.info("Test of connection %s passed. %s", self.conn_id, message)
         return True, message
 
