@@ -8,7 +8,7 @@ from typing import Any
 
 from airflow.sdk import Context, TriggerRule
 
-from include.soar.model import FetchBatch, Finding
+from include.soar.model import CaseBatch, FetchBatch, Finding
 from include.soar.vendor.errors import one_line
 from threat_response.runtime import settings
 from threat_response.runtime.run import Run
@@ -36,8 +36,22 @@ class Extract(StageOperator):
         from include.soar.extract.case import case_of
 
         fetched = [FetchBatch.model_validate(batch) for batch in self.batches if batch is not None]
-        own = settings.policy().extraction.own
-        return case_of(fetched, own, self.carried_over(Run.of(context))).to_json()
+        rules = settings.policy().extraction
+        case = case_of(fetched, rules.own, self.carried_over(Run.of(context)), bounds=rules.bounds)
+        self._tell(case)
+        return case.to_json()
+
+    def _tell(self, case: CaseBatch) -> None:
+        """What the case lacks: nothing is left out without a word."""
+        for one in case.left_out:
+            self.log.warning(
+                "Left out: finding %s brings too many values: %d of them (%d in an acting role) and %d texts are not in"
+                " the case, see extraction in the policy",
+                one_line(one.finding_uid),
+                one.values,
+                one.acting,
+                one.texts,
+            )
 
     def carried_over(self, run: Run) -> list[Finding]:
         """What earlier runs left unfinished and this one may finish. A backfill leaves it to the live runs."""
