@@ -221,7 +221,7 @@ class Enrich(StageOperator):
         everything = frozenset(o for question in questions for o in question.observables)
         # Without a quota that lasts nothing is kept for anybody, and two rounds would only be more calls.
         lasts = any(meter_for(question.kind).has_lasting_quota for question in questions)
-        trying_shortcuts, tried = True, set[int]()
+        trying_shortcuts, tried, refused = True, set[int](), dict[str | None, NoAnswer]()
         for chosen, keeps in ((can_act, False), (everything, True)) if lasts else ((everything, False),):
             for place, question in enumerate(questions):
                 left = [o for o in question.observables if o not in results]
@@ -230,15 +230,23 @@ class Enrich(StageOperator):
                 if not now or place in tried:  # the questions before it have answered it
                     continue
                 meter = meter_for(question.kind, keeps=keeps)
-                if not question.shortcut:
-                    results |= self._round(hook, question, now, meter)
+                if not question.shortcut and question.kind in refused:
+                    results |= dict.fromkeys(now, refused[question.kind])
+                elif not question.shortcut:
+                    answers, stopped = self._round(hook, question, now, meter)
+                    results |= answers
+                    if stopped and stopped.answer is Answer.ERROR:  # a wrong key: one call finds out
+                        refused[question.kind] = stopped
                 elif trying_shortcuts:
                     tried.add(place)
-                    answers = self._shortcut(hook, question, left, meter)
-                    results |= answers or {}
-                    trying_shortcuts = answers is not None
+                    short = self._shortcut(hook, question, left, meter)
+                    results |= short or {}
+                    trying_shortcuts = short is not None
 
-    def _round(self, hook: Any, question: Question, observables: Sequence[Observable], meter: Meter) -> Results:
+    def _round(
+        self, hook: Any, question: Question, observables: Sequence[Observable], meter: Meter
+    ) -> tuple[Results, NoAnswer | None]:
+        """The answers, and why the round ended early."""
         ledger = meter.ledger
         asking = Round(
             call=question.call,
@@ -255,7 +263,7 @@ class Enrich(StageOperator):
         self.log.info(
             "%s: %d calls%s", self.vendor, asking.calls, f" of {meter.account.name}" * bool(meter.account.name)
         )
-        return results
+        return results, asking.stopped
 
     def _shortcut(
         self, hook: Any, question: Question, observables: Sequence[Observable], meter: Meter

@@ -221,6 +221,13 @@ def test_one_address_that_is_an_attacker_elsewhere_does_not_lift_a_low_finding(v
     assert len(asked(vendor)) == 2, "the attacker, and one of the others: half of the day is kept"
 
 
+def test_a_wrong_key_costs_one_call(vendor: SimServer) -> None:
+    vendor.configure("abuseipdb", api_key="another")
+    answers = enrich(case_of(event("attack", EVIL, WORSE), event("low", CLEAN, severity=Severity.LOW)))
+    assert {r.answer for r in answers.values()} == {Answer.ERROR}
+    assert len(asked(vendor)) == 1
+
+
 def test_how_much_is_kept_is_the_policys(vendor: SimServer, rules: Callable[[str], None]) -> None:
     rules("enrichment: {acting_share: 0.9}")
     vendor.configure("abuseipdb", daily_limits={"check": 100})
