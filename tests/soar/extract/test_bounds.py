@@ -11,8 +11,11 @@ import pytest
 from include.soar.extract.bounds import BOUNDS, OF_EACH_FINDING, Bounds
 from include.soar.extract.case import case_of
 from include.soar.extract.findings import observe_within
+from include.soar.incident import texts
+from include.soar.incident.gather import ROWS
 from include.soar.model import CaseBatch, FetchBatch, Finding, LeftOutValues, Mention, Observed, Role, Severity
-from tests.soar.examples import NOW, finding, mention, window
+from tests.soar.deciding import decided
+from tests.soar.examples import NOW, finding, mention, policy, window
 
 #: Addresses that fill a text of 64 kB.
 PER_TEXT = 4_600
@@ -43,13 +46,13 @@ def in_roles(observed: tuple[Observed, ...], *roles: Role) -> set[str]:
     return {item.observable.value for item in observed if item.roles & set(roles)}
 
 
-@pytest.mark.parametrize("role", [CLAIMED, MENTIONED, Role.VICTIM, Role.INTERNAL])
-def test_twenty_texts_of_64_kb_become_two_thousand_values_and_a_count(role: Role) -> None:
+@pytest.mark.parametrize(("role", "count"), [(CLAIMED, 20), (MENTIONED, 2), (Role.VICTIM, 2), (Role.INTERNAL, 2)])
+def test_texts_of_64_kb_become_two_thousand_values_and_a_count(role: Role, count: int) -> None:
     """1f, V8."""
-    one = case(flood(20, role))
+    one = case(flood(count, role))
     assert len(one.observed) == BOUNDS.harmless_per_finding + 1
     assert in_roles(one.observed, ATTACKER) == {"203.0.113.7"}
-    assert one.left_out == (LeftOutValues(finding_uid="flood", values=20 * PER_TEXT - 2_000),)
+    assert one.left_out == (LeftOutValues(finding_uid="flood", values=count * PER_TEXT - 2_000),)
     assert CaseBatch.model_validate(one.to_json()) == one
 
 
@@ -70,6 +73,23 @@ def test_the_case_does_not_grow_with_what_the_attacker_sends() -> None:
     assert many[1] == pytest.approx(few[1], rel=0.05)
     assert many[2] < 3 * few[2], "four times the text"
     assert many[2] < 64_000_000
+
+
+def test_decision_and_texts_end_where_the_case_does() -> None:
+    """1f, V8: verdicts, decision and incident texts of four times the text; the incident counts what it lacks."""
+
+    def made(texts_sent: int) -> tuple[int, int, int, str]:
+        one = case(flood(texts_sent))
+        decision = decided(one.to_json(), {}, policy(), now=NOW + timedelta(hours=1)).decision
+        told = texts.description(one, decision, one.findings[0], source="s", mark="TR-x")
+        return len(decision.verdicts), len(json.dumps(decision.to_json())), len(told), told
+
+    few, many = made(5), made(20)
+    assert many[0] == few[0] == BOUNDS.harmless_per_finding + 1
+    assert many[1] == pytest.approx(few[1], rel=0.05)
+    assert many[2] == pytest.approx(few[2], rel=0.05)
+    shown = 20 * PER_TEXT + 1 - ROWS
+    assert f"and {shown} more" in many[3]
 
 
 def test_more_text_than_is_read_is_counted_by_the_text() -> None:
