@@ -215,14 +215,10 @@ class Enrich(StageOperator):
         """
         Ask first whatever is about a value that can become a block, and then the others, within what is not kept.
 
-        :param meter_for: the meter of a kind of call
         :param results: what is answered already, and then all of it
         """
-        everything = frozenset(o for question in questions for o in question.observables)
-        # Without a quota that lasts nothing is kept for anybody, and two rounds would only be more calls.
-        lasts = any(meter_for(question.kind).has_lasting_quota for question in questions)
         trying_shortcuts, tried, refused = True, set[int](), dict[str | None, NoAnswer]()
-        for chosen, keeps in ((can_act, False), (everything, True)) if lasts else ((everything, False),):
+        for chosen, keeps in _turns(questions, can_act, meter_for):
             for place, question in enumerate(questions):
                 left = [o for o in question.observables if o not in results]
                 # A shortcut is one call, whatever it is about: it belongs to the best of its values.
@@ -328,6 +324,16 @@ class Enrich(StageOperator):
             len(asked) - answered,
             len(answers) - len(asked),
         )
+
+
+def _turns(
+    questions: Sequence[Question], can_act: frozenset[Observable], meter_for: Callable[..., Meter]
+) -> tuple[tuple[frozenset[Observable], bool], ...]:
+    """Which values to ask about one after the other, and whether these leave what is kept of the quotas."""
+    everything = frozenset(o for question in questions for o in question.observables)
+    # Without a quota that lasts nothing is kept for anybody, and two rounds would only be more calls.
+    lasts = any(meter_for(question.kind).has_lasting_quota for question in questions)
+    return ((can_act, False), (everything, True)) if lasts else ((everything, False),)
 
 
 def _no_answer(error: VendorError) -> NoAnswer:
