@@ -127,7 +127,7 @@ def cases(
     findings: dict[str, dict[datetime, list[Finding]]], start_at: datetime, end_at: datetime
 ) -> Iterator[CaseBatch]:
     """What the extract task of each window would give, in order of time; none for a window without a finding."""
-    own = settings.policy().extraction.own
+    rules = settings.policy().extraction
     for start in sorted({start for by_window in findings.values() for start in by_window}):
         window = Window(start_at=start, end_at=start + HOUR, chosen_by="a plan")
         batches = []
@@ -143,7 +143,7 @@ def cases(
                 findings=tuple(mine),
             )
             batches.append(batch)
-        yield case_of(batches, own)
+        yield case_of(batches, rules.own, bounds=rules.bounds)
 
 
 class _Tally:

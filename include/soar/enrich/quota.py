@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 _MONDAY = datetime(1970, 1, 5, tzinfo=UTC)
 _DAY = timedelta(days=1)
+#: The longest wait that ``enrichment.longest_wait_seconds`` can ask for.
+_WAITED_FOR = timedelta(minutes=10)
 _WORDS = {60: "a minute", 3600: "an hour", 86_400: "a day", 604_800: "a week"}
 
 
@@ -127,6 +129,14 @@ class Admission:
 def backfills_part(calls: int, live_share: float) -> int:
     """How many of a period's calls all backfills together may make. A quota too small to share is the live runs'."""
     return int(calls * (1 - live_share) + 1e-9)
+
+
+def kept_calls(quota: Quota, calls: int, share: float) -> int:
+    """
+    How many of a period's calls are kept for values that can become a block. A quota that a run can wait for needs no
+    such share: it has renewed before anybody is hurt.
+    """
+    return 0 if quota.period <= _WAITED_FOR else calls - backfills_part(calls, share)
 
 
 def longest(quotas: Sequence[Quota]) -> Quota | None:

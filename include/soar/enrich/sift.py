@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,14 +17,15 @@ from include.soar.model import (
     ObservableType,
     Observed,
     Reputation,
-    Role,
     Severity,
     Tlp,
 )
-from include.soar.policy.rules import Policy, TlpPolicy
+from include.soar.policy.rules import BlockPolicy, Policy, TlpPolicy
 
 #: Why a value is not sent out: no such values there; it is ours or nobody's; never blocked anyway; its TLP.
 TYPE, PRIVATE, PROTECTED, RESTRICTED = "type", "private", "protected", "TLP"
+#: Values of one finding that are asked about before it is another finding's turn.
+_TURN = 100
 
 
 @dataclass(frozen=True)
@@ -59,10 +61,13 @@ class LeftOut:
 class Sifted:
     """
     :param to_ask: each value once, the most valuable question first
+    :param can_act: those of them that can become a block in this run. All others are asked about after them, and never
+        take the quota that is kept for such values
     """
 
     to_ask: tuple[Observable, ...]
     left_out: tuple[LeftOut, ...]
+    can_act: frozenset[Observable] = frozenset()
 
 
 def sift(
@@ -93,8 +98,24 @@ def sift(
         else:
             to_ask.setdefault(item.observable, item)
     floor = minimum_severity or policy.priority.minimum_severity
-    worth = _Worth(findings, floor, frozenset(policy.block.roles), frozenset(listed))
-    return Sifted(tuple(i.observable for i in sorted(to_ask.values(), key=worth.key)), tuple(left_out))
+    worth = _Worth(findings, floor, policy.block, frozenset(listed))
+    can_act = frozenset(observable for observable, item in to_ask.items() if worth.can_act(item))
+    ordered = _in_turns(sorted(to_ask.values(), key=worth.key), can_act)
+    return Sifted(tuple(item.observable for item in ordered), tuple(left_out), can_act)
+
+
+def _in_turns(items: Sequence[Observed], can_act: Collection[Observable]) -> list[Observed]:
+    """
+    What can become a block first, and of each finding no more than the next hundred at a time: one finding that brings
+    a thousand must not come before all of another.
+    """
+    counts = Counter[str]()
+    turns: list[tuple[bool, int, int]] = []
+    for place, item in enumerate(items):
+        uids = {s.finding_uid for s in item.sightings}
+        turns.append((item.observable not in can_act, min((counts[uid] for uid in uids), default=0) // _TURN, place))
+        counts.update(uids)
+    return [items[place] for *_, place in sorted(turns)]
 
 
 def _not_applicable(observable: Observable, gate: Gate, source: Source) -> LeftOut | None:
@@ -114,15 +135,26 @@ class _Worth:
 
     findings: Mapping[str, Finding]
     floor: Severity
-    acting: frozenset[Role]
+    block: BlockPolicy
     listed: frozenset[Observable]
+
+    def can_act(self, item: Observed) -> bool:
+        """Whether it can become a block: seen in a role that is blocked, in one and the same high-priority finding."""
+        return item.observable.type in self.block.days and any(
+            s.role in self.block.roles and self._is_high(s.finding_uid) for s in item.sightings
+        )
+
+    def _is_high(self, finding_uid: str) -> bool:
+        """A finding that is not in the case says nothing against its values."""
+        finding = self.findings.get(finding_uid)
+        return finding is None or finding.severity.rank >= self.floor.rank
 
     def key(self, item: Observed) -> tuple[object, ...]:
         found = [self.findings[s.finding_uid] for s in item.sightings if s.finding_uid in self.findings]
         severities = [finding.severity.rank for finding in found]
         return (
             not any(rank >= self.floor.rank for rank in severities),
-            not any(s.role in self.acting for s in item.sightings),
+            not any(s.role in self.block.roles for s in item.sightings),
             item.observable not in self.listed,
             -max(severities, default=0),
             -len(item.sightings),

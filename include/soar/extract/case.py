@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from include.soar.extract.findings import NOTHING_OWN, OwnSurface, observe
+from include.soar.extract.bounds import BOUNDS, Bounds
+from include.soar.extract.findings import NOTHING_OWN, OwnSurface, observe_within
 from include.soar.model import CaseBatch, FetchBatch, Finding, Window
 
 
@@ -13,7 +14,11 @@ class NothingFetched(ValueError):
 
 
 def case_of(
-    batches: Sequence[FetchBatch], own: OwnSurface = NOTHING_OWN, carried_over: Sequence[Finding] = ()
+    batches: Sequence[FetchBatch],
+    own: OwnSurface = NOTHING_OWN,
+    carried_over: Sequence[Finding] = (),
+    *,
+    bounds: Bounds = BOUNDS,
 ) -> CaseBatch:
     """
     The sources' batches as one case with its observables. Of a finding that comes twice, the last copy counts; what was
@@ -21,6 +26,7 @@ def case_of(
 
     :param own: which hosts and paths are our own API
     :param carried_over: findings of earlier windows that this run is to finish
+    :param bounds: how many values the findings may bring
     :raises NothingFetched: there is no batch
     """
     if not batches:
@@ -30,6 +36,7 @@ def case_of(
     for finding in new:
         last[finding.uid] = _joined(last.get(finding.uid), finding)
     findings = tuple(sorted(last.values(), key=lambda f: (f.detected_at, f.uid)))
+    seen = observe_within(findings, own, bounds)
     windows = [batch.window for batch in batches]
     return CaseBatch(
         window=Window(
@@ -38,9 +45,10 @@ def case_of(
             chosen_by=windows[0].chosen_by,
         ),
         findings=findings,
-        observed=observe(findings, own),
+        observed=seen.observed,
         rejected=tuple(r for batch in batches for r in batch.rejected),
         carried_over=tuple(sorted({f.uid for f in carried_over} - {f.uid for f in new})),
+        left_out=seen.left_out,
     )
 
 

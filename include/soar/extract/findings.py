@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
+from include.soar.extract.bounds import BOUNDS, HARMLESS, Bounds, Budget, Share
 from include.soar.extract.text import Extracted, extract_text
 from include.soar.extract.values import AUTHORITY_END, DOMAIN, EMAIL, URL, read_domain
-from include.soar.model import Finding, Observable, Observed, Role, Sighting
+from include.soar.model import Finding, LeftOutValues, Mention, Observable, Observed, Role, Sighting
 
-#: Roles that cannot become a block. In the others, what is inside a URL or an encoded piece is only mentioned: a
-#: request for http://evil.example/?next=http://good.example/ has not reached good.example.
-_HARMLESS = frozenset({Role.CLAIM, Role.VICTIM, Role.INTERNAL, Role.MENTIONED})
 #: Roles in which our own API is to be expected.
 _OURS = frozenset({Role.VICTIM, Role.INTERNAL})
 
@@ -48,21 +47,44 @@ class OwnSurface:
 NOTHING_OWN = OwnSurface()
 
 
-def extract_finding(finding: Finding, own: OwnSurface = NOTHING_OWN) -> Iterator[tuple[Observable, Sighting]]:
-    """Every observable of a finding, with where and in what role it was seen."""
+def extract_finding(
+    finding: Finding, own: OwnSurface = NOTHING_OWN, share: Share | None = None
+) -> Iterator[tuple[Observable, Sighting]]:
+    """
+    The observables of a finding, with where and in what role each was seen.
+
+    :param share: how much the finding may bring, and then what it left out; by default as if it were alone
+    """
+    share = Budget(BOUNDS).share() if share is None else share
     for mention in finding.mentions:
+        if not share.begins(mention):
+            continue
         ours = mention.role in _OURS
         for item in _in_field(mention.text if ours else own.without_paths(mention.text), mention.role):
             if not ours and own.has(item):
                 continue
-            sighting = Sighting(
-                finding_uid=finding.uid,
-                field=mention.field,
-                role=Role.MENTIONED if item.inner and mention.role not in _HARMLESS else mention.role,
-                seen_at=finding.seen_at,
-                steps=item.steps,
-            )
-            yield item.observable, sighting
+            if share.takes(mention, item, _role_of(mention, item)):
+                yield item.observable, _sighting(finding, mention, item)
+    for mention, item in share.rest():
+        yield item.observable, _sighting(finding, mention, item)
+
+
+def _role_of(mention: Mention, item: Extracted) -> Role:
+    """
+    What is inside a URL or an encoded piece is only mentioned: a request for http://evil.example/?next=http://good.example/
+    has not reached good.example.
+    """
+    return Role.MENTIONED if item.inner and mention.role not in HARMLESS else mention.role
+
+
+def _sighting(finding: Finding, mention: Mention, item: Extracted) -> Sighting:
+    return Sighting(
+        finding_uid=finding.uid,
+        field=mention.field,
+        role=_role_of(mention, item),
+        seen_at=finding.seen_at,
+        steps=item.steps,
+    )
 
 
 def _in_field(text: str, role: Role) -> Sequence[Extracted]:
@@ -72,19 +94,42 @@ def _in_field(text: str, role: Role) -> Sequence[Extracted]:
     return [Extracted(DOMAIN, name, 0)] if name else items
 
 
-def observe(findings: Iterable[Finding], own: OwnSurface = NOTHING_OWN) -> tuple[Observed, ...]:
+class Seen(NamedTuple):
     """
-    The observables of a batch of findings, with all sightings.
+    :param observed: the observables of a batch of findings, with all sightings
+    :param left_out: the findings that brought too many, by uid
+    """
+
+    observed: tuple[Observed, ...]
+    left_out: tuple[LeftOutValues, ...]
+
+
+def observe(findings: Iterable[Finding], own: OwnSurface = NOTHING_OWN) -> tuple[Observed, ...]:
+    """The observables of a batch of findings, with all sightings; see :func:`observe_within`."""
+    return observe_within(findings, own).observed
+
+
+def observe_within(findings: Iterable[Finding], own: OwnSurface = NOTHING_OWN, bounds: Bounds = BOUNDS) -> Seen:
+    """
+    What is seen in a batch of findings, within the bounds. The most severe findings are served first.
 
     The same input gives the same output, byte for byte: observables by key, sightings by time, finding, field.
     """
     sightings: dict[Observable, list[Sighting]] = {}
-    for finding in findings:
-        for observable, sighting in extract_finding(finding, own):
+    budget, left_out = Budget(bounds), dict[str, LeftOutValues]()
+    for finding in sorted(findings, key=lambda f: (-f.severity.rank, f.detected_at, f.uid)):
+        share = budget.share()
+        for observable, sighting in extract_finding(finding, own, share):
             sightings.setdefault(observable, []).append(sighting)
-    return tuple(
-        Observed(observable=observable, sightings=_ordered(sightings[observable]))
-        for observable in sorted(sightings, key=lambda o: o.key)
+        budget.spend(share)
+        if missing := share.left_out(finding.uid):
+            left_out[finding.uid] = missing
+    return Seen(
+        tuple(
+            Observed(observable=observable, sightings=_ordered(sightings[observable]))
+            for observable in sorted(sightings, key=lambda o: o.key)
+        ),
+        tuple(left_out[uid] for uid in sorted(left_out)),
     )
 
 

@@ -48,7 +48,7 @@ def description(case: CaseBatch, decision: Decision, finding: Finding, source: s
         reference=mark,
         title=finding.title,
         description=finding.description,
-        observables=_rows(told, _observable_row),
+        observables=_rows(told, _observable_row, left_out(case, finding)),
         sources=_sources(told),
         acting=_rows([i for i in decision.indicators if finding.uid in i.finding_uids], _until),
         held=_held(decision, finding),
@@ -72,7 +72,7 @@ def related_comment(
         detected=when(finding.detected_at),
         severity=finding.severity.value,
         target=clean(finding.target),
-        observables=_rows(judged(case, decision, finding), _observable_row),
+        observables=_rows(judged(case, decision, finding), _observable_row, left_out(case, finding)),
         reference=reference,
     )
 
@@ -88,7 +88,7 @@ def state_report(case: CaseBatch, decision: Decision, finding: Finding, state: S
         held=_held(decision, finding),
         refusals=_refusals(decision, finding),
         relations=_rows(state.relations, _relation_row),
-        observables=_rows(told, _observable_row),
+        observables=_rows(told, _observable_row, left_out(case, finding)),
         sources=_sources(told),
         unanswered=_unanswered(decision, told),
         skipped=tuple(state.skipped),
@@ -109,8 +109,14 @@ def question(decision: Decision, hours: float) -> views.Question:
 # --- rows ---------------------------------------------------------------------------------------------------
 
 
-def _rows(items: Sequence[Item], row: Callable[[Item], Row]) -> Rows[Row]:
-    return Rows(tuple(map(row, items[:ROWS])), more=max(0, len(items) - ROWS))
+def left_out(case: CaseBatch, finding: Finding) -> int:
+    """How many values of the finding the case does not even have."""
+    return sum(one.values for one in case.left_out if one.finding_uid == finding.uid)
+
+
+def _rows(items: Sequence[Item], row: Callable[[Item], Row], unseen: int = 0) -> Rows[Row]:
+    """:param unseen: how many more there were that are not among the items"""
+    return Rows(tuple(map(row, items[:ROWS])), more=max(0, len(items) - ROWS) + unseen)
 
 
 def _shared(observables: Sequence[Observable]) -> str:

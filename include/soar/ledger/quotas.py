@@ -9,7 +9,16 @@ from datetime import datetime, timedelta
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from include.soar.enrich.quota import Account, Admission, Quota, QuotaSeen, Reservation, backfills_part, longest
+from include.soar.enrich.quota import (
+    Account,
+    Admission,
+    Quota,
+    QuotaSeen,
+    Reservation,
+    backfills_part,
+    kept_calls,
+    longest,
+)
 from include.soar.ledger.database import Part
 from include.soar.ledger.tables import (
     AccountRow,
@@ -29,6 +38,7 @@ class Quotas(Part):
         backfill: bool,
         live_share: float,
         now: datetime,
+        kept_share: float = 0.0,
     ) -> Reservation:
         """
         Reserve as many of the wanted calls as every quota still allows. What is granted here is granted to no other
@@ -36,11 +46,12 @@ class Quotas(Part):
 
         :param quotas: those of this account
         :param live_share: the share of each quota that backfills leave
+        :param kept_share: the share of each lasting quota that these calls leave, whoever has used the rest
         """
         with self._database.session() as session:
             self._locked(session, account)
             periods = [(quota, *self._period(session, account, quota, now)) for quota in quotas]
-            left = [_left(*period, backfill, live_share, now) for period in periods]
+            left = [_left(*period, backfill, live_share, now, kept_share=kept_share) for period in periods]
             granted = max(0, min([wanted, *(one.calls for one in left)]))
             if granted:
                 for _, row, _ in periods:
@@ -200,7 +211,14 @@ class _Left:
 
 
 def _left(
-    quota: Quota, row: QuotaRow, before: QuotaRow | None, backfill: bool, live_share: float, now: datetime
+    quota: Quota,
+    row: QuotaRow,
+    before: QuotaRow | None,
+    backfill: bool,
+    live_share: float,
+    now: datetime,
+    *,
+    kept_share: float = 0.0,
 ) -> _Left:
     """What a quota has left in the period ``row``, and when it has more."""
     counted = [row]
@@ -213,9 +231,12 @@ def _left(
             again_at = row.last_at + quota.period
     left = row.allowed - sum(one.used for one in counted)
     whose = str(replace(quota, calls=row.allowed))
+    if kept := kept_calls(quota, row.allowed, kept_share):
+        left -= kept
+        whose = f"all but the {kept:,} of {whose} that are kept for possible blocks"
     if backfill:
         part = backfills_part(row.allowed, live_share)
         share = part - sum(one.used_by_backfill for one in counted)
         if share < left:
-            return _Left(share, f"the backfills' {part:,} of {whose} are", again_at)
+            return _Left(share, f"the backfills' {part:,} of {replace(quota, calls=row.allowed)} are", again_at)
     return _Left(left, f"{whose} are", again_at)

@@ -172,10 +172,26 @@ class Observed(Frozen):
         return max(s.seen_at for s in self.sightings)
 
 
+class LeftOutValues(Frozen):
+    """
+    How much of one finding is not among the case's observables, since a finding may only bring so many values.
+
+    :param values: distinct values that were read and left out
+    :param acting: how many of them the vendor itself named in an acting role; all others are claims or mentions
+    :param texts: texts that were not read at all
+    """
+
+    finding_uid: str
+    values: int = Field(ge=0)
+    acting: int = Field(default=0, ge=0)
+    texts: int = Field(default=0, ge=0)
+
+
 class CaseBatch(Frozen):
     """
     Stage 2's answer: the findings of all sources, and what was seen in them.
 
+    :param left_out: the findings that brought more values than the policy's ``extraction`` allows
     :param carried_over: uids of findings of earlier windows that this run finishes: a source could not be asked then
     """
 
@@ -185,3 +201,4 @@ class CaseBatch(Frozen):
     observed: tuple[Observed, ...]
     rejected: tuple[RejectedRecord, ...] = ()
     carried_over: tuple[str, ...] = ()
+    left_out: tuple[LeftOutValues, ...] = ()

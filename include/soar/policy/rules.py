@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, field_serializer, field_validator, model_validator
 
+from include.soar.extract.bounds import BOUNDS, Bounds
 from include.soar.extract.findings import OwnSurface
 from include.soar.gate.rules import NeverBlock, protected_name
 from include.soar.model import ObservableType, Reliability, Role, Section, Severity, Tlp, digest
@@ -178,6 +179,9 @@ class BlockPolicy(Section):
 class ExtractionPolicy(Section):
     own_hosts: tuple[str, ...]
     own_paths: tuple[str, ...]
+    harmless_per_finding: int = Field(default=BOUNDS.harmless_per_finding, ge=1)
+    harmless_per_run: int = Field(default=BOUNDS.harmless_per_run, ge=0)
+    acting_per_finding: int = Field(default=BOUNDS.acting_per_finding, ge=1)
 
     @field_validator("own_hosts")
     @classmethod
@@ -195,6 +199,10 @@ class ExtractionPolicy(Section):
     @cached_property
     def own(self) -> OwnSurface:
         return OwnSurface(self.own_hosts, self.own_paths)
+
+    @property
+    def bounds(self) -> Bounds:
+        return Bounds(self.harmless_per_finding, self.harmless_per_run, self.acting_per_finding)
 
 
 class RelatedPolicy(Section):
@@ -238,6 +246,7 @@ class EnrichmentPolicy(Section):
     connections: int = Field(ge=1, le=64)
     longest_wait_seconds: float = Field(ge=0, le=600)
     live_share: float = Field(ge=0, le=1)
+    acting_share: float = Field(default=0.5, ge=0, le=1)
     quotas: dict[str, tuple[QuotaPolicy, ...]]
     breaker: BreakerPolicy
     tlp: TlpPolicy

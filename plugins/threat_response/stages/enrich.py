@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -35,18 +35,21 @@ def meter_of(
     ledger: Ledger,
     backfill: bool,
     wait: Callable[[float], None] = time.sleep,
+    keeps: bool = False,
 ) -> Meter:
     """
     The quotas and the breaker of one kind of call, for the key of the hook's connection.
 
     :param kind: by default the first quota's
     :param wait: waits for a quota that renews soon
+    :param keeps: leave the share of each quota that is kept for what can become a block
     """
     rules = settings.policy().enrichment
     quotas = quotas_of(rules, hook.vendor, hook.quotas or ())
     name = kind if kind is not None else next((quota.name for quota in quotas), "")
     account = Account(hook.vendor, hook.key_digest, name)
-    return Meter(ledger, account, quotas, rules, backfill, now=settings.now, wait=wait)
+    kept = rules.acting_share if keeps else 0.0
+    return Meter(ledger, account, quotas, rules, backfill, now=settings.now, wait=wait, kept_share=kept)
 
 
 class Refresh(StageOperator):
@@ -131,7 +134,7 @@ class Enrich(StageOperator):
             unknown = NoAnswer(Answer.NOT_CHECKED, f"frozen: nothing was known at {clock_words(at)}")
             fresh: Results = dict.fromkeys(missing, unknown)
         else:
-            fresh = self._ask(missing, ledger, backfill=run.is_backfill)
+            fresh = self._ask(missing, sifted.can_act, ledger, backfill=run.is_backfill)
         left_out = {one.observable: NoAnswer(one.answer, one.why) for one in sifted.left_out}
         answers = [*stored.values(), *(self._reputation(o, said) for o, said in (left_out | fresh).items())]
         self._tell(answers, stored)
@@ -180,7 +183,9 @@ class Enrich(StageOperator):
 
     # --- asking -------------------------------------------------------------------------------------------
 
-    def _ask(self, observables: Sequence[Observable], ledger: Ledger, *, backfill: bool) -> Results:
+    def _ask(
+        self, observables: Sequence[Observable], can_act: Collection[Observable], ledger: Ledger, *, backfill: bool
+    ) -> Results:
         """An answer for each of the values, or why there is none."""
         results: Results = {}
         otherwise = NoAnswer(Answer.ERROR, "passed over by the provider")
@@ -192,24 +197,52 @@ class Enrich(StageOperator):
             known, questions = self.prepare(hook, observables, self.lists)
             self._keep(ledger, known.values())
             results |= known
-            trying_shortcuts = True
-            for question in questions:
-                left = [o for o in question.observables if o not in results]
-                if not left:  # the questions before it have answered it
-                    continue
-                meter = meter_of(hook, question.kind, ledger=ledger, backfill=backfill, wait=self.wait)
-                if not question.shortcut:
-                    results |= self._round(hook, question, left, meter)
-                elif trying_shortcuts:
-                    answers = self._shortcut(hook, question, left, meter)
-                    results |= answers or {}
-                    trying_shortcuts = answers is not None
+            meter = partial(meter_of, hook, ledger=ledger, backfill=backfill, wait=self.wait)
+            self._ask_in_turn(hook, questions, frozenset(can_act), meter, results)
         except VendorError as error:
             self.log.warning("%s gave no answer about %d observables: %s", self.vendor, len(observables), error)
             otherwise = _no_answer(error)
         return {o: results.get(o, otherwise) for o in observables}
 
-    def _round(self, hook: Any, question: Question, observables: Sequence[Observable], meter: Meter) -> Results:
+    def _ask_in_turn(
+        self,
+        hook: Any,
+        questions: Sequence[Question],
+        can_act: frozenset[Observable],
+        meter_for: Callable[..., Meter],
+        results: Results,
+    ) -> None:
+        """
+        Ask first whatever is about a value that can become a block, and then the others, within what is not kept.
+
+        :param results: what is answered already, and then all of it
+        """
+        trying_shortcuts, tried, refused = True, set[int](), dict[str | None, NoAnswer]()
+        for chosen, keeps in _turns(questions, can_act, meter_for):
+            for place, question in enumerate(questions):
+                left = [o for o in question.observables if o not in results]
+                # A shortcut is one call, whatever it is about: it belongs to the best of its values.
+                now = [o for o in left if o in chosen]
+                if not now or place in tried:  # the questions before it have answered it
+                    continue
+                meter = meter_for(question.kind, keeps=keeps)
+                if not question.shortcut and question.kind in refused:
+                    results |= dict.fromkeys(now, refused[question.kind])
+                elif not question.shortcut:
+                    answers, stopped = self._round(hook, question, now, meter)
+                    results |= answers
+                    if stopped and stopped.answer is Answer.ERROR:  # a wrong key: one call finds out
+                        refused[question.kind] = stopped
+                elif trying_shortcuts:
+                    tried.add(place)
+                    short = self._shortcut(hook, question, left, meter)
+                    results |= short or {}
+                    trying_shortcuts = short is not None
+
+    def _round(
+        self, hook: Any, question: Question, observables: Sequence[Observable], meter: Meter
+    ) -> tuple[Results, NoAnswer | None]:
+        """The answers, and why the round ended early."""
         ledger = meter.ledger
         asking = Round(
             call=question.call,
@@ -226,7 +259,7 @@ class Enrich(StageOperator):
         self.log.info(
             "%s: %d calls%s", self.vendor, asking.calls, f" of {meter.account.name}" * bool(meter.account.name)
         )
-        return results
+        return results, asking.stopped
 
     def _shortcut(
         self, hook: Any, question: Question, observables: Sequence[Observable], meter: Meter
@@ -291,6 +324,16 @@ class Enrich(StageOperator):
             len(asked) - answered,
             len(answers) - len(asked),
         )
+
+
+def _turns(
+    questions: Sequence[Question], can_act: frozenset[Observable], meter_for: Callable[..., Meter]
+) -> tuple[tuple[frozenset[Observable], bool], ...]:
+    """Which values to ask about one after the other, and whether these leave what is kept of the quotas."""
+    everything = frozenset(o for question in questions for o in question.observables)
+    # Without a quota that lasts nothing is kept for anybody, and two rounds would only be more calls.
+    lasts = any(meter_for(question.kind).has_lasting_quota for question in questions)
+    return ((can_act, False), (everything, True)) if lasts else ((everything, False),)
 
 
 def _no_answer(error: VendorError) -> NoAnswer:

@@ -8,7 +8,7 @@ from typing import Any
 
 from airflow.sdk import Context, TriggerRule
 
-from include.soar.model import FetchBatch, Finding
+from include.soar.model import CaseBatch, FetchBatch, Finding
 from include.soar.vendor.errors import one_line
 from threat_response.runtime import settings
 from threat_response.runtime.run import Run
@@ -36,12 +36,14 @@ class Extract(StageOperator):
         from include.soar.extract.case import case_of
 
         fetched = [self.delivered(FetchBatch.model_validate(batch)) for batch in self.batches if batch is not None]
-        own = settings.policy().extraction.own
+        rules = settings.policy().extraction
         left = self.carried_over(Run.of(context))
         # What grows while it is unfinished is finished together, or the one would take the place of the other.
         grown = {f.uid for batch in fetched for f in batch.findings if f.grown_at} - {f.uid for f in left}
         left += settings.ledger().unfinished.of(sorted(grown)) if grown else []
-        return case_of(fetched, own, left).to_json()
+        case = case_of(fetched, rules.own, left, bounds=rules.bounds)
+        self._tell(case)
+        return case.to_json()
 
     def delivered(self, batch: FetchBatch) -> FetchBatch:
         """
@@ -63,6 +65,18 @@ class Extract(StageOperator):
         if others := len(batch.findings) - len(mine):
             self.log.info("%s: %d late findings went to another window's run in the meantime", batch.source, others)
         return batch.model_copy(update={"findings": mine})
+
+    def _tell(self, case: CaseBatch) -> None:
+        """What the case lacks: nothing is left out without a word."""
+        for one in case.left_out:
+            self.log.warning(
+                "Left out: finding %s brings too many values: %d of them (%d in an acting role) and %d texts are not in"
+                " the case, see extraction in the policy",
+                one_line(one.finding_uid),
+                one.values,
+                one.acting,
+                one.texts,
+            )
 
     def carried_over(self, run: Run) -> list[Finding]:
         """What earlier runs left unfinished and this one may finish. A backfill leaves it to the live runs."""

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from include.soar.enrich.quota import Account, Quota, QuotaSeen, Reservation, shut_for
+from include.soar.enrich.quota import Account, Quota, QuotaSeen, Reservation, kept_calls, shut_for
 from include.soar.model import Answer, Observable, ObservableType, Reputation
 from include.soar.vendor.errors import RateLimited, Rejected, Unauthorized, Unavailable, VendorError
 
@@ -139,6 +139,7 @@ class Meter:
     :param quotas: of all kinds; those of the account's name count
     :param now: the clock
     :param wait: waits for so many seconds
+    :param kept_share: the share of each lasting quota that these calls leave to others
     """
 
     ledger: Ledger
@@ -148,6 +149,7 @@ class Meter:
     backfill: bool
     now: Callable[[], datetime]
     wait: Callable[[float], None]
+    kept_share: float = 0.0
     #: How much of ``longest_wait_seconds`` is gone, and calls that are reserved and not made.
     waited: float = 0
     left: int = 0
@@ -158,6 +160,11 @@ class Meter:
 
     def __post_init__(self) -> None:
         self.quotas = [quota for quota in self.quotas if quota.name == self.account.name]
+
+    @property
+    def has_lasting_quota(self) -> bool:
+        """Whether calls that are used up now may be missed for hours."""
+        return any(kept_calls(quota, quota.calls, 1.0) for quota in self.quotas)
 
     def closed(self) -> NoAnswer | None:
         """Whether the breaker is open, and for how long."""
@@ -183,6 +190,7 @@ class Meter:
                 backfill=self.backfill,
                 live_share=self.rules.live_share,
                 now=now,
+                kept_share=self.kept_share,
             )
             if reservation.granted or reservation.again_at is None:
                 self._reservation, self.left = reservation, reservation.granted

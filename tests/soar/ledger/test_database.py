@@ -15,18 +15,19 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import create_engine, inspect, make_url, text
+from sqlalchemy import Connection, create_engine, event, inspect, make_url, text
 from sqlalchemy.exc import StatementError
 
 from include.soar.ledger import Ledger
 from include.soar.ledger.database import HEAD, MIGRATIONS
 from include.soar.ledger.tables import Table
-from tests.soar.examples import NOW, finding
+from tests.soar.examples import NOW, address, finding, window
 from tests.soar.ledger.postgres import Postgres
-from tests.soar.ledger.records import batch
+from tests.soar.ledger.records import HOUR, batch
 from threat_response.runtime import settings
 
 ROOT = Path(__file__).resolve().parents[3]
+EVIL = address("203.0.113.7")
 
 
 PROCESS = """
@@ -118,3 +119,29 @@ def test_the_ledgers_connection_of_airflow_leads_to_it(postgres: Postgres, monke
     with contextlib.closing(settings.ledger()) as ledger:
         assert ledger.database.engine.dialect.name == "postgresql"
         assert ledger.windows.rows() == []
+
+
+def test_a_task_that_writes_keeps_nobody_from_reading(tmp_path: Path) -> None:
+    """5b: every reading took SQLite's write lock, and died with "database is locked" beside a long write."""
+    with contextlib.closing(Ledger(f"sqlite:///{tmp_path}/ledger.db")) as ledger:
+        ledger.windows.claim_findings([finding("1")], window_key="A", now=NOW)
+
+        @event.listens_for(ledger.database.engine, "begin")
+        def impatient(connection: Connection) -> None:
+            connection.exec_driver_sql("PRAGMA busy_timeout=1")
+
+        with ledger.database.session() as session:
+            session.execute(text("UPDATE findings SET window_key = 'B'"))
+            assert ledger.windows.free_findings([finding("1"), finding("2")], window_key="C", now=NOW) == {"2"}
+            assert ledger.windows.rows() == []
+            assert ledger.windows.first_decided_at(window()) is None
+            assert ledger.incidents.get("m") is None
+            assert ledger.actions.in_force("waf") == {}
+            assert ledger.actions.rows() == []
+            assert ledger.answers.known("p", [EVIL], now=NOW) == {}
+            assert ledger.answers.changes(NOW - HOUR, NOW) == []
+            assert ledger.unfinished.due(now=NOW, since=NOW - HOUR, limit=9) == []
+            assert ledger.verdicts.history([EVIL], since=NOW - HOUR, before=NOW, known_before=NOW) == {}
+            assert ledger.verdicts.deciding_runs(since=NOW - HOUR, until=NOW) == []
+            assert ledger.verdicts.of_run("r") == []
+            assert ledger.verdicts.latest(EVIL, at=NOW) is None

@@ -42,6 +42,8 @@ NETWORKS_IPV4, NETWORKS = ["203.0.113.0/24"], ["203.0.113.0/24", "2001:db8::/32"
 #: What *Test connection* names: (fault of the simulator, its options, cause).
 Causes = tuple[tuple[str, dict[str, Any], str], ...]
 WRONG_KEY, NO_GRANT, WRONG_HOST = "Wrong key", "Missing grant", "Wrong host"
+#: A page with 403 is a gateway\'s, and says nothing about the key.
+A_GATEWAY = "A proxy or gateway answered"
 KEY_CAUSES: Causes = (("status", {"status": 401}, WRONG_KEY), ("status", {"status": 403}, NO_GRANT))
 #: Where the vendor itself says 404, it is about the path.
 PATH_CAUSES: Causes = (("status", {"status": 404}, WRONG_HOST),)
@@ -49,7 +51,7 @@ PATH_CAUSES: Causes = (("status", {"status": 404}, WRONG_HOST),)
 ABUSE_CH_CAUSES: Causes = (
     ("status", {"status": 401}, WRONG_KEY),
     ("status", {"status": 403}, WRONG_KEY),
-    ("html", {"status": 403}, NO_GRANT),
+    ("html", {"status": 403}, A_GATEWAY),
     ("merge", {"patch": {"query_status": "unknown_auth_key"}}, WRONG_KEY),
     ("merge", {"patch": {"query_status": "odd"}}, WRONG_HOST),
     *PATH_CAUSES,

@@ -175,6 +175,91 @@ def test_two_workers_and_a_backfill_stay_within_the_keys_day(vendor: SimServer) 
     assert vendor.state("abuseipdb")["used_today"] == {"check": 60}
 
 
+# --- what somebody makes up takes no quota from what can be blocked ----------------------------------------------
+
+
+def flood(count: int, **more: Any) -> Finding:
+    """One cheap event: a header with so many addresses."""
+    values = [address(f"45.9.{n // 250}.{n % 250}") for n in range(count)]
+    return event("flood", *values, **{"role": Role.CLAIM, "severity": Severity.LOW} | more)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {},
+        {"severity": Severity.CRITICAL},
+        {"severity": Severity.CRITICAL, "role": Role.MENTIONED},
+        {"severity": Severity.CRITICAL, "role": Role.VICTIM},
+        {"severity": Severity.MEDIUM, "role": Role.ATTACKER},
+    ],
+    ids=["claimed, low", "claimed, critical", "mentioned, critical", "victim, critical", "attackers, medium"],
+)
+def test_one_cheap_event_leaves_quota_for_a_later_attacker(vendor: SimServer, more: dict[str, Any], at: Clock) -> None:
+    """1a, V7: 1,200 addresses in the first hour, with a key of 100 a day; a critical attacker in the second."""
+    vendor.configure("abuseipdb", daily_limits={"check": 100})
+    now = settings.now()
+    first = enrich(case_of(flood(1_200, **more)))
+    assert len(asked(vendor)) == 50
+    why = {r.summary for r in first.values() if r.answer is Answer.NOT_CHECKED}
+    assert all("kept for possible blocks" in words for words in why), why
+    at(now + HOUR)
+    later = enrich(
+        case_of(event("attack", EVIL, severity=Severity.CRITICAL), flood(1_200, **more)), context(run_id="2")
+    )
+    assert later[EVIL.value].answer is Answer.LISTED
+    assert len(asked(vendor)) == 51, "and nothing more of the flood"
+
+
+def test_one_address_that_is_an_attacker_elsewhere_does_not_lift_a_low_finding(vendor: SimServer) -> None:
+    """1a: claimed in the critical finding and the attacker of a low one is not the attacker of a critical one."""
+    vendor.configure("abuseipdb", daily_limits={"check": 4})
+    claimed = event("critical", CLAIMED, WORSE, CLEAN, role=Role.CLAIM, severity=Severity.CRITICAL)
+    low = event("low", CLAIMED, WORSE, CLEAN, severity=Severity.LOW)
+    attack = event("attack", EVIL)
+    assert enrich(case_of(claimed, low, attack))[EVIL.value].answer is Answer.LISTED
+    assert len(asked(vendor)) == 2, "the attacker, and one of the others: half of the day is kept"
+
+
+def test_a_wrong_key_costs_one_call(vendor: SimServer) -> None:
+    vendor.configure("abuseipdb", api_key="another")
+    answers = enrich(case_of(event("attack", EVIL, WORSE), event("low", CLEAN, severity=Severity.LOW)))
+    assert {r.answer for r in answers.values()} == {Answer.ERROR}
+    assert len(asked(vendor)) == 1
+
+
+def test_how_much_is_kept_is_the_policys(vendor: SimServer, rules: Callable[[str], None]) -> None:
+    rules("enrichment: {acting_share: 0.9}")
+    vendor.configure("abuseipdb", daily_limits={"check": 100})
+    enrich(case_of(flood(200)))
+    assert len(asked(vendor)) == 10
+    rules("enrichment: {acting_share: 0}")
+    enrich(case_of(flood(200)), context(run_id="2"))
+    assert len(asked(vendor)) == 100
+
+
+def test_a_network_that_is_only_claimed_is_not_asked_about_from_what_is_kept(
+    vendor: SimServer, monkeypatch: pytest.MonkeyPatch, rules: Callable[[str], None]
+) -> None:
+    """1a: `check-block` has a quota of its own, which claims of many networks would use up."""
+    key = AbuseIpdbSimulator.settings["api_key"]
+    connect(monkeypatch, "abuseipdb_default", "abuseipdb", vendor, password=key, check_block_from="2")
+    of_each = ", ".join(f"{{name: {name}, calls: 4, seconds: 86400}}" for name in ("check", "check-block"))
+    rules(f"enrichment: {{quotas: {{abuseipdb: [{of_each}]}}}}")
+    pairs = [address(f"45.9.{n}.{last}") for n in range(8) for last in (1, 2)]
+    case = case_of(event("claims", *pairs, role=Role.CLAIM), event("attack", EVIL, WORSE, severity=Severity.CRITICAL))
+    assert enrich(case)[EVIL.value].answer is Answer.LISTED
+    blocks = [dict(call["query"])["network"] for call in vendor.calls("abuseipdb", path="check-block")]
+    assert blocks[0] == "203.0.113.0/24"
+    assert len(blocks) == 2
+
+
+def test_one_finding_of_many_attackers_does_not_come_before_all_of_another(vendor: SimServer) -> None:
+    vendor.configure("abuseipdb", daily_limits={"check": 150})
+    many = event("many", *(address(f"192.0.2.{n}") for n in range(1, 250)), severity=Severity.CRITICAL)
+    assert enrich(case_of(many, event("one", EVIL)))[EVIL.value].answer is Answer.LISTED
+
+
 # --- point in time -----------------------------------------------------------------------------------------------
 
 

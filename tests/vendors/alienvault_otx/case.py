@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from tests.stages.enriching.provider_case import (
+    A_GATEWAY,
     CLEAN,
     EVIL,
     MD5,
     NAME,
     NETWORKS,
-    NO_GRANT,
     PATH_CAUSES,
     SHA1,
     SHA256,
@@ -29,6 +29,6 @@ CASES = (
         asked=lambda call: [call["path"].split("/", 5)[5].rpartition("/")[0]],
         refuse=(NAME, "status", {"status": 400, "path": NAME.value}),
         odd=({"validation": None}, {"indicator": "203.0.113.200"}, {"pulse_info": None}),
-        causes=(("status", {"status": 403}, WRONG_KEY), ("html", {"status": 403}, NO_GRANT), *PATH_CAUSES),
+        causes=(("status", {"status": 403}, WRONG_KEY), ("html", {"status": 403}, A_GATEWAY), *PATH_CAUSES),
     ),
 )
