@@ -14,8 +14,12 @@ import pytest
 import requests
 from airflow.sdk import Connection
 from airflow.sdk.definitions.retry_policy import RetryAction
+from airflow.sdk.exceptions import AirflowNotFoundException
 from requests.auth import AuthBase
+from sqlalchemy.exc import OperationalError
 
+from include.soar.extract.case import NothingFetched
+from include.soar.policy.rules import PolicyError
 from include.soar.vendor.errors import (
     RateLimited,
     Rejected,
@@ -27,6 +31,7 @@ from include.soar.vendor.errors import (
     WrongConnection,
 )
 from include.soar.vendor.wire import Request
+from include.soar.window import WindowError
 from tests.stages.controls import everything_logged
 from tests.stages.tiny import Answer, TinyServer
 from tests.support import free_port
@@ -103,7 +108,19 @@ def define(monkeypatch: pytest.MonkeyPatch, **fields: Any) -> TinyHook:
         (Rejected("v", "op", "x"), RetryAction.FAIL, None),
         (Unexpected("v", "op", "x"), RetryAction.FAIL, None),
         (WriteInPlanMode("x"), RetryAction.FAIL, None),
-        (KeyError("x"), RetryAction.DEFAULT, None),
+        # N6: what no retry can mend
+        (WindowError("x"), RetryAction.FAIL, None),
+        (PolicyError("x"), RetryAction.FAIL, None),
+        (NothingFetched("x"), RetryAction.FAIL, None),
+        (KeyError("x"), RetryAction.FAIL, None),
+        (TypeError("x"), RetryAction.FAIL, None),
+        (AirflowNotFoundException("x"), RetryAction.FAIL, None),
+        (PermissionError("x"), RetryAction.FAIL, None),
+        # and what one may
+        (RuntimeError("x"), RetryAction.DEFAULT, None),
+        (ConnectionResetError("x"), RetryAction.DEFAULT, None),
+        (TimeoutError("x"), RetryAction.DEFAULT, None),
+        (OperationalError("select", {}, Exception("x")), RetryAction.DEFAULT, None),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else str(value),
 )

@@ -13,7 +13,7 @@ import os
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 from urllib.parse import quote
 
 from airflow.sdk import BaseHook, ObjectStoragePath
@@ -146,7 +146,17 @@ def connection_exists(conn_id: str) -> bool:
 def skip_if_absent(conn_id: str, what: str) -> None:
     """An optional stage whose connection is absent is skipped, with one line that says so."""
     if not connection_exists(conn_id):
-        raise AirflowSkipException(f"{what} is skipped: there is no connection {conn_id!r}")
+        skip(f"{what} is skipped: there is no connection {conn_id!r}")
+
+
+def skip(why: str) -> NoReturn:
+    """
+    Skip the task.
+
+    :param why: the one line of its log that says so. Airflow's own line about a skipped task is folded away in the UI
+    """
+    log.info("%s", one_line(why))
+    raise AirflowSkipException(why)
 
 
 def ledger_url() -> str:

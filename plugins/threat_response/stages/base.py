@@ -82,6 +82,14 @@ class StageOperator(BaseOperator):
         """The vendor's hook on this task's connection."""
         return self.hook_class(self.conn_id, writes_allowed=writes_allowed)
 
+    def failed_before(self, context: Context) -> list[str]:
+        """Ids of the tasks directly before this one that have failed in this run, in order."""
+        if not self.upstream_task_ids:
+            return []
+        ti = context["ti"]
+        states = ti.get_task_states(ti.dag_id, task_ids=sorted(self.upstream_task_ids), run_ids=[ti.run_id])
+        return sorted(name for name, state in states.get(ti.run_id, {}).items() if state == "failed")
+
     def finish(self, context: Context, batch: dict[str, Any], errors: Iterable[VendorError]) -> dict[str, Any]:
         """
         The task's result.
