@@ -13,7 +13,6 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
-from threat_response.runtime import settings
 from threat_response.transport.form import Vendor, vendor_of
 
 #: Stage -> vendors, each the name of its folder, its connection type and its task. A block is made at a place.
@@ -39,7 +38,6 @@ SERVES: dict[str, tuple[str, ...]] = {
     "block.edr": ("crowdstrike_falcon",),
     "watch": ("splunk",),
 }
-settings.KNOWN_PROVIDERS.update(SERVES["enrich"])
 
 
 def vendors() -> list[str]:

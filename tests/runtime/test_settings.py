@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from airflow.sdk import ObjectStoragePath
 
+import threat_response.groups  # noqa: F401 - says which providers there are
 from include.soar.policy.rules import PolicyError
 from tests.soar.examples import CONFIG, address, at, domain
 from threat_response.registry import SERVES

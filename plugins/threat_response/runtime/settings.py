@@ -38,7 +38,7 @@ ROOT = Path(__file__).resolve().parents[3]
 #: Options that had a variable of their own before the configuration had a section.
 OLD_VARIABLES = ("home", "policy", "archive")
 SHIPPED_POLICY = ROOT / "include/config/policy.yaml"
-#: The names that a policy may give as providers; the registry fills it in. Empty: nobody has, and none is refused.
+#: The names that a policy may give as providers, filled in by ``groups.py``. Empty: nobody has, and none is refused.
 KNOWN_PROVIDERS: set[str] = set()
 #: In the home folder: the last good list of providers.
 PROVIDERS_FILE = "providers.json"
