@@ -410,7 +410,11 @@ def test_a_connection_that_works(hook: TinyHook) -> None:
         (Answer(302, b"", {"Location": "/login"}), "Wrong host"),
         (Answer(503), "Wrong host, or the vendor is down"),
         (Answer(429), "quota is used up"),
-        (Answer(422, b'{"message": "odd"}'), "The vendor refused"),
+        (Answer(400, b'{"message": "odd"}'), "The vendor refused"),
+        # N12
+        (Answer(405, b'{"detail": "Method Not Allowed"}'), "Wrong host"),
+        (Answer(422, b'{"detail": "odd"}'), "Wrong host"),
+        (Answer(401, b'{"message": "Expires is too far in the future."}'), "Clock skew"),
     ],
     ids=lambda value: str(value.status) if isinstance(value, Answer) else None,
 )
@@ -427,6 +431,24 @@ def test_an_incomplete_connection_is_named(monkeypatch: pytest.MonkeyPatch, serv
     assert (passed, message.split(":")[0]) == (False, "Incomplete or wrong connection")
     passed, message = define(monkeypatch, host="").test_connection()
     assert (passed, message.split(":")[0]) == (False, "Incomplete or wrong connection")
+
+
+@pytest.mark.parametrize("kind", [Unavailable, RateLimited, Unauthorized, Rejected, Unexpected])
+def test_n12_the_form_is_told_neither_what_a_task_does_next_nor_airflows_made_up_id(
+    monkeypatch: pytest.MonkeyPatch, server: TinyServer, kind: type[VendorError]
+) -> None:
+    hook = define(monkeypatch, host=server.url, password="")
+    message = hook.test_connection()[1]
+    assert hook.conn_id not in message
+    assert "the connection has no password" in message
+
+    def refuse() -> str:
+        raise kind("tiny", "ping", "the reason")
+
+    monkeypatch.setattr(hook, "ping", refuse)
+    assert hook.test_connection()[1].endswith(
+        ": tiny ping: the reason" + (" [HTTP 429]" if kind is RateLimited else "")
+    )
 
 
 def test_a_refused_key_is_a_wrong_key_whatever_else_the_vendor_says(hook: TinyHook, server: TinyServer) -> None:
