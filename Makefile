@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 UV     := 0.13.9
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help demo demo-down test test-airflow coverage lint bench bench-extract fuzz explain policy-diff plan-enrichment new-vendor lock clean
+.PHONY: help demo demo-down test test-airflow coverage lint bench bench-extract fuzz explain check-policy policy-diff plan-enrichment new-vendor lock clean
 
 help:            ## this list
 	@grep -hE '^[a-z-]+: .*##|^[a-z-]+: +##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -55,6 +55,9 @@ export OBSERVABLE
 explain: $(VENV)/.run    ## why a value was judged so: OBSERVABLE=… (AT=instant, POLICY=file:file, LEDGER=url)
 	@$(OPS) explain $(if $(AT),--at "$(AT)") $(if $(POLICY),--policy "$(POLICY)") \
 		$(if $(LEDGER),--ledger "$(LEDGER)") -- "$$OBSERVABLE"
+
+check-policy: $(VENV)/.run  ## whether a policy can be loaded, before it is saved: POLICY=file:file (else the configured)
+	@$(OPS) check-policy $(if $(POLICY),-- "$(POLICY)")
 
 policy-diff: $(VENV)/.run  ## archived decisions under two policies: A=… B=… (FROM=…, TO=…, GOOD=file, LEDGER=url)
 	@$(OPS) policy-diff $(if $(FROM),--from "$(FROM)") $(if $(TO),--to "$(TO)") \

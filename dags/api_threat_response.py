@@ -70,7 +70,8 @@ PARAMS = {
         type=["null", "string"],
         format="date-time",
         section="Explicit window",
-        description_md="With an offset, e.g. 2026-01-31T08:00:00Z. Both or neither; both override the data interval.",
+        description_md="With an offset, e.g. 2026-01-31T08:00:00Z. Both or neither; both override the data interval. "
+        "Only for a single run: in a backfill each run reads its own hour, and refuses another.",
     ),
     "window_end": Param(
         None,

@@ -3,7 +3,7 @@ The commands of ``airflow threat-response …`` (arguments: ``plugins/threat_res
 write nothing to it. Policies are files, ``:``-separated, later ones override earlier ones.
 
 Exit codes: 0; 1 explain: the stored verdict is not what its inputs give, policy-diff: B hits something known to be
-good; 2 the question cannot be answered.
+good, check-policy: the policy is wrong; 2 the question cannot be answered.
 """
 
 from __future__ import annotations
@@ -21,15 +21,16 @@ from include.ops import policy_diff as policies
 from include.ops.explain import explanation, under_another_policy
 from include.ops.export import export as write_table
 from include.ops.replay import ReplayError, Rules, run_of
-from include.ops.text import shown
+from include.ops.text import shown, shown_lines
 from include.soar.extract.refang import refang
 from include.soar.extract.values import KINDS, parse_any
 from include.soar.gate.index_file import shipped
 from include.soar.ledger import Ledger, SQLAlchemyError
 from include.soar.model import Observable, Outcome, Severity
-from include.soar.policy.file import load_policy
+from include.soar.policy.file import asn_table, load_policy
 from include.soar.policy.rules import Policy, PolicyError
 from include.soar.vendor.errors import VendorError, one_line
+from threat_response import registry
 from threat_response.runtime import settings
 
 
@@ -72,6 +73,21 @@ def explain(options: argparse.Namespace) -> int:
     return 0 if same else 1
 
 
+def check_policy(options: argparse.Namespace) -> int:
+    """Loads it as a task would, the table of autonomous systems as well."""
+    paths = [Path(file) for file in options.files.split(":")] if options.files else settings.policy_files()
+    try:
+        policy = load_policy(paths, providers=registry.SERVES["enrich"])
+        asn_table(policy.block)
+    except PolicyError as error:
+        print(shown_lines(str(error)))
+        return 1
+    for entry in policy.never_block.expired(settings.now()):
+        print(f"expired, and protects nothing any more: never_block.allow: {shown(entry.words)}")
+    print(f"valid: {shown(', '.join(map(str, paths)))}")
+    return 0
+
+
 def policy_diff(options: argparse.Namespace) -> int:
     a, b = policy_of(options.a), policy_of(options.b)
     until = options.until or datetime.now(UTC)
@@ -90,7 +106,14 @@ def plan_enrichment(options: argparse.Namespace) -> int:
     from include.ops.plan_enrichment import plan
 
     severity = Severity(options.minimum_severity) if options.minimum_severity else None
-    made = plan(options.start, options.end, minimum_severity=severity, frozen=options.answers == "frozen")
+    made = plan(
+        options.start,
+        options.end,
+        minimum_severity=severity,
+        frozen=options.answers == "frozen",
+        # Not one that planning makes: it would be another's green light, and every question would count as never asked.
+        open_ledger=lambda: open_ledger(None),
+    )
     print(made.render())
     return 0
 
@@ -119,6 +142,7 @@ def export(options: argparse.Namespace) -> int:
 
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "explain": explain,
+    "check-policy": check_policy,
     "policy-diff": policy_diff,
     "plan-enrichment": plan_enrichment,
     "answers-diff": answers_diff,
@@ -141,7 +165,7 @@ def run(options: argparse.Namespace) -> int:
         # Its text may hold the URL; its kind is enough to go on with.
         problem = f"the ledger cannot be read: {type(error).__name__}"
     except (CannotAnswer, PolicyError, ReplayError, OSError, ValueError) as error:
-        problem = shown(str(error))
+        problem = shown_lines(str(error))
     print(problem, file=sys.stderr)
     return 2
 

@@ -7,7 +7,7 @@ the very code that asks them in a run. It asks no provider, and writes no window
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any
@@ -33,7 +33,12 @@ class CannotPlan(ValueError):
 
 
 def plan(
-    start_at: datetime, end_at: datetime, *, minimum_severity: Severity | None = None, frozen: bool = False
+    start_at: datetime,
+    end_at: datetime,
+    *,
+    minimum_severity: Severity | None = None,
+    frozen: bool = False,
+    open_ledger: Callable[[], Ledger] = settings.ledger,
 ) -> BackfillPlan:
     """
     :param start_at: where the first hourly window begins
@@ -47,8 +52,8 @@ def plan(
             raise CannotPlan(f"--{name}: {instant.isoformat()} is no full hour: a window begins and ends with one")
     if start_at >= end_at:
         raise CannotPlan("--to is not after --from")
-    ledger, now = settings.ledger(), settings.now()
-    findings, remarks = _read_sources(start_at, end_at, now)
+    ledger, now = open_ledger(), settings.now()
+    findings, remarks = _read_sources(start_at, end_at, ledger, now)
     tallies = [
         _Tally(Enrich(task_id=one.name, vendor=one.name, case=None), Forecast(one.name), frozen=frozen)
         for one in registry.providers(settings.policy().enrichment.providers)
@@ -77,7 +82,7 @@ def plan(
 
 
 def _read_sources(
-    start_at: datetime, end_at: datetime, now: datetime
+    start_at: datetime, end_at: datetime, ledger: Ledger, now: datetime
 ) -> tuple[dict[str, dict[datetime, list[Finding]]], list[str]]:
     """
     The findings of each source by the start of their window, and what a person must know about the reading.
@@ -93,7 +98,7 @@ def _read_sources(
             continue
         if now < end_at + operator.settled_after:
             remarks.append(f"Source {source} is not complete yet for the end of this time: there may be more.")
-        findings[source] = findings_by_window(operator, settings.ledger(), start_at, end_at)
+        findings[source] = findings_by_window(operator, ledger, start_at, end_at)
     if not findings:
         raise CannotPlan("no source has a connection")
     return findings, remarks

@@ -31,6 +31,11 @@ def shown(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+def shown_lines(text: str) -> str:
+    """Several lines, each as :func:`shown`."""
+    return "\n".join(map(shown, text.split("\n")))
+
+
 def safe(text: str) -> str:
     """Text that may name a host: shown, with every dotted name and address defanged."""
     harmless = _SCHEME.sub(lambda m: "fxp" if m[1].lower() == "f" else "hxxp", text)

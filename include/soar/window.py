@@ -57,11 +57,18 @@ def resolve_window(
     """
     The window of a run, from what Airflow knows about the run.
 
-    :param params: ``window_start`` and ``window_end`` (both or neither, ISO 8601), ``lookback_minutes``
+    :param params: ``window_start`` and ``window_end`` (both or neither, ISO 8601), ``lookback_minutes``. A run of the
+        schedule or of a backfill stands for its own interval and is given no other window: each of a backfill's runs
+        would read the same one, and none the hour that it was made for
     :param run_type: Airflow's: ``scheduled``, ``backfill``, ``manual``, ``asset_triggered``
     :raises WindowError: naming the parameter that is wrong
     """
     if explicit := _explicit(params):
+        if run_type in ("scheduled", "backfill"):
+            raise WindowError(
+                f"window_start, window_end: a {run_type} run reads the hour that it stands for. Leave both empty; for "
+                "this one window trigger a single run"
+            )
         return explicit
     if interval_start and interval_end and interval_end > interval_start:
         if run_type == "manual" and logical_date == interval_end:

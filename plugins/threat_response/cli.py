@@ -19,7 +19,7 @@ SEVERITIES = ("informational", "low", "medium", "high", "critical")
 
 _EXIT_CODES = """
 Exit codes: 0; 1 explain: the stored verdict is not what its inputs give, policy-diff: B hits something known to be
-good; 2 the question cannot be answered.
+good, check-policy: the policy is wrong; 2 the question cannot be answered.
 """
 
 
@@ -47,7 +47,15 @@ def get_cli_commands() -> list[GroupCommand]:
             description="Read the ledger and write nothing to it. INSTANT is a date (its beginning in UTC) or a time "
             "with its zone, such as 2026-01-31T08:00Z.",
             epilog=_EXIT_CODES,
-            subcommands=(_explain(), _policy_diff(), _plan_enrichment(), _answers_diff(), _cancelled(), _export()),
+            subcommands=(
+                _explain(),
+                _check_policy(),
+                _policy_diff(),
+                _plan_enrichment(),
+                _answers_diff(),
+                _cancelled(),
+                _export(),
+            ),
         )
     ]
 
@@ -60,6 +68,14 @@ def _explain() -> Any:
         _time("--at", "The verdict of that time (default: the last)"),
         (("--policy",), {"metavar": "FILE[:FILE]", "help": "Also say what this policy would change"}),
         _LEDGER,
+    )
+
+
+def _check_policy() -> Any:
+    return _command(
+        "check-policy",
+        "Whether a policy can be loaded, before it is saved in the place of the present one",
+        (("files",), {"metavar": "FILE[:FILE]", "nargs": "?", "help": "Default: the configured policy"}),
     )
 
 

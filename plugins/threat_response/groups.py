@@ -13,6 +13,9 @@ from threat_response.transport.form import vendor_of
 
 __all__ = ["INCIDENT_SYSTEM", "block_all", "each", "enrich_all", "fail_the_run", "fetch_all"]
 
+# Not in the registry, which Airflow reads while it is being imported itself.
+settings.KNOWN_PROVIDERS.update(SERVES["enrich"])
+
 
 def each(stage: str, **inputs: Any) -> dict[str, XComArg]:
     """

@@ -83,6 +83,26 @@ def test_only_the_chosen_providers_have_a_task_and_lists_are_asked_before_what_c
         providers(["abuse_ipdb"])
 
 
+@pytest.mark.parametrize("slip", ["enrichment: {providers: [", "enrichment: {providers: [abuse_ipdb]}", "- a list"])
+def test_n16_a_slip_in_the_policy_does_not_take_the_dag_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, slip: str
+) -> None:
+    policy = tmp_path / "policy.yaml"
+    policy.write_text(slip, "utf-8")
+    monkeypatch.setenv("AIRFLOW__THREAT_RESPONSE__HOME", str(tmp_path))
+    monkeypatch.setenv("AIRFLOW__THREAT_RESPONSE__POLICY", str(policy))
+    for last in ("abuseipdb", None):
+        if last is None:  # nothing was kept, and the slip is in the shipped policy itself
+            (tmp_path / settings.PROVIDERS_FILE).unlink()
+            monkeypatch.setattr(settings, "SHIPPED_POLICY", policy)
+        else:
+            (tmp_path / settings.PROVIDERS_FILE).write_text(json.dumps([last]), "utf-8")
+        bag = DagBag(dag_folder=str(ROOT / "dags"))
+        assert bag.import_errors == {}
+        asking = {t for t in bag.dags[DAG_ID].task_ids if t.startswith("enrich.") and "refresh" not in t}
+        assert asking == ({f"enrich.{last}"} if last else set())
+
+
 def test_a_person_is_asked_before_anything_is_acted_on_and_after_the_incidents_can_be_opened(dag: DAG) -> None:
     asking = dag.get_task(APPROVAL_TASK)
     assert asking.upstream_task_ids == {"decide"}

@@ -15,6 +15,8 @@ from include.ops import commands
 from include.ops.export import TABLES
 from include.soar.model import Severity
 from tests.conftest import ROOT
+from tests.ops.commands import main
+from tests.soar.examples import CONFIG
 from threat_response import cli
 
 TIMES = [
@@ -83,3 +85,66 @@ def test_the_sections_options_are_airflows(capsys: pytest.CaptureFixture[str]) -
     options = get_parser().parse_args(["config", "list", "--section", "threat_response", "--show-values"])
     options.func(options)
     assert "home = " in capsys.readouterr().out
+
+
+@pytest.fixture
+def configured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A policy file that is laid over the shipped one, in an installation that has nothing else."""
+    own = tmp_path / "own.yaml"
+    own.write_text("version: 1\n", "utf-8")
+    monkeypatch.setenv("AIRFLOW__THREAT_RESPONSE__HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("AIRFLOW__THREAT_RESPONSE__POLICY", f"{CONFIG / 'policy.yaml'}:{own}")
+    return own
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        ("block:\n  maximum_per_run: three\n", ["2: block.maximum_per_run: should be a valid integer, not 'three'"]),
+        ("enrichment: {providers: [", ["1: "]),
+        ("enrichment:\n  providers: [abuse_ipdb]\n", ["2: enrichment.providers[0]: 'abuse_ipdb' is none of "]),
+        (
+            "related: {days: 0}\npriority: {minimum_severity: x}\n",
+            ["2: priority.minimum_severity", "1: related.days"],
+        ),
+    ],
+    ids=["value", "syntax", "provider", "two"],
+)
+def test_n16_check_policy_names_each_slip_by_file_and_line(
+    configured: Path, capsys: pytest.CaptureFixture[str], text: str, lines: list[str]
+) -> None:
+    new = configured.with_name("new.yaml")
+    new.write_text(text, "utf-8")
+    assert main(["check-policy", f"{CONFIG / 'policy.yaml'}:{new}"]) == 1
+    told = capsys.readouterr().out.splitlines()
+    assert len(told) == len(lines)
+    assert all(line.startswith(f"{new}:{expected}") for line, expected in zip(told, lines, strict=True))
+    assert main(["check-policy"]) == 0  # the configured one is as it was
+    new.rename(configured)
+    assert main(["check-policy"]) == 1
+
+
+def test_check_policy_says_which_files_are_valid_and_what_has_ended(
+    configured: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["check-policy"]) == 0
+    assert capsys.readouterr().out == f"valid: {CONFIG / 'policy.yaml'}, {configured}\n"
+    entry = "{value: 203.0.113.7, until: 2020-01-31, owner: a, reason: b}"
+    configured.write_text(f"never_block: {{allow: [{entry}]}}\n", "utf-8")
+    assert main(["check-policy"]) == 0
+    assert "expired" in capsys.readouterr().out.splitlines()[0]
+    configured.write_text(f"block: {{asn_table: {configured.parent}/no.tsv}}\n", "utf-8")
+    assert main(["check-policy"]) == 1
+    assert "block.asn_table: " in capsys.readouterr().out
+    assert main(["check-policy", str(configured.parent / "nowhere.yaml")]) == 1
+    assert "nowhere.yaml" in capsys.readouterr().out
+    assert not (configured.parent / "home").exists()
+
+
+def test_n7_planning_in_the_wrong_environment_makes_no_ledger(
+    configured: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An empty ledger gives the other commands a green light."""
+    assert main(["plan-enrichment", "--from", "2026-01-31", "--to", "2026-02-01"]) == 2
+    assert "there is no ledger at" in capsys.readouterr().err
+    assert not (configured.parent / "home").exists()

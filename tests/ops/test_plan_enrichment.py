@@ -199,6 +199,7 @@ def test_a_provider_without_a_connection_costs_nothing_and_is_named(
 ) -> None:
     monkeypatch.delenv("AIRFLOW_CONN_MISP_DEFAULT")
     monkeypatch.delenv("AIRFLOW_CONN_AKAMAI_SIA_DEFAULT")
+    settings.ledger().close()  # as the first run makes it
     assert main([*COMMAND, START.isoformat(), "--to", END.isoformat(), "--minimum-severity", "critical"]) == 0
     printed = capsys.readouterr().out
     assert "skipped: no connection 'misp_default'" in printed

@@ -132,6 +132,15 @@ def test_ports_are_published_on_loopback_only() -> None:
     assert not any(service.get("network_mode") == "host" for service in SERVICES.values())
 
 
+def test_a_backfill_is_looked_at_beside_all_the_runs_that_wait_for_a_person() -> None:
+    """The scheduler looks at so many running runs at a time, at a backfill's last (apache/airflow#58554)."""
+    looked_at = re.search(r'MAX_DAGRUNS_PER_LOOP_TO_SCHEDULE: "(\d+)"', TEXT)
+    at_once = re.search(r"max_active_runs=(\d+)", (ROOT / "dags/api_threat_response.py").read_text("utf-8"))
+    assert looked_at
+    assert at_once
+    assert int(looked_at[1]) > int(at_once[1])
+
+
 def test_every_option_is_one_that_airflow_knows() -> None:
     """A misspelt AIRFLOW__ variable is silently ignored by Airflow."""
     known = {

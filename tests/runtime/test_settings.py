@@ -9,13 +9,16 @@ from pathlib import Path
 import pytest
 from airflow.sdk import ObjectStoragePath
 
+import threat_response.groups  # noqa: F401 - says which providers there are
 from include.soar.policy.rules import PolicyError
 from tests.soar.examples import CONFIG, address, at, domain
+from threat_response.registry import SERVES
 from threat_response.runtime import settings
 
 
 @pytest.fixture(autouse=True)
 def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    assert set(SERVES["enrich"]) == settings.KNOWN_PROVIDERS
     for name in settings.OLD_VARIABLES:
         monkeypatch.delenv(f"THREAT_RESPONSE_{name.upper()}", raising=False)
         monkeypatch.delenv(f"AIRFLOW__THREAT_RESPONSE__{name.upper()}", raising=False)
@@ -39,12 +42,80 @@ def test_the_policy_is_the_shipped_one_unless_the_environment_names_others(
 
 def test_a_policy_that_is_wrong_or_absent_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("AIRFLOW__THREAT_RESPONSE__POLICY", str(tmp_path / "nowhere.yaml"))
-    with pytest.raises(FileNotFoundError, match=r"nowhere\.yaml"):
+    with pytest.raises(PolicyError, match=r"nowhere\.yaml: No such file"):
         settings.policy()
     (tmp_path / "wrong.yaml").write_text("block: 5", encoding="utf-8")
     monkeypatch.setenv("AIRFLOW__THREAT_RESPONSE__POLICY", str(tmp_path / "wrong.yaml"))
     with pytest.raises(PolicyError, match=r"wrong\.yaml.*block"):
         settings.policy()
+
+
+SLIPS = {
+    "broken": "enrichment: {providers: [virustotal",
+    "unknown": "enrichment: {providers: [virus_total]}",
+    "twice": "enrichment: {providers: [misp, misp]}",
+    "one word": "enrichment: {providers: misp}",
+    "numbers": "enrichment: {providers: [1, {a: b}]}",
+    "a list": "- enrichment",
+    "a word": "enrichment: off",
+    "no date": "enrichment: {providers: 2026-13-45}",
+    "contains itself": "enrichment: &e {providers: *e}",
+    "binary": "\x00\xff",
+}
+
+
+@pytest.mark.parametrize("slip", SLIPS)
+def test_n16_a_slip_in_the_policy_leaves_the_dag_its_last_good_providers(
+    home: Path, monkeypatch: pytest.MonkeyPatch, slip: str
+) -> None:
+    """A DAG that is gone reads no hour, and only who looks at the list of DAGs learns of it."""
+    own = home / "own.yaml"
+    monkeypatch.setenv("AIRFLOW__THREAT_RESPONSE__POLICY", str(own))
+    own.write_text("enrichment: {providers: [misp, taxii]}", encoding="utf-8")
+    assert settings.providers() == ("misp", "taxii")
+    own.write_bytes(SLIPS[slip].encode("latin-1"))
+    assert settings.providers() == ("misp", "taxii")
+    with pytest.raises(PolicyError, match=r"own\.yaml"):
+        settings.policy()
+    own.unlink()
+    assert settings.providers() == ("misp", "taxii")
+    own.write_text("enrichment: {providers: []}", encoding="utf-8")  # a choice, no slip
+    assert settings.providers() == ()
+
+
+def test_n16_without_a_last_good_list_the_shipped_policys_is_used(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW__THREAT_RESPONSE__POLICY", str(home / "own.yaml"))
+    shipped = settings.providers()
+    assert shipped == ("abuseipdb", "list_feed")
+    (home / settings.PROVIDERS_FILE).write_text('["nobody"]', encoding="utf-8")  # another release's
+    assert settings.providers() == shipped
+    monkeypatch.setattr(settings, "SHIPPED_POLICY", home / "own.yaml")
+    assert settings.providers() == ()
+
+
+def test_reading_the_dag_makes_no_home(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW__THREAT_RESPONSE__HOME", str(home / "not-there"))
+    assert settings.providers() == ("abuseipdb", "list_feed")
+    assert list(home.iterdir()) == []
+
+
+def test_n16_a_provider_that_there_is_not_is_refused_wherever_it_is_named(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = home / "own.yaml"
+    own.write_text(
+        "enrichment:\n  providers: [misp, virus_total]\n  quotas: {abuse_ipdb: []}\n"
+        "  tlp:\n    providers:\n      mips: GREEN\n",
+        encoding="utf-8",
+    )
+    monkeypatch.setenv("AIRFLOW__THREAT_RESPONSE__POLICY", f"{CONFIG / 'policy.yaml'}:{own}")
+    with pytest.raises(PolicyError) as refused:
+        settings.policy()
+    assert [line.partition(" is none of ")[0] for line in str(refused.value).split("\n")] == [
+        f"{own}:2: enrichment.providers[1]: 'virus_total'",
+        f"{own}:3: enrichment.quotas.abuse_ipdb: 'abuse_ipdb'",
+        f"{own}:6: enrichment.tlp.providers.mips: 'mips'",
+    ]
 
 
 def test_the_gate_is_the_policys_at_the_time_asked_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

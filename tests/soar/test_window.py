@@ -68,7 +68,7 @@ def test_an_empty_interval_is_no_interval() -> None:
 
 def test_explicit_parameters_win_over_everything() -> None:
     params = {"window_start": "2026-01-31T08:00:00Z", "window_end": "2026-01-31T11:30:00+02:00"}
-    window = resolve(params=params)
+    window = resolve(params=params, run_type="manual")
     assert (window.start_at, window.end_at) == (at("2026-01-31T08:00"), at("2026-01-31T09:30"))
     assert "window_start" in window.chosen_by
 
@@ -87,7 +87,18 @@ def test_explicit_parameters_win_over_everything() -> None:
 )
 def test_a_wrong_explicit_window_is_refused_by_name(params: dict[str, Any], names: str) -> None:
     with pytest.raises(WindowError, match=names):
-        resolve(params=params)
+        resolve(params=params, run_type="manual")
+
+
+@pytest.mark.parametrize("run_type", ["scheduled", "backfill"])
+def test_n20_an_explicit_window_is_refused_where_each_run_stands_for_its_own_hour(run_type: str) -> None:
+    """A backfill of N hours would read the same window N times, be green, and read none of its hours."""
+    params = {"window_start": "2026-01-31T08:00:00Z", "window_end": "2026-01-31T09:00:00Z"}
+    with pytest.raises(WindowError, match=f"window_start, window_end: a {run_type} run"):
+        resolve(params=params, run_type=run_type)
+    half = {"window_start": "2026-01-31T08:00:00Z"}
+    with pytest.raises(WindowError, match="window_end"):
+        resolve(params=half, run_type=run_type)
 
 
 @pytest.mark.parametrize("minutes", [0, -5, "many", [60]])

@@ -69,11 +69,6 @@ def test_both_stages_run_although_what_they_wait_for_failed() -> None:
     assert strict.trigger_rule == TriggerRule.ALL_SUCCESS
 
 
-def test_without_a_case_there_is_nothing_to_decide() -> None:
-    with pytest.raises(ValueError, match="extract stage gave nothing"):
-        decide(None, {})
-
-
 def test_a_provider_without_a_connection_takes_no_part_and_one_that_failed_is_named(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

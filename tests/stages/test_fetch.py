@@ -161,7 +161,7 @@ def test_an_event_later_than_the_overlap_is_not_read(server: TinyServer) -> None
 
 def test_an_explicit_window_is_read(server: TinyServer) -> None:
     serve(server, [event("a", "08:15")])
-    batch = fetch(window_start="2026-01-02T08:00:00Z", window_end="2026-01-02T08:30:00Z")
+    batch = fetch(run_type="manual", window_start="2026-01-02T08:00:00Z", window_end="2026-01-02T08:30:00Z")
     assert uids(batch) == ["a"]
     assert batch.window.key == "20260102T080000Z-20260102T083000Z"
 

@@ -14,8 +14,12 @@ import pytest
 import requests
 from airflow.sdk import Connection
 from airflow.sdk.definitions.retry_policy import RetryAction
+from airflow.sdk.exceptions import AirflowNotFoundException
 from requests.auth import AuthBase
+from sqlalchemy.exc import OperationalError
 
+from include.soar.extract.case import NothingFetched
+from include.soar.policy.rules import PolicyError
 from include.soar.vendor.errors import (
     RateLimited,
     Rejected,
@@ -27,6 +31,7 @@ from include.soar.vendor.errors import (
     WrongConnection,
 )
 from include.soar.vendor.wire import Request
+from include.soar.window import WindowError
 from tests.stages.controls import everything_logged
 from tests.stages.tiny import Answer, TinyServer
 from tests.support import free_port
@@ -103,7 +108,19 @@ def define(monkeypatch: pytest.MonkeyPatch, **fields: Any) -> TinyHook:
         (Rejected("v", "op", "x"), RetryAction.FAIL, None),
         (Unexpected("v", "op", "x"), RetryAction.FAIL, None),
         (WriteInPlanMode("x"), RetryAction.FAIL, None),
-        (KeyError("x"), RetryAction.DEFAULT, None),
+        # N6: what no retry can mend
+        (WindowError("x"), RetryAction.FAIL, None),
+        (PolicyError("x"), RetryAction.FAIL, None),
+        (NothingFetched("x"), RetryAction.FAIL, None),
+        (KeyError("x"), RetryAction.FAIL, None),
+        (TypeError("x"), RetryAction.FAIL, None),
+        (AirflowNotFoundException("x"), RetryAction.FAIL, None),
+        (PermissionError("x"), RetryAction.FAIL, None),
+        # and what one may
+        (RuntimeError("x"), RetryAction.DEFAULT, None),
+        (ConnectionResetError("x"), RetryAction.DEFAULT, None),
+        (TimeoutError("x"), RetryAction.DEFAULT, None),
+        (OperationalError("select", {}, Exception("x")), RetryAction.DEFAULT, None),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else str(value),
 )
@@ -393,7 +410,11 @@ def test_a_connection_that_works(hook: TinyHook) -> None:
         (Answer(302, b"", {"Location": "/login"}), "Wrong host"),
         (Answer(503), "Wrong host, or the vendor is down"),
         (Answer(429), "quota is used up"),
-        (Answer(422, b'{"message": "odd"}'), "The vendor refused"),
+        (Answer(400, b'{"message": "odd"}'), "The vendor refused"),
+        # N12
+        (Answer(405, b'{"detail": "Method Not Allowed"}'), "Wrong host"),
+        (Answer(422, b'{"detail": "odd"}'), "Wrong host"),
+        (Answer(401, b'{"message": "Expires is too far in the future."}'), "Clock skew"),
     ],
     ids=lambda value: str(value.status) if isinstance(value, Answer) else None,
 )
@@ -410,6 +431,24 @@ def test_an_incomplete_connection_is_named(monkeypatch: pytest.MonkeyPatch, serv
     assert (passed, message.split(":")[0]) == (False, "Incomplete or wrong connection")
     passed, message = define(monkeypatch, host="").test_connection()
     assert (passed, message.split(":")[0]) == (False, "Incomplete or wrong connection")
+
+
+@pytest.mark.parametrize("kind", [Unavailable, RateLimited, Unauthorized, Rejected, Unexpected])
+def test_n12_the_form_is_told_neither_what_a_task_does_next_nor_airflows_made_up_id(
+    monkeypatch: pytest.MonkeyPatch, server: TinyServer, kind: type[VendorError]
+) -> None:
+    hook = define(monkeypatch, host=server.url, password="")
+    message = hook.test_connection()[1]
+    assert hook.conn_id not in message
+    assert "the connection has no password" in message
+
+    def refuse() -> str:
+        raise kind("tiny", "ping", "the reason")
+
+    monkeypatch.setattr(hook, "ping", refuse)
+    assert hook.test_connection()[1].endswith(
+        ": tiny ping: the reason" + (" [HTTP 429]" if kind is RateLimited else "")
+    )
 
 
 def test_a_refused_key_is_a_wrong_key_whatever_else_the_vendor_says(hook: TinyHook, server: TinyServer) -> None:

@@ -30,7 +30,7 @@ def case_of(
     :raises NothingFetched: there is no batch
     """
     if not batches:
-        raise NothingFetched("no source has given a batch: each was skipped (no connection) or failed")
+        raise NothingFetched("no source has given a batch: each was skipped, since it has no connection")
     new = [finding for batch in batches for finding in batch.findings]
     last = {f.uid: f for f in carried_over}
     for finding in new:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -30,10 +30,11 @@ def stored_policy(document: Mapping[str, Any]) -> Policy:
         raise PolicyError(f"the stored policy: {'.'.join(map(str, first['loc']))}: {_words(first)}") from None
 
 
-def load_policy(paths: Sequence[Path]) -> Policy:
+def load_policy(paths: Sequence[Path], *, providers: Collection[str] = ()) -> Policy:
     """
     The policy of the first file, with each later file laid over it: mappings are merged, everything else replaced.
 
+    :param providers: those that there are; a policy that asks another is wrong. Empty: any may be asked
     :raises PolicyError: ``file:line: field: problem`` for each problem, one a line. The file and line are those of
         the layer that the value came from
     """
@@ -47,10 +48,27 @@ def load_policy(paths: Sequence[Path]) -> Policy:
         raise PolicyError("there is no policy file")
     try:
         # As JSON and strict: a quoted number or a yes is refused, and a list is still a tuple.
-        return Policy.model_validate_json(json.dumps(below.plain(), default=str), strict=True)
+        policy = Policy.model_validate_json(json.dumps(below.plain(), default=str), strict=True)
     except ValidationError as error:
         problems = [_where(below, e["loc"]) + _words(e) for e in error.errors(include_url=False)]
         raise PolicyError("\n".join(problems)) from None
+    if providers and (problems := list(_unknown_providers(policy, below, providers))):
+        raise PolicyError("\n".join(problems))
+    return policy
+
+
+def _unknown_providers(policy: Policy, root: _Node, known: Collection[str]) -> Iterator[str]:
+    """Wherever the policy speaks of a provider by name: a slip there would silently give it no quota or no limit."""
+    rules = policy.enrichment
+    places: list[tuple[str | int, ...]] = [
+        *(("providers", n) for n in range(len(rules.providers))),
+        *(("quotas", name) for name in rules.quotas),
+        *(("tlp", "providers", name) for name in rules.tlp.providers),
+    ]
+    for place in places:
+        name = rules.providers[place[1]] if isinstance(place[1], int) else str(place[-1])
+        if name not in known:
+            yield f"{_where(root, ('enrichment', *place))}{name!r} is none of {', '.join(sorted(known))}"
 
 
 def asn_table(block: BlockPolicy) -> AsnTable | None:
@@ -110,7 +128,11 @@ def _located(loader: yaml.SafeLoader, node: yaml.Node, path: Path, line: int, fi
         items = [_located(loader, n, path, n.start_mark.line + 1, f"{field}[{i}]") for i, n in enumerate(node.value)]
         return _Node(items, path, line)
     if not isinstance(node, yaml.MappingNode):
-        return _Node(loader.construct_object(node), path, line)
+        try:
+            return _Node(loader.construct_object(node), path, line)
+        except (ArithmeticError, AttributeError, LookupError, ValueError) as error:  # the 31st of February, say
+            problem = error if isinstance(error, ValueError) else "is not what its tag says"
+            raise PolicyError(f"{path}:{line}: {field or 'the top level'}: {problem}") from None
     children: dict[str, _Node] = {}
     for key_node, child in node.value:
         at = key_node.start_mark.line + 1
@@ -155,6 +177,8 @@ def _words(error: Any) -> str:
         return "there is no such field"
     if error["type"] == "missing":
         return "is missing"
+    if error["type"] == "json_invalid":
+        return "holds a character that no text can hold"
     given = error["input"]
     shown = "" if isinstance(given, dict | list) else f", not {given!r}"
     message = str(error["msg"]).removeprefix("Value error, ").removeprefix("Input ").replace("an object", "a mapping")

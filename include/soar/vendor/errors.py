@@ -65,9 +65,14 @@ class VendorError(Exception):
         return _restored, (type(self), self.args, self.__dict__)
 
     def __str__(self) -> str:
+        return f"{self.facts}; {self.next_step}"
+
+    @property
+    def facts(self) -> str:
+        """What happened, without what a task does next."""
         status = f" [HTTP {self.status}]" if self.status is not None else ""
         request = f" (request {self.request_id})" if self.request_id else ""
-        return f"{self.vendor} {self.operation}: {self.reason}{status}{request}; {self.next_step}"
+        return f"{self.vendor} {self.operation}: {self.reason}{status}{request}"
 
 
 def _restored(kind: type[VendorError], args: tuple[Any, ...], facts: dict[str, Any]) -> VendorError:

@@ -149,7 +149,7 @@ def is_page(response: Response) -> bool:
 
 
 #: How a vendor says that it is the request's time which it refuses.
-_TIME_REFUSED = re.compile(r"timestamp|clock|expired", re.I)
+_TIME_REFUSED = re.compile(r"timestamp|clock|expired|\bexpires\b.{0,20}\b(?:past|future)\b", re.I)
 
 
 def failure(

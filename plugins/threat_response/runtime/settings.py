@@ -8,12 +8,15 @@ variable ``AIRFLOW__THREAT_RESPONSE__HOME``. Where one is not set, the older var
 
 from __future__ import annotations
 
+import json
 import logging
 import os
+from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import quote
 
 from airflow.sdk import BaseHook, ObjectStoragePath
@@ -34,6 +37,11 @@ log = logging.getLogger("threat_response")
 ROOT = Path(__file__).resolve().parents[3]
 #: Options that had a variable of their own before the configuration had a section.
 OLD_VARIABLES = ("home", "policy", "archive")
+SHIPPED_POLICY = ROOT / "include/config/policy.yaml"
+#: The names that a policy may give as providers, filled in by ``groups.py``. Empty: nobody has, and none is refused.
+KNOWN_PROVIDERS: set[str] = set()
+#: In the home folder: the last good list of providers.
+PROVIDERS_FILE = "providers.json"
 
 
 def now() -> datetime:
@@ -59,36 +67,90 @@ def home() -> Path:
 def policy_files() -> list[Path]:
     """The policy's layers; a later one is laid over the earlier ones."""
     configured = option("policy")
-    return [Path(path) for path in configured.split(":")] if configured else [ROOT / "include/config/policy.yaml"]
+    return [Path(path) for path in configured.split(":")] if configured else [SHIPPED_POLICY]
 
 
 def policy() -> Policy:
-    return _policy(tuple((path, path.stat().st_mtime_ns) for path in policy_files()))
+    """:raises PolicyError: naming file, line, field and problem"""
+    from include.soar.policy.rules import PolicyError
+
+    files = policy_files()
+    try:
+        versions = tuple((path, path.stat().st_mtime_ns) for path in files)
+    except OSError as error:
+        raise PolicyError(f"{error.filename}: {error.strerror}") from None
+    return _policy(versions, frozenset(KNOWN_PROVIDERS))
+
+
+@lru_cache(maxsize=4)
+def _policy(files: tuple[tuple[Path, int], ...], providers: frozenset[str]) -> Policy:
+    from include.soar.policy.file import load_policy
+
+    return load_policy([path for path, _ in files], providers=providers)
 
 
 def providers() -> tuple[str, ...]:
     """
     The policy's ``enrichment.providers``, for the DAG file. Read from the text alone: the rules that check a policy
-    import the gate, and the DAG file is read in every task's process. A task that loads the policy says what is wrong
-    with it.
+    import the gate, and the DAG file is read in every task's process.
 
-    :raises ValueError: no layer names them
+    A slip in a policy must not take the DAG away, and with it every hour until somebody sees it. So where the text
+    names no list of providers that there are, this is the last one that did, as kept in the home folder, else the
+    shipped policy's. The tasks that load the policy refuse it and say what is wrong.
     """
+    try:
+        named = _named_providers(policy_files())
+    except Exception as error:
+        last = _kept_providers()
+        message = "policy: %s. The DAG keeps the providers %s, and its tasks refuse this policy"
+        log.warning(message, one_line(error), ", ".join(last) or "(none)")
+        return last
+    _keep_providers(named)
+    return named
+
+
+def _named_providers(files: Sequence[Path]) -> tuple[str, ...]:
+    """:raises ValueError: no layer names them, or one names no list of providers that there are"""
     import yaml
 
-    for path in reversed(policy_files()):
+    for path in reversed(files):
         layer = yaml.load(path.read_text("utf-8"), Loader=yaml.CSafeLoader)
-        named = ((layer or {}).get("enrichment") or {}).get("providers")
+        enrichment = layer.get("enrichment") if isinstance(layer, dict) else None
+        named = enrichment.get("providers") if isinstance(enrichment, dict) else None
         if named is not None:
-            return tuple(named)
-    raise ValueError(f"{', '.join(map(str, policy_files()))}: no enrichment.providers")
+            if _is_list_of_providers(named):
+                return tuple(named)
+            raise ValueError(f"{path}: enrichment.providers is no list of providers that there are, each once")
+    raise ValueError(f"{', '.join(map(str, files))}: no enrichment.providers")
 
 
-@lru_cache(maxsize=4)
-def _policy(files: tuple[tuple[Path, int], ...]) -> Policy:
-    from include.soar.policy.file import load_policy
+def _is_list_of_providers(named: Any) -> bool:
+    return (
+        isinstance(named, list)
+        and all(isinstance(name, str) and (name in KNOWN_PROVIDERS or not KNOWN_PROVIDERS) for name in named)
+        and len(set(named)) == len(named)
+    )
 
-    return load_policy([path for path, _ in files])
+
+def _kept_providers() -> tuple[str, ...]:
+    with suppress(OSError, RuntimeError, ValueError):
+        kept = json.loads((home() / PROVIDERS_FILE).read_text("utf-8"))
+        if _is_list_of_providers(kept):
+            return tuple(kept)
+    try:
+        return _named_providers([SHIPPED_POLICY])
+    except Exception:  # it is the very file with the slip: a DAG without providers is still there to say so
+        return ()
+
+
+def _keep_providers(named: tuple[str, ...]) -> None:
+    """In the home folder, where there is one: reading a DAG file makes none."""
+    with suppress(OSError, RuntimeError, ValueError):
+        file, text = home() / PROVIDERS_FILE, json.dumps(named)
+        if file.parent.is_dir() and not (file.exists() and file.read_text("utf-8") == text):
+            new = file.with_name(f"{file.name}.{os.getpid()}")
+            new.write_text(text, "utf-8")
+            new.replace(file)
 
 
 def templates() -> tuple[Path, ...]:
@@ -146,7 +208,17 @@ def connection_exists(conn_id: str) -> bool:
 def skip_if_absent(conn_id: str, what: str) -> None:
     """An optional stage whose connection is absent is skipped, with one line that says so."""
     if not connection_exists(conn_id):
-        raise AirflowSkipException(f"{what} is skipped: there is no connection {conn_id!r}")
+        skip(f"{what} is skipped: there is no connection {conn_id!r}")
+
+
+def skip(why: str) -> NoReturn:
+    """
+    Skip the task.
+
+    :param why: the one line of its log that says so. Airflow's own line about a skipped task is folded away in the UI
+    """
+    log.info("%s", one_line(why))
+    raise AirflowSkipException(why)
 
 
 def ledger_url() -> str:

@@ -88,6 +88,14 @@ class StageOperator(BaseOperator):
         if push := getattr(context.get("ti"), "xcom_push", None):
             push(key="return_value", value=batch)
 
+    def failed_before(self, context: Context) -> list[str]:
+        """Ids of the tasks directly before this one that have failed in this run, in order."""
+        if not self.upstream_task_ids:
+            return []
+        ti = context["ti"]
+        states = ti.get_task_states(ti.dag_id, task_ids=sorted(self.upstream_task_ids), run_ids=[ti.run_id])
+        return sorted(name for name, state in states.get(ti.run_id, {}).items() if state == "failed")
+
     def finish(self, context: Context, batch: dict[str, Any], errors: Iterable[VendorError]) -> dict[str, Any]:
         """
         The task's result.

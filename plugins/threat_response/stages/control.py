@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.sdk import BaseSensorOperator, Context, PokeReturnValue, TriggerRule
-from airflow.sdk.exceptions import AirflowException, AirflowSkipException
+from airflow.sdk.exceptions import AirflowException
 
 from include.soar.model import (
     Action,
@@ -135,9 +135,7 @@ class Control(StageOperator):
         settings.skip_if_absent(self.conn_id, f"control {self.vendor}")
         if self.decision is None or self.incidents is None:
             # The run is red already, by the stage that gave nothing.
-            raise AirflowSkipException(
-                f"{self.vendor} does nothing: there is no decision, or no incident to tell of it"
-            )
+            settings.skip(f"{self.vendor} does nothing: there is no decision, or no incident to tell of it")
         decision = Decision.model_validate(self.decision)
         incidents = IncidentBatch.model_validate(self.incidents)
         run = Run.of(context)
@@ -284,6 +282,8 @@ class Confirm(BaseSensorOperator):
 
     def poke(self, context: Context) -> PokeReturnValue:
         settings.skip_if_absent(self.conn_id, f"control {self.vendor}")
+        if self.actions is None:
+            settings.skip(f"{self.vendor}: nothing to wait for, since the control gave no action")
         batch = ActionBatch.model_validate(self.actions)
         pending = [a for a in batch.actions if a.outcome is Outcome.PENDING]
         if not pending:

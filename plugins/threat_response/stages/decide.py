@@ -45,7 +45,8 @@ class Decide(StageOperator):
         from include.soar.judge.decision import decide, history_period
 
         if self.case is None:
-            raise ValueError("the extract stage gave nothing to decide on")
+            # The run is red already, by the stage that gave nothing.
+            settings.skip("nothing is decided: there is no case")
         run, ledger = Run.of(context), settings.ledger()
         basis = self._basis(run)
         case = CaseBatch.model_validate(self.case)

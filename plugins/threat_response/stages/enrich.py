@@ -9,7 +9,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Context, TriggerRule
-from airflow.sdk.exceptions import AirflowSkipException
 
 from include.soar.enrich.quota import Account, quotas_of
 from include.soar.model import Answer, CaseBatch, Observable, Reputation, ReputationBatch, Severity, Window
@@ -123,7 +122,7 @@ class Enrich(StageOperator):
         settings.skip_if_absent(self.conn_id, f"enrichment by {self.vendor}")
         if self.case is None:
             # The run is red already, by the stage that gave nothing.
-            raise AirflowSkipException(f"{self.vendor} is not asked: there is no case")
+            settings.skip(f"{self.vendor} is not asked: there is no case")
         case, run = CaseBatch.model_validate(self.case), Run.of(context)
         ledger, now = settings.ledger(), settings.now()
         sifted = self.sift(case, now=now, minimum_severity=run.minimum_severity)

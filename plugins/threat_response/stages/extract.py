@@ -19,7 +19,8 @@ class Extract(StageOperator):
     """
     Make one case of the sources' batches: every finding once, and every observable with its sightings.
 
-    Gives a ``CaseBatch`` as JSON. Raises ``NothingFetched`` where every source was skipped or failed.
+    Gives a ``CaseBatch`` as JSON. Where no source has given a batch it is skipped if one of them failed, which is then
+    the run's cause, and raises ``NothingFetched`` if all were skipped.
 
     :param batches: the ``FetchBatch`` JSON of each source; None for one that was skipped or failed (templated)
     """
@@ -35,6 +36,8 @@ class Extract(StageOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         from include.soar.extract.case import case_of
 
+        if all(batch is None for batch in self.batches) and (failed := self.failed_before(context)):
+            settings.skip(f"nothing to extract: no source has given a batch, since {', '.join(failed)} failed")
         fetched = [self.delivered(FetchBatch.model_validate(batch)) for batch in self.batches if batch is not None]
         rules = settings.policy().extraction
         left = self.carried_over(Run.of(context))

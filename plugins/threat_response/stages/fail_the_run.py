@@ -14,7 +14,7 @@ class FailTheRun(StageOperator):
     Turns the run red if any of its tasks failed. Airflow colours a run by its last tasks only, and these run whatever
     happened before.
 
-    :raises RuntimeError: always: it runs only where a task failed
+    :raises RuntimeError: always, naming what has failed so far: it runs as soon as a task failed
     """
 
     def __init__(self, **kwargs: Any) -> None:
@@ -24,4 +24,5 @@ class FailTheRun(StageOperator):
         super().__init__(**kwargs)
 
     def execute(self, context: Context) -> None:
-        raise RuntimeError("a stage of this run failed: see its red task")
+        failed = ", ".join(self.failed_before(context)) or "a task"
+        raise RuntimeError(f"{failed} failed: the last error line of its log says why")

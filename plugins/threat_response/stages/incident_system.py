@@ -419,10 +419,10 @@ class OpenedIncidentOperator(IncidentOperator):
         self.incidents = incidents
 
     def opened(self) -> IncidentBatch:
-        """:raises Unexpected: ``open_incidents`` gave no batch"""
-        if self.incidents is None:
-            reason = "open_incidents gave no batch: there is no incident to write to"
-            raise Unexpected(self.vendor, self.task_id, reason)
+        """:raises AirflowSkipException: a stage before has given nothing, by which the run is red already"""
+        if self.incidents is None or self.decision is None:
+            missing = "incident" if self.incidents is None else "decision"
+            settings.skip(f"{self.task_id} does nothing: there is no {missing} to tell of")
         return IncidentBatch.model_validate(self.incidents)
 
     def pairs(self, work: IncidentWork, opened: IncidentBatch) -> list[tuple[Finding, IncidentRef]]:

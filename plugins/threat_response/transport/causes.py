@@ -23,6 +23,8 @@ _CAUSES: tuple[tuple[type[VendorError], str], ...] = (
     (RateLimited, "The key works, but its quota is used up"),
     (Unexpected, "Wrong host: what answers there is not this vendor's API"),
 )
+#: What a web server says to a test's question that its application does not know.
+_NOT_THIS_API = frozenset({404, 405, 406, 410, 415, 422})
 
 
 def cause(error: VendorError) -> str:
@@ -36,6 +38,6 @@ def cause(error: VendorError) -> str:
     for kind, words in _CAUSES:
         if isinstance(error, kind):
             return words
-    if error.status == 404:
+    if error.status in _NOT_THIS_API:
         return "Wrong host: what answers there is not this vendor's API"
     return "The vendor refused"

@@ -182,3 +182,25 @@ def test_an_as_table_is_read_again_once_it_was_changed(tmp_path: Path) -> None:
 def test_an_as_table_has_an_absolute_path(tmp_path: Path) -> None:
     with pytest.raises(PolicyError, match="is not an absolute path"):
         policy(tmp_path, "block: {asn_table: nowhere.tsv}")
+
+
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        (
+            "version: 1\nnever_block: {allow: [{value: 203.0.113.7, until: 2026-02-31}]}",
+            "2: never_block.allow[0].until",
+        ),
+        ("block: {maximum_per_run: " + "1" * 5000 + "}", "1: block.maximum_per_run"),
+        ("related: {days: !!bool x}", "1: related.days: is not what its tag says"),
+        ("related: {days: !!timestamp x}", "1: related.days: is not what its tag says"),
+        ('related: {days: "\\ud800"}', "1: the policy: holds a character that no text can hold"),
+    ],
+    ids=["date", "digits", "bool", "timestamp", "surrogate"],
+)
+def test_n16_a_value_that_yaml_cannot_make_is_named_as_any_other(tmp_path: Path, text: str, where: str) -> None:
+    own = tmp_path / "own.yaml"
+    own.write_text(text, encoding="utf-8")
+    with pytest.raises(PolicyError) as refused:
+        load_policy([CONFIG / "policy.yaml", own])
+    assert str(refused.value).startswith(f"{own}:{where}")

@@ -8,6 +8,7 @@ import pytest
 
 from include.soar.vendor.errors import RateLimited, Unauthorized, Unavailable, Unexpected, VendorError, WriteInPlanMode
 from tests.stages.controls import FAULTS, WRITE_FAULTS, everything_logged
+from tests.stages.tiny import Answer, TinyServer
 from tests.support import SimServer, free_port
 from tests.vendors.splunk.conftest import KNOBS, PRODUCT, held, point_at, seed, writes
 from threat_response.vendors.splunk import hook as module
@@ -154,6 +155,17 @@ def test_a_missing_grant_and_a_wrong_host_are_told(sim: SimServer, monkeypatch: 
     assert SplunkHook().test_connection()[1].startswith("Missing grant")
     point_at(monkeypatch, f"http://127.0.0.1:{free_port()}")
     assert SplunkHook().test_connection()[1].startswith("Wrong host")
+
+
+@pytest.mark.parametrize("page", [b"<!DOCTYPE html><title>Airflow</title>", b'{"status": "ok"}', b"[]", b""])
+def test_n11_a_web_server_that_answers_every_path_is_no_splunk(monkeypatch: pytest.MonkeyPatch, page: bytes) -> None:
+    server = TinyServer()
+    server.always = Answer(200, page)
+    point_at(monkeypatch, server.url)
+    works, message = SplunkHook().test_connection()
+    server.stop()
+    assert not works
+    assert message.startswith("Wrong host: what answers there is not this vendor's API")
 
 
 def test_no_secret_is_ever_said(sim: SimServer, monkeypatch: pytest.MonkeyPatch) -> None:

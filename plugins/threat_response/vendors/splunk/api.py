@@ -92,6 +92,7 @@ class Place:
 
 _DOCUMENTS = TypeAdapter(list[dict[str, Any]])
 _KEYS = TypeAdapter(list[str])
+_ANSWER = TypeAdapter(dict[str, Any])
 
 
 def parse_query(response: Response) -> dict[str, Document]:
@@ -103,6 +104,12 @@ def parse_query(response: Response) -> dict[str, Document]:
             raise Unexpected(VENDOR, "query", "a document has no _key")
         found[key] = {name: value for name, value in document.items() if name != "_user"}
     return found
+
+
+def check_collection(response: Response) -> None:
+    """:raises Unexpected: what answers is no Splunk: many a web server has a page for every path"""
+    if "entry" not in _read("find collection", _ANSWER, response):
+        raise Unexpected(VENDOR, "find collection", "answer is not as documented: entry: Field required")
 
 
 def check_saved(response: Response) -> None:

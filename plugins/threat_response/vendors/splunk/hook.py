@@ -52,7 +52,7 @@ class SplunkHook(VendorHook):
 
     def has_collection(self) -> bool:
         try:
-            self.send(self.place.exists_request())
+            api.check_collection(self.send(self.place.exists_request()))
         except Rejected as error:
             if error.status == 404:
                 return False
