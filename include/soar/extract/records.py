@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from include.soar.model import Mention, Role
+from include.soar.model import Mention, Role, storable
 
 LONGEST_TEXT = 65_536
 MOST_MENTIONS = 1_000
@@ -33,7 +33,7 @@ CREDENTIALS = frozenset(
 
 def clip(text: str) -> str:
     """
-    At most 65,536 characters, with a note when cut, and only what UTF-8 can carry (JSON may hold half a surrogate).
+    At most 65,536 characters, with a note when cut, and only what a store can carry.
 
     Cut between words where it can: half an address would be another address.
     """
@@ -41,7 +41,7 @@ def clip(text: str) -> str:
         end = LONGEST_TEXT - len(CUT)
         word = next((i for i in range(end, end - 4_096, -1) if text[i] in _SEPARATORS), end)
         text = text[:word] + CUT
-    return text.encode("utf-8", "replace").decode()
+    return storable(text)
 
 
 def bounded(mentions: Iterable[Mention]) -> tuple[Mention, ...]:

@@ -55,6 +55,7 @@ from include.soar.model.finding import (
     Window,
 )
 from include.soar.model.observable import HASH_BY_LENGTH, STIX_NAMESPACE, Observable, ObservableType
+from include.soar.model.text import Text, storable
 
 __all__ = [
     "HASH_BY_LENGTH",
@@ -96,6 +97,7 @@ __all__ = [
     "Severity",
     "Sighting",
     "Standing",
+    "Text",
     "Tlp",
     "Traffic",
     "Verb",
@@ -103,4 +105,5 @@ __all__ = [
     "Window",
     "digest",
     "own_id",
+    "storable",
 ]
