@@ -21,8 +21,8 @@ def _or_none(value: Any, read: Callable[[Any], Any]) -> Any:
         return None
 
 
-def _texts(value: Any) -> list[str]:
-    return [item for item in value if isinstance(item, str)] if isinstance(value, (list, tuple)) else []
+def _texts(value: Any) -> Any:
+    return [item for item in value if isinstance(item, str)] if isinstance(value, list) else _list(value)
 
 
 def _digits(value: Any) -> Any:
@@ -35,14 +35,11 @@ def _list(value: Any) -> Any:
 
 #: What cannot be read is absent.
 Cosmetic = Annotated[T | None, WrapValidator(_or_none)]
-#: The texts of a list; whatever else is in it, or in its place, is left out.
+#: The texts of a list, for which some servers send null; whatever else is in it is left out.
 Labels = Annotated[tuple[str, ...], BeforeValidator(_texts)]
 #: An identity or a cursor that some servers send as a number: its digits are its text.
 Digits = Annotated[str, BeforeValidator(_digits)]
 #: A list for which some servers send null.
 Rows = Annotated[tuple[T, ...], BeforeValidator(_list)]
 #: The rows of a list that can be read. For rows that only add something to an answer.
-CosmeticRows = Annotated[
-    tuple[Annotated[T | None, WrapValidator(_or_none)], ...],
-    BeforeValidator(lambda value: value if isinstance(value, (list, tuple)) else ()),
-]
+CosmeticRows = Annotated[tuple[Annotated[T | None, WrapValidator(_or_none)], ...], BeforeValidator(_list)]
