@@ -78,9 +78,7 @@ class Tag(VendorShape):
 
 
 #: The published schema says one object, the answers have a list.
-Tags = Annotated[
-    CosmeticRows[Tag], BeforeValidator(lambda value: [value] if isinstance(value, dict) else value or None)
-]
+Tags = Annotated[CosmeticRows[Tag], BeforeValidator(lambda value: [value] if isinstance(value, dict) else value or [])]
 
 
 class BusinessService(VendorShape):
