@@ -154,7 +154,7 @@ def merge(old: Document, new: Document) -> Document:
     try:
         later = new if new["last_seen_at"] >= old["last_seen_at"] else old
         longer = new if new["expires_at"] >= old["expires_at"] else old
-        return {
+        merged = {
             **old,
             **new,
             "confidence": later["confidence"],
@@ -165,6 +165,8 @@ def merge(old: Document, new: Document) -> Document:
             "expires_at_iso": longer["expires_at_iso"],
             "incidents": sorted({*old["incidents"], *new["incidents"]}),
         }
+        ends_at(merged)
+        return merged
     except (KeyError, TypeError) as error:
         raise Unexpected(VENDOR, "query", f"a document of ours is not as we write it: {type(error).__name__}") from None
 
@@ -181,7 +183,16 @@ def kept_because(document: Document, action: Action) -> str | None:
 
 
 def ends_at(document: Document) -> datetime:
-    return datetime.fromtimestamp(document["expires_at"], UTC)
+    """
+    :raises Unexpected: it is no such time: people edit the lookup, and write milliseconds
+    """
+    seconds = document.get("expires_at")
+    try:
+        if isinstance(seconds, (int, float)) and not isinstance(seconds, bool):
+            return datetime.fromtimestamp(seconds, UTC)
+    except (ValueError, OverflowError, OSError):
+        pass
+    raise Unexpected(VENDOR, "query", "a document of ours is not as we write it: expires_at is no time")
 
 
 def query_chunks(keys: Iterable[str]) -> list[list[str]]:
