@@ -73,7 +73,13 @@ def test_merging_twice_changes_nothing() -> None:
     assert api.merge(once, new(incidents=("INC-2",))) == once
 
 
-@pytest.mark.parametrize("change", [{"expires_at": "soon"}, {"incidents": None}, {"last_seen_at": 5}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        *({"expires_at": "soon"}, {"incidents": None}, {"last_seen_at": 5}),
+        *({"expires_at": 1794211200000}, {"expires_at": 1e400}, {"expires_at": 10**30}),  # R17: milliseconds
+    ],
+)
 def test_a_document_of_ours_that_somebody_broke_is_not_guessed_at(change: dict[str, Any]) -> None:
     with pytest.raises(Unexpected, match="not as we write it"):
         api.merge(old() | change, new())
