@@ -15,12 +15,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, NamedTuple
 from urllib.parse import quote
 
-from pydantic import AliasChoices, AwareDatetime, BeforeValidator, Field, TypeAdapter, ValidationError
+from pydantic import AliasChoices, BeforeValidator, Field, TypeAdapter, ValidationError
 from pydantic_core import PydanticCustomError
 
 from include.soar.extract.records import CLAIM_HEADERS, CREDENTIALS, MOST_MENTIONS, bounded, clip
 from include.soar.judge.traffic import address_of, pseudonym
-from include.soar.model import Finding, Mention, Role, Severity, Traffic, own_id
+from include.soar.model import Finding, Instant, Mention, Role, Severity, Traffic, own_id
 from include.soar.vendor.errors import Unexpected, one_line
 from include.soar.vendor.wire import Request, Response, VendorShape, decode
 
@@ -261,7 +261,7 @@ Word = Annotated[Severity, BeforeValidator(_severity)]
 Text = Annotated[str, BeforeValidator(_text)]
 Texts = Annotated[tuple[str, ...], BeforeValidator(_texts)]
 Count = Annotated[int | None, BeforeValidator(_count)]
-_INSTANT: TypeAdapter[datetime] = TypeAdapter(AwareDatetime)
+_INSTANT: TypeAdapter[datetime] = TypeAdapter(Instant)
 
 
 class Record(VendorShape):
@@ -269,7 +269,7 @@ class Record(VendorShape):
 
     id: Identity
     severity: Word
-    detectionTime: AwareDatetime
+    detectionTime: Instant
     title: Text = ""
     url: Text = ""
     typeId: Text = ""
@@ -305,7 +305,7 @@ class Counts(VendorShape):
 class Alert(VendorShape):
     id: Identity
     severity: Word
-    triggered_at: AwareDatetime
+    triggered_at: Instant
     name: Text = ""
     status: Text = ""
     category: Text = ""

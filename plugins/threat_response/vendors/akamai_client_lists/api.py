@@ -71,7 +71,10 @@ class Item(VendorShape):
     def _utc(cls, value: datetime | None) -> datetime | None:
         if value is not None and value.tzinfo is None:
             raise ValueError("a time without an offset")
-        return value.astimezone(UTC) if value else None
+        try:
+            return value.astimezone(UTC) if value else None
+        except OverflowError:
+            raise ValueError("lies outside of the calendar") from None
 
     @property
     def ours(self) -> bool:

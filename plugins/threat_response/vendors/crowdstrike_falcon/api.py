@@ -12,9 +12,9 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from pydantic import AwareDatetime, Field, field_validator
+from pydantic import Field, field_validator
 
-from include.soar.model import Action, Indicator, Observable, ObservableType, Outcome
+from include.soar.model import Action, Indicator, Instant, Observable, ObservableType, Outcome
 from include.soar.vendor.errors import Unauthorized, Unexpected, one_line
 from include.soar.vendor.wire import Response, VendorShape, decode, error_text, failure, load_json
 
@@ -62,7 +62,7 @@ class IOC(VendorShape):
     tags: tuple[str, ...] = ()
     applied_globally: bool = False
     host_groups: tuple[str, ...] = ()
-    expiration: AwareDatetime | None = None
+    expiration: Instant | None = None
     expired: bool = False
     deleted: bool = False
 
@@ -293,7 +293,7 @@ def refused_because(body: bytes) -> str:
     """The reason in a refused write: it stands in ``resources``, and ``errors`` only says that there is one."""
     document = load_json(VENDOR, "write", body)
     resources = document.get("resources") if isinstance(document, dict) else None
-    for entry in resources or ():
+    for entry in resources if isinstance(resources, list) else ():
         row = decode(VENDOR, "write", Row, entry)
         if row.message:
             return one_line(row.message)

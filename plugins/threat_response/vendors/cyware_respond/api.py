@@ -19,9 +19,9 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 from urllib.parse import quote
 
-from pydantic import AwareDatetime, BeforeValidator, Field
+from pydantic import BeforeValidator, Field
 
-from include.soar.model import Observable, ObservableType
+from include.soar.model import Instant, Observable, ObservableType
 from include.soar.vendor.wire import Request, Response, VendorShape, decode, load_json
 from threat_response.vendors.cyware_respond import tenant as defaults
 from threat_response.vendors.cyware_respond.tenant import VENDOR, Tenant
@@ -51,14 +51,17 @@ def signature(access_id: str, secret_key: str, expires: int) -> dict[str, str]:
 def _instant(value: Any) -> Any:
     """ISO 8601 or epoch seconds; a time without a zone is UTC."""
     if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return datetime.fromtimestamp(value, UTC)
+        try:
+            return datetime.fromtimestamp(value, UTC)
+        except (OverflowError, OSError):
+            raise ValueError("lies outside of the calendar") from None
     if isinstance(value, str):
         moment = datetime.fromisoformat(value.replace("Z", "+00:00"))
         return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     return value
 
 
-Moment = Annotated[AwareDatetime, BeforeValidator(_instant)]
+Moment = Annotated[Instant, BeforeValidator(_instant)]
 
 
 def _names(value: Any) -> Any:
