@@ -16,10 +16,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import quote, urljoin, urlsplit
 
-from pydantic import BaseModel, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, BeforeValidator, Field, TypeAdapter, ValidationError
 
 from include.soar.model import Instant
 from include.soar.vendor.errors import Unexpected, one_line
@@ -309,6 +309,16 @@ def _instant(text: str) -> datetime:
 # --- STIX -> records ----------------------------------------------------------------------------------------
 
 
+def _written(value: Any) -> Any:
+    if not isinstance(value, str):
+        raise ValueError("not a timestamp of STIX, which is text")
+    return value
+
+
+#: A number would be read as seconds or as milliseconds, by its size.
+Timestamp = Annotated[Instant, BeforeValidator(_written)]
+
+
 class ExternalReference(VendorShape):
     source_name: str
     external_id: Cosmetic[str] = None
@@ -321,7 +331,7 @@ class KillChainPhase(VendorShape):
 
 class Versioned(VendorShape):
     id: str
-    modified: Instant
+    modified: Timestamp
     revoked: bool = False
 
 
@@ -330,9 +340,9 @@ class Indicator(Versioned):
     #: STIX 2.0 knows no other language.
     pattern_type: str = "stix"
     created: Cosmetic[Instant] = None
-    valid_from: Instant
-    valid_until: Instant | None = None
-    confidence: int | None = Field(default=None, ge=0, le=100)
+    valid_from: Timestamp
+    valid_until: Timestamp | None = None
+    confidence: int | None = Field(default=None, ge=0, le=100, strict=True)
     name: Cosmetic[str] = None
     labels: Labels = ()
     indicator_types: Labels = ()
