@@ -18,6 +18,7 @@ import psycopg2
 import pytest
 from sqlalchemy.engine import make_url
 
+from include.soar.judge.decision import decide
 from include.soar.ledger import Ledger
 from include.soar.model import (
     Action,
@@ -38,7 +39,8 @@ from include.soar.model import (
     Verb,
 )
 from include.soar.vendor.errors import VendorError
-from tests.soar.examples import NOW, address, finding, mention, observed, window
+from tests.soar.deciding import basis, batches, case_of_observed
+from tests.soar.examples import NOW, address, finding, mention, observed, policy, reputation, sighting, window
 from tests.soar.ledger.postgres import Postgres, serve
 from tests.vendors.answers import Reading, all_readings
 
@@ -158,6 +160,20 @@ def test_the_attack_of_the_report_keeps_its_place(ledger: Ledger, xcom: Any) -> 
     assert len(found) == len(reading.read(reading.body))
     texts = [one.text for one in found[0].mentions]
     assert f"/f?x={KEPT}" in texts
+
+
+def test_verdicts_that_follow_from_it_can_be_kept(ledger: Ledger, xcom: Any) -> None:
+    rules, evil = policy(), address("203.0.113.7")
+    event = finding(title=HOSTILE, target=HALF, vendor_id=f"v{NUL}")
+    said = [
+        Reputation.model_validate({**reputation(evil, 100, provider=name).to_json(), "summary": HOSTILE, "tags": [NUL]})
+        for name in ("abuseipdb", "list_feed")
+    ]
+    decided = decide(case_of_observed([event], [observed(evil, sighting(event.uid))]), batches(said), basis(rules, NOW))
+    ledger.verdicts.record(decided.judgements, policy=rules, minimum_severity=None, run_id="r", now=NOW)
+    assert xcom(decided.decision) == decided.decision
+    (row,) = ledger.verdicts.of_run("r")
+    assert KEPT in json.dumps(row.inputs, ensure_ascii=False).replace("\\\\", "\\")
 
 
 def test_our_own_batches_can_be_kept(ledger: Ledger, xcom: Any) -> None:
