@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -315,8 +316,19 @@ def _recorded() -> list[Reading]:
     return found
 
 
+def _as_scaffolded(known: set[str]) -> list[Reading]:
+    """A vendor that `make new-vendor` made, until its other samples have a place here."""
+    found = []
+    for sample in sorted(HERE.glob("*/samples/lookup.json")):
+        vendor = sample.parents[1].name
+        if vendor not in known:
+            api = importlib.import_module(f"threat_response.vendors.{vendor}.api")
+            found.append(_one(f"{vendor}/lookup.json", sample.read_bytes(), api.parse_lookup, address("203.0.113.7")))
+    return found
+
+
 def all_readings() -> list[Reading]:
-    return [
+    made = [
         *_abuseipdb(),
         *_virustotal(),
         *_greynoise(),
@@ -328,3 +340,4 @@ def all_readings() -> list[Reading]:
         *_controls(),
         *_recorded(),
     ]
+    return made + _as_scaffolded({reading.name.partition("/")[0] for reading in made})
