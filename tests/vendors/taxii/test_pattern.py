@@ -133,6 +133,7 @@ ADDRESS = "ipv4-addr:203.0.113.7"
             "url:https://evil.example/a",
         ),
         ("[hostname:value = 'a.evil.example']", "domain-name:a.evil.example"),
+        ("[url:value = 'hxxp://evil[.]example/a']", "url:http://evil.example/a"),
         ("[ipv4-addr:value IN ('203.0.113.7')]", ADDRESS),
     ],
 )

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from include.soar.extract.refang import refang
 from include.soar.extract.values import parse_address, parse_domain, parse_email, parse_hash, parse_network, parse_url
 from include.soar.model import Observable, ObservableType
 
@@ -248,7 +249,7 @@ class _Reader:
         parse = parse_hash if _HASH_PATH.fullmatch(path) else _PATHS.get(path)
         # A blank at an end is a slip that real bundles have.
         text = re.sub(r"\\(.)", r"\1", literal[1:-1], flags=re.S).strip() if literal.startswith("'") else ""
-        observable = parse(text) if parse and text else None
+        observable = (parse(text) or parse(refang(text))) if parse and text else None
         term = [_Term(path, text or literal, observable)] if operator == "=" else None
         problem = ""
         if operator not in ("=", "ISSUBSET", "!="):
