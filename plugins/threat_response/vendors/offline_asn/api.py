@@ -1,4 +1,4 @@
-"""Whose network an address is in, by a table that lies here. Without I/O.
+"""Whose network an address is in, by a local table. Without I/O.
 
 The table is one of https://iptoasn.com, see ``include/soar/gate/asn.py``. It says nothing good or bad about an
 address, so there is no score: a person who reads an incident wants to know it, a verdict does not.

@@ -309,8 +309,7 @@ def _one_value(terms: list[_Term]) -> Observable | None:
     if len(values) != 1:
         return None
     ((path, value),) = values
-    assert value is not None
-    return value if all(term.observable or _only_repeats(term, path, value) for term in terms) else None
+    return value if value and all(term.observable or _only_repeats(term, path, value) for term in terms) else None
 
 
 def _strongest(hashes: list[Observable]) -> Observable | None:
