@@ -54,6 +54,7 @@ from threat_response.vendors.abuseipdb import api as abuseipdb
 from threat_response.vendors.akamai_api_security import api as api_security
 from threat_response.vendors.akamai_sia import api as sia
 from threat_response.vendors.list_feed import api as list_feed
+from threat_response.vendors.list_feed.formats import parse_list
 
 SHARED = ROOT.parent / "shared/data"
 HOUR = timedelta(hours=1)
@@ -249,7 +250,7 @@ def _lists(files: Mapping[str, str]) -> list_feed.ListIndex:
     """The lists that the demo's connection names."""
     named = connections(0, make_secrets())["list_feed_default"]["extra"]["lists"]
     return list_feed.ListIndex(
-        (source, list_feed.parse_list(source, files[Path(source.location).name].encode())[0])
+        (source, parse_list(source, files[Path(source.location).name].encode())[0])
         for source in list_feed.parse_sources(named)
     )
 

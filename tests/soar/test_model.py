@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from datetime import UTC, datetime, timedelta, timezone
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import pytest
 from hypothesis import given
@@ -11,24 +13,29 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from include.soar import model
+from include.soar.extract.records import clip
 from include.soar.model import (
+    Action,
     ActionBatch,
     Answer,
     CaseBatch,
     Decision,
     FetchBatch,
+    Frozen,
     IncidentBatch,
     Observable,
     ObservableType,
+    Outcome,
     RelationBatch,
     Reputation,
     ReputationBatch,
     Severity,
+    Verb,
     Window,
     digest,
     own_id,
 )
-from tests.soar.examples import NOW, address, finding, observed, sighting, window
+from tests.soar.examples import NOW, address, domain, finding, mention, observed, reputation, sighting, window
 
 SHA256 = "ab" * 16 + "cd" * 16
 
@@ -166,3 +173,63 @@ def test_house_ids_tell_their_parts_apart(parts: list[str]) -> None:
 def test_a_digest_does_not_depend_on_the_order_of_members() -> None:
     assert digest({"a": 1, "b": [1, 2]}) == digest({"b": [1, 2], "a": 1})
     assert digest([1, 2]) != digest([2, 1])
+
+
+def _texts_without_a_border(annotation: Any) -> bool:
+    """Whether a type holds a plain str somewhere: text that is taken as it comes."""
+    if annotation is str:
+        return True
+    if get_origin(annotation) is Annotated:
+        return annotation != model.Text and _texts_without_a_border(get_args(annotation)[0])
+    return any(_texts_without_a_border(one) for one in get_args(annotation) if get_origin(annotation) is not Literal)
+
+
+def _models(base: type[Frozen]) -> list[type[Frozen]]:
+    return [one for found in base.__subclasses__() for one in (found, *_models(found))]
+
+
+def test_every_text_of_the_model_passes_the_border() -> None:
+    """R16: a field that is added later too. Also keys of mappings."""
+    found = [one for one in _models(Frozen) if one.__module__.startswith("include.soar")]
+    assert len(found) > 20
+    bare = [
+        f"{one.__name__}.{name}"
+        for one in found
+        for name, kind in get_type_hints(one, include_extras=True).items()
+        if name in one.model_fields and _texts_without_a_border(kind)
+    ]
+    assert bare == []
+
+
+@pytest.mark.parametrize(
+    ("given_text", "kept"),
+    [
+        ("a\x00b", "a\ufffdb"),
+        ("\ud800x\udfff", "\ufffdx\ufffd"),
+        ("\\u0000 \\ud800", "\\u0000 \\ud800"),  # text that only spells an escape
+        ("ä \U0001f600 \ufffd", "ä \U0001f600 \ufffd"),
+    ],
+)
+def test_what_no_store_can_carry_is_replaced_in_every_text(given_text: str, kept: str) -> None:
+    """R16."""
+    said = reputation(address("203.0.113.7")).model_copy()
+    said = Reputation.model_validate({**said.to_json(), "summary": given_text, "tags": [given_text]})
+    assert (said.summary, said.tags) == (kept, (kept,))
+    action = Action(
+        control=given_text,
+        verb=Verb.DENY,
+        observable=domain("evil.example"),
+        outcome=Outcome.BLOCKED,
+        proof={given_text: given_text, "n": 5},
+    )
+    assert (action.control, action.proof) == (kept, {kept: kept, "n": 5})
+    assert finding(mentions=(mention(given_text),)).mentions[0].text == kept
+    assert clip(given_text) == kept
+    assert json.loads(json.dumps(action.to_json())) == action.to_json()
+
+
+@pytest.mark.parametrize("edge", ["9999-12-31T23:59:59-12:00", "0001-01-01T00:00:00+14:00"])
+def test_a_time_at_the_edge_of_the_calendar_is_a_validation_error(edge: str) -> None:
+    """1i: not an OverflowError, which nobody expects."""
+    with pytest.raises(ValidationError, match="outside of the calendar"):
+        Reputation.model_validate({**reputation(address("203.0.113.7")).to_json(), "last_reported_at": edge})

@@ -15,7 +15,9 @@ Seeding a collection again adds to it. ``_date_added`` defaults to the moment of
 object; an object is not there until the clock passes it.
 
 Knobs: ``auth`` (basic, bearer, header, none) with ``username``, ``password``, ``key`` and ``key_header``;
-``max_page_size``; ``pages_by`` (``next``, or ``added_after``: the page says ``more`` without a ``next``);
+``max_page_size``; ``pages_by`` (``next``; ``number``: the same as a number; ``constant``: one ``next`` for all pages,
+which goes on in the server, as medallion's does; or ``added_after``: the page says ``more`` without a ``next``);
+``last_of_nothing`` (what ``X-TAXII-Date-Added-Last`` says of an empty page, where it is sent at all);
 ``roots_at`` (the address in discovery's ``api_roots``, e.g. that of an inner host; None: that of the request, "": paths
 only); ``default_root`` (None: discovery names no default); ``whole_seconds`` (the server's times have no fraction);
 ``media_type`` (of every answer).
@@ -65,6 +67,7 @@ class TaxiiSimulator(Roots):
         "key_header": "X-Api-Key",
         "max_page_size": 100,
         "pages_by": "next",
+        "last_of_nothing": None,
         "roots_at": None,
         "default_root": "intel",
         "whole_seconds": False,
@@ -73,6 +76,8 @@ class TaxiiSimulator(Roots):
 
     def __init__(self, clock: Clock) -> None:
         super().__init__(clock)
+        #: Where the page behind a constant ``next`` begins.
+        self._goes_on_at = 0
         collection = "/taxii2/{root}/collections/{collection_id}/"
         routes: list[tuple[str, str, Handler]] = [
             ("GET", "/taxii2/", self.discovery),
@@ -221,16 +226,29 @@ class TaxiiSimulator(Roots):
         limit = min(whole(query.get("limit", str(self.knobs["max_page_size"]))), self.knobs["max_page_size"])
         same = {k: v for k, v in query.items() if k not in ("limit", "next")}
         found = read_filter(added, query, every_version=every_version)
-        start = read_token(query["next"], same) if "next" in query else 0
+        start = self._start(query.get("next"), same)
         page, more = found[start : start + limit], start + limit < len(found)
         if not page:
-            return self._json({})
-        follow = {"next": page_token(start + limit, same)} if more and self.knobs["pages_by"] == "next" else {}
+            last = self.knobs["last_of_nothing"]
+            return self._json({}, headers={"X-TAXII-Date-Added-Last": last} if last else None)
+        follow = {"next": self._next(start + limit, same)} if more and self.knobs["pages_by"] != "added_after" else {}
         headers = {
             "X-TAXII-Date-Added-First": text_of(page[0].at),
             "X-TAXII-Date-Added-Last": text_of(page[-1].at),
         }
         return self._json({"more": more, **follow, what: [show(one) for one in page]}, headers=headers)
+
+    def _start(self, token: str | None, same: dict[str, str]) -> int:
+        if token is None:
+            return 0
+        if self.knobs["pages_by"] == "number":
+            return whole(token)
+        return self._goes_on_at if self.knobs["pages_by"] == "constant" else read_token(token, same)
+
+    def _next(self, start: int, same: dict[str, str]) -> str | int:
+        self._goes_on_at = start
+        by = self.knobs["pages_by"]
+        return start if by == "number" else "one-for-all" if by == "constant" else page_token(start, same)
 
     def _entry(self, one: Added) -> dict[str, Any]:
         return {

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from include.soar.model import Mention, Role
+from include.soar.model import Mention, Role, storable
 from include.soar.vendor.errors import Unavailable, Unexpected
 from include.soar.vendor.wire import load_json
 
@@ -45,7 +45,7 @@ CREDENTIALS = frozenset(
 
 def clip(text: str) -> str:
     """
-    At most 65,536 characters, with a note when cut, and only what UTF-8 can carry (JSON may hold half a surrogate).
+    At most 65,536 characters, with a note when cut, and only what a store can carry.
 
     Cut between words where it can: half an address would be another address.
     """
@@ -53,7 +53,7 @@ def clip(text: str) -> str:
         end = LONGEST_TEXT - len(CUT)
         word = next((i for i in range(end, end - 4_096, -1) if text[i] in _SEPARATORS), end)
         text = text[:word] + CUT
-    return text.encode("utf-8", "replace").decode()
+    return storable(text)
 
 
 def chunks(text: str) -> Iterator[str]:

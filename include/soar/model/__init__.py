@@ -56,6 +56,7 @@ from include.soar.model.finding import (
     Window,
 )
 from include.soar.model.observable import HASH_BY_LENGTH, STIX_NAMESPACE, Observable, ObservableType
+from include.soar.model.text import Text, storable
 
 __all__ = [
     "HASH_BY_LENGTH",
@@ -98,6 +99,7 @@ __all__ = [
     "Severity",
     "Sighting",
     "Standing",
+    "Text",
     "Tlp",
     "Traffic",
     "Verb",
@@ -105,4 +107,5 @@ __all__ = [
     "Window",
     "digest",
     "own_id",
+    "storable",
 ]

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from include.soar.model.base import SCHEMA_VERSION, Frozen, Instant, SchemaVersion
 from include.soar.model.observable import Observable
+from include.soar.model.text import Text
 
 
 class IncidentOutcome(StrEnum):
@@ -25,15 +26,15 @@ class IncidentRef(Frozen):
     :param unique_id: the vendor's id; None when only planned or failed
     """
 
-    finding_uid: str
-    marker: str
+    finding_uid: Text
+    marker: Text
     outcome: IncidentOutcome
-    title: str
-    unique_id: str | None = None
-    readable_id: str | None = None
-    url: str | None = None
+    title: Text
+    unique_id: Text | None = None
+    readable_id: Text | None = None
+    url: Text | None = None
     created_at: Instant | None = None
-    detail: str = ""
+    detail: Text = ""
 
 
 class IncidentBatch(Frozen):
@@ -46,12 +47,12 @@ class IncidentBatch(Frozen):
 class Relation(Frozen):
     """Stage 5: that a new incident and an older one share something."""
 
-    incident_id: str
-    related_id: str
-    related_readable_id: str | None
+    incident_id: Text
+    related_id: Text
+    related_readable_id: Text | None
     shared: tuple[Observable, ...]
-    outcome: str  # related, planned, failed
-    detail: str = ""
+    outcome: Text  # related, planned, failed
+    detail: Text = ""
 
 
 class RelationBatch(Frozen):
@@ -100,19 +101,19 @@ class Action(Frozen):
     :param proof: where a person can check: list, version, activation, indicator id
     """
 
-    control: str
+    control: Text
     verb: Verb
     observable: Observable
     outcome: Outcome
-    detail: str = ""
+    detail: Text = ""
     changed: bool = False
     expires_at: Instant | None = None
-    proof: dict[str, str | int | None] = Field(default_factory=dict)
+    proof: dict[Text, Text | int | None] = Field(default_factory=dict)
 
 
 class ActionBatch(Frozen):
     """Stages 6, 7 and 8."""
 
     schema_version: SchemaVersion = SCHEMA_VERSION
-    control: str
+    control: Text
     actions: tuple[Action, ...]

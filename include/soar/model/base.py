@@ -25,8 +25,13 @@ def _plain_utc(value: datetime) -> datetime:
     """
     A datetime of the standard library, in UTC. Airflow gives pendulum's, which with ``datetime.UTC`` as its zone
     loses the zone when a timedelta is added (pendulum 3.3).
+
+    :raises ValueError: it lies outside of the calendar once it is in UTC (``9999-12-31T23:59:59-12:00``)
     """
-    utc = value.astimezone(UTC)
+    try:
+        utc = value.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("lies outside of the calendar") from None
     return datetime(utc.year, utc.month, utc.day, utc.hour, utc.minute, utc.second, utc.microsecond, tzinfo=UTC)
 
 

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from include.soar.model.base import SCHEMA_VERSION, Frozen, Instant, SchemaVersion
 from include.soar.model.finding import Role
 from include.soar.model.observable import Observable
+from include.soar.model.text import Text
 
 
 class Reliability(StrEnum):
@@ -85,16 +86,16 @@ class Reputation(Frozen):
     """
 
     observable: Observable
-    provider: str
+    provider: Text
     answer: Answer
     score: int | None = Field(default=None, ge=0, le=100)
-    summary: str = ""
-    reference: str | None = None
-    tags: tuple[str, ...] = ()
-    techniques: tuple[str, ...] = ()
+    summary: Text = ""
+    reference: Text | None = None
+    tags: tuple[Text, ...] = ()
+    techniques: tuple[Text, ...] = ()
     first_reported_at: Instant | None = None
     last_reported_at: Instant | None = None
-    body_digest: str = ""
+    body_digest: Text = ""
     known_at: Instant
     retry_at: Instant | None = None
 
@@ -110,7 +111,7 @@ class ReputationBatch(Frozen):
     """Stage 3's answer, one per provider."""
 
     schema_version: SchemaVersion = SCHEMA_VERSION
-    provider: str
+    provider: Text
     reputations: tuple[Reputation, ...]
 
 
@@ -127,7 +128,7 @@ class Verdict(Frozen):
     observable: Observable
     standing: Standing
     confidence: int = Field(ge=0, le=100)
-    reasons: tuple[str, ...]
+    reasons: tuple[Text, ...]
     reputations: tuple[Reputation, ...] = ()
 
 
@@ -141,11 +142,11 @@ class Refusal(Frozen):
     """
 
     observable: Observable
-    layer: str
-    list_name: str = ""
-    entry: str
-    reason: str
-    finding_uids: tuple[str, ...] = ()
+    layer: Text
+    list_name: Text = ""
+    entry: Text
+    reason: Text
+    finding_uids: tuple[Text, ...] = ()
 
 
 class Indicator(Frozen):
@@ -153,20 +154,20 @@ class Indicator(Frozen):
 
     observable: Observable
     confidence: int
-    reasons: tuple[str, ...]
+    reasons: tuple[Text, ...]
     roles: tuple[Role, ...]
     first_seen_at: Instant
     last_seen_at: Instant
     expires_at: Instant
-    finding_uids: tuple[str, ...]
+    finding_uids: tuple[Text, ...]
 
 
 class Priority(Frozen):
     """Whether a finding becomes an incident, and why."""
 
-    finding_uid: str
+    finding_uid: Text
     high: bool
-    reason: str
+    reason: Text
 
 
 class ApprovalAnswer(StrEnum):
@@ -181,7 +182,7 @@ class Approval(Frozen):
     """The answer to that question. ``by`` is empty where none was given."""
 
     answer: ApprovalAnswer
-    by: str = ""
+    by: Text = ""
     at: Instant
 
 
@@ -196,13 +197,13 @@ class Decision(Frozen):
     """
 
     schema_version: SchemaVersion = SCHEMA_VERSION
-    policy_digest: str
+    policy_digest: Text
     priorities: tuple[Priority, ...]
     verdicts: tuple[Verdict, ...]
     indicators: tuple[Indicator, ...]
     refusals: tuple[Refusal, ...]
-    silent_providers: tuple[str, ...] = ()
+    silent_providers: tuple[Text, ...] = ()
     held: tuple[Indicator, ...] = ()
-    hold_reasons: tuple[str, ...] = ()
+    hold_reasons: tuple[Text, ...] = ()
     approval: Approval | None = None
-    remarks: tuple[str, ...] = ()
+    remarks: tuple[Text, ...] = ()

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from include.soar.model.base import SCHEMA_VERSION, Frozen, Instant, SchemaVersion
 from include.soar.model.observable import Observable
+from include.soar.model.text import Text
 
 
 class Severity(StrEnum):
@@ -41,9 +42,9 @@ class Role(StrEnum):
 class Mention(Frozen):
     """One piece of a vendor's record that may hold observables: a path into the record, a role, and the text."""
 
-    field: str
+    field: Text
     role: Role
-    text: str = Field(max_length=200_000)
+    text: Text = Field(max_length=200_000)
 
 
 class Traffic(Frozen):
@@ -57,10 +58,10 @@ class Traffic(Frozen):
     :param asn: which autonomous system the vendor says it is in
     """
 
-    address: str
+    address: Text
     requests: int | None = Field(default=None, ge=0)
     malicious_requests: int | None = Field(default=None, ge=0)
-    users: tuple[str, ...] = ()
+    users: tuple[Text, ...] = ()
     asn: int | None = Field(default=None, ge=1, lt=2**32)
 
 
@@ -77,18 +78,18 @@ class Finding(Frozen):
         sightings
     """
 
-    uid: str
-    source: str
-    vendor_id: str
-    title: str
-    category: str = ""
-    description: str = ""
+    uid: Text
+    source: Text
+    vendor_id: Text
+    title: Text
+    category: Text = ""
+    description: Text = ""
     severity: Severity
     confidence: int | None = Field(default=None, ge=0, le=100)
     detected_at: Instant
-    url: str | None = None
-    target: str = ""
-    tags: tuple[str, ...] = ()
+    url: Text | None = None
+    target: Text = ""
+    tags: tuple[Text, ...] = ()
     mentions: tuple[Mention, ...] = ()
     traffic: tuple[Traffic, ...] = ()
     grown_at: Instant | None = None
@@ -105,11 +106,11 @@ class RejectedRecord(Frozen):
     is kept for a person to look at.
     """
 
-    source: str
-    record: str  # which: the vendor's id, or its place ("page 2, row 17")
-    field: str
-    problem: str
-    kept_at: str | None = None  # object-storage path of the raw record
+    source: Text
+    record: Text  # which: the vendor's id, or its place ("page 2, row 17")
+    field: Text
+    problem: Text
+    kept_at: Text | None = None  # object-storage path of the raw record
 
 
 class Window(Frozen):
@@ -117,7 +118,7 @@ class Window(Frozen):
 
     start_at: Instant
     end_at: Instant
-    chosen_by: str
+    chosen_by: Text
 
     @property
     def key(self) -> str:
@@ -132,12 +133,12 @@ class FetchBatch(Frozen):
     """
 
     schema_version: SchemaVersion = SCHEMA_VERSION
-    source: str
+    source: Text
     window: Window
     pages: int
     records: int
-    archive: tuple[str, ...]
-    digest: str
+    archive: tuple[Text, ...]
+    digest: Text
     findings: tuple[Finding, ...]
     rejected: tuple[RejectedRecord, ...] = ()
     grows: bool = False
@@ -150,11 +151,11 @@ class Sighting(Frozen):
     :param steps: what had to be decoded to see it, outermost first: ``percent``, ``html``, ``json``, ``base64``
     """
 
-    finding_uid: str
-    field: str
+    finding_uid: Text
+    field: Text
     role: Role
     seen_at: Instant
-    steps: tuple[str, ...] = ()
+    steps: tuple[Text, ...] = ()
 
 
 class Observed(Frozen):
@@ -200,5 +201,5 @@ class CaseBatch(Frozen):
     findings: tuple[Finding, ...]
     observed: tuple[Observed, ...]
     rejected: tuple[RejectedRecord, ...] = ()
-    carried_over: tuple[str, ...] = ()
+    carried_over: tuple[Text, ...] = ()
     left_out: tuple[LeftOutValues, ...] = ()

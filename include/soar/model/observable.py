@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import Field, model_validator
 
 from include.soar.model.base import Frozen, own_id
+from include.soar.model.text import Text
 
 #: STIX 2.1 section 2.9: the namespace of deterministic ids of cyber observables.
 STIX_NAMESPACE = uuid.UUID("00abedb4-aa42-466c-9c01-fed23315a9b7")
@@ -55,7 +56,7 @@ class Observable(Frozen):
     """
 
     type: ObservableType
-    value: str = Field(min_length=1, max_length=4096)
+    value: Text = Field(min_length=1, max_length=4096)
 
     @property
     def key(self) -> str:

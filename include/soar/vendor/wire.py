@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from include.soar.model.text import storable_json
 from include.soar.vendor.errors import (
     ClockSkew,
     RateLimited,
@@ -123,16 +124,24 @@ def error_text(body: bytes) -> str:
     return _words(document) or "no reason given"
 
 
-def _words(document: Any) -> str:
+#: So deep an error body is looked into.
+_DEEPEST_WORDS = 20
+
+
+def _words(document: Any, depth: int = 0) -> str:
     if isinstance(document, str):
         return document
+    if depth > _DEEPEST_WORDS:
+        return ""
     if isinstance(document, list):
-        return "; ".join(filter(None, (_words(item) for item in document[:3])))
+        return "; ".join(filter(None, (_words(item, depth + 1) for item in document[:3])))
     if isinstance(document, dict):
         for key in ("detail", "message", "error", "title", "errors", "messages", "text", "result", "non_field_error"):
-            if words := _words(document.get(key)):
+            if words := _words(document.get(key), depth + 1):
                 return words
-        return "; ".join(f"{key}: {words}" for key, value in list(document.items())[:3] if (words := _words(value)))
+        return "; ".join(
+            f"{key}: {words}" for key, value in list(document.items())[:3] if (words := _words(value, depth + 1))
+        )
     return ""
 
 
@@ -199,24 +208,36 @@ def failure(
 
 def load_json(vendor: str, operation: str, body: bytes) -> Any:
     """
-    The body as JSON.
+    The body as JSON, with U+FFFD for what no store can carry (include/soar/model/text.py).
 
     :raises Unavailable: the text stops in the middle of JSON (a cut connection): asking again may help
-    :raises Unexpected: it is something else, e.g. a proxy's HTML page with status 200
+    :raises Unexpected: it is something else, e.g. a proxy's HTML page with status 200, or not UTF-8
     """
     try:
-        return json.loads(body)
+        document = json.loads(body)
     except (ValueError, RecursionError) as error:  # also a number too long, or nested too deep, to be read
         starts_like_json = body.lstrip()[:1] in (b"{", b"[")
         if starts_like_json and _is_cut(error):
             raise Unavailable(vendor, operation, f"answer ends early, after {len(body)} bytes") from None
-        raise Unexpected(vendor, operation, f"answer is not JSON ({len(body)} bytes)") from None
+        problem = "is not UTF-8" if starts_like_json and isinstance(error, UnicodeDecodeError) else "is not JSON"
+        raise Unexpected(vendor, operation, f"answer {problem} ({len(body)} bytes)") from None
+    return storable_json(document) if _MAY_BE_UNSTORABLE.search(body) else document
+
+
+#: The escapes of U+0000 and of surrogates (a whole pair too), surrogates in bytes, and anything but UTF-8.
+_MAY_BE_UNSTORABLE = re.compile(rb"\\u(?:0000|[dD][89a-fA-F])|\xed[\xa0-\xbf]|\x00")
+
+
+#: Bytes of a character in UTF-8, at most.
+_LONGEST_CHARACTER = 4
 
 
 def _is_cut(error: ValueError | RecursionError) -> bool:
-    """Whether JSON could not be read because it ends too early."""
+    """Whether JSON could not be read because it ends too early, in the middle of a character too."""
+    if isinstance(error, UnicodeDecodeError):
+        return error.reason == "unexpected end of data" and error.start >= len(error.object) - _LONGEST_CHARACTER + 1
     if not isinstance(error, json.JSONDecodeError):
-        return isinstance(error, UnicodeDecodeError)
+        return False
     rest = error.doc[error.pos :].rstrip()
     in_a_word = any(word.startswith(rest) for word in ("true", "false", "null", "e+", "e-"))
     in_an_escape = "escape" in error.msg and len(rest) < len("\\u1234")

@@ -134,6 +134,37 @@ def parse_block(body: bytes, block: Observable = BLOCK) -> dict[str, Reputation]
     return {answer.observable.value: answer for answer in answers}
 
 
+EDGE = "9999-12-31T23:59:59-12:00"
+
+
+def test_a_cosmetic_member_costs_no_answer() -> None:
+    body = changed(isp="Ex\x00ample\ud800", usageType=5, countryCode=[])
+    said = parse(body)
+    assert said.answer is Answer.LISTED
+    assert "Ex\ufffdample\ufffd" in said.summary  # R16
+    assert len(parse(changed(isp="x" * 5000)).summary) <= 300
+
+
+def test_a_time_at_the_edge_of_the_calendar_is_an_error_of_ours() -> None:
+    """1i: it was an OverflowError, and the task failed for all values."""
+    with pytest.raises(Unexpected, match="outside of the calendar"):
+        parse(changed(lastReportedAt=EDGE))
+
+
+def test_a_row_of_a_list_costs_the_list_nothing() -> None:
+    rows = [{"ipAddress": "203.0.113.7", "abuseConfidenceScore": 100, "countryCode": 5, "lastReportedAt": EDGE}]
+    body = json.dumps({"meta": {"generatedAt": "2026-11-24T00:00:00+00:00"}, "data": rows}).encode()
+    listed = parse_blacklist(body).rows["203.0.113.7"]
+    assert (listed.score, listed.country_code, listed.last_reported_at) == (100, None, None)
+
+
+def test_a_reported_address_that_cannot_be_read_may_be_any_of_them() -> None:
+    document = json.loads((SAMPLES / "check-block.json").read_bytes())
+    document["data"]["reportedAddress"][0]["ipAddress"] = "?"
+    with pytest.raises(Unexpected, match="is not an address"):
+        parse_block(json.dumps(document).encode())
+
+
 def test_networks_that_are_worth_a_question() -> None:
     asked = [EVIL, QUIET, address("198.51.100.7"), NEIGHBOUR, address("2001:db8::1"), address("2001:db8::2")]
     assert api.crowded_blocks(asked, at_least=2) == {BLOCK: [EVIL, QUIET, NEIGHBOUR]}

@@ -62,6 +62,23 @@ def test_check(hook: AbuseIPDBHook, sim: SimServer) -> None:
     assert sim.calls("abuseipdb")[0]["query"] == [["ipAddress", "203.0.113.7"], ["maxAgeInDays", "90"]]
 
 
+def test_every_parameter_that_we_send_is_one_of_the_endpoint_s(hook: AbuseIPDBHook, sim: SimServer) -> None:
+    """The service ignores the others: a typo would pass as a default. https://docs.abuseipdb.com/"""
+    known = {
+        "check": {"ipAddress", "maxAgeInDays", "verbose"},
+        "check-block": {"network", "maxAgeInDays"},
+        "blacklist": {"confidenceMinimum", "limit", "plaintext"},
+    }
+    block = Observable(type=ObservableType.CIDR, value="203.0.113.0/24")
+    for plaintext in (True, False):
+        hook.send(api.blacklist_request(confidence_minimum=90, limit=10, plaintext=plaintext))
+    hook.send(api.block_request(block, max_age_days=30))
+    hook.check(EVIL)
+    asked = [(c["path"].rpartition("/")[2], {name for name, _ in c["query"]}) for c in sim.calls("abuseipdb")]
+    assert {endpoint for endpoint, _ in asked} == set(known)
+    assert [(endpoint, names - known[endpoint]) for endpoint, names in asked if names - known[endpoint]] == []
+
+
 def test_the_oldest_report_that_counts(sim: SimServer, hook: AbuseIPDBHook, monkeypatch: pytest.MonkeyPatch) -> None:
     connect(monkeypatch, "abuseipdb_default", "abuseipdb", sim, password=KEY, max_age_days="30")
     patient = AbuseIPDBHook()

@@ -146,7 +146,6 @@ def test_a_late_record_is_unknown_until_its_time(sim: SimServer) -> None:
             "maxAgeInDays",
             "The max age in days must be between 1 and 365.",
         ),
-        ({"ipAddress": "203.0.113.9", "maxAgeInDay": 3}, "maxAgeInDay", "The maxAgeInDay parameter is not known."),
     ],
 )
 def test_a_bad_parameter_is_named(sim: SimServer, params: dict[str, Any], parameter: str, detail: str) -> None:
@@ -306,6 +305,14 @@ def test_a_block_wider_than_the_plan_costs_money(
 ) -> None:
     sim.configure("abuseipdb", plan=plan)
     assert call(sim, "check-block", params=params).status_code == status
+
+
+def test_what_the_service_takes_of_other_clients(sim: SimServer) -> None:
+    """J10: the requests of demisto/content's Packs/AbuseDB."""
+    assert call(sim, "blacklist", params={"maxAgeInDays": 30}).status_code == 200
+    answer = call(sim, "report", "POST", params={"ip": "203.0.113.50", "categories": "18,21"})
+    assert answer.json()["data"]["ipAddress"] == "203.0.113.50"
+    assert check(sim, "203.0.113.50", verbose="", maxAgeInDay=3)["reports"][0]["categories"] == [18, 21]
 
 
 def test_a_report_is_kept_once_in_fifteen_minutes(sim: SimServer) -> None:

@@ -28,7 +28,7 @@ CASES = (
         said={EVIL: 30, CLEAN: 0, SIX: 0, NAME: 20, URL: 0, MD5: 0, SHA1: 0, SHA256: 0},
         asked=lambda call: [call["path"].split("/", 5)[5].rpartition("/")[0]],
         refuse=(NAME, "status", {"status": 400, "path": NAME.value}),
-        odd=({"validation": None}, {"indicator": "203.0.113.200"}, {"pulse_info": None}),
+        odd=({"validation": [7]}, {"indicator": "203.0.113.200"}, {"pulse_info": None}),
         causes=(("status", {"status": 403}, WRONG_KEY), ("html", {"status": 403}, A_GATEWAY), *PATH_CAUSES),
     ),
 )

@@ -160,18 +160,33 @@ def test_a_page_that_is_not_found_is_no_answer() -> None:
         {"count": "3"},
         {"pulse_info": ...},
         {"pulse_info": {"count": 3}},
-        {"validation": ...},
-        {"validation": None},
+        {"validation": "whitelist"},
+        {"validation": [7]},
         {"indicator": ...},
-        {"pulse": {"created": "yesterday"}},
-        {"pulse": {"name": None}},
-        {"pulse": {"attack_ids": [7]}},
     ],
     ids=str,
 )
 def test_a_missing_part_is_not_a_clean_bill(members: dict[str, Any]) -> None:
     with pytest.raises(Unexpected, match="not as documented"):
         parse(changed(**members))
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        {"validation": ...},
+        {"validation": None},
+        {"pulse": {"id": ...}},
+        {"pulse": {"name": None}},
+        {"pulse": {"created": "yesterday"}},
+        {"pulse": {"created": "9999-12-31T23:59:59-12:00", "modified": "0001-01-01T00:00:00+14:00"}},
+        {"pulse": {"attack_ids": [7], "tags": ["a", None], "malware_families": None, "author": 5}},
+    ],
+    ids=str,
+)
+def test_a_cosmetic_member_costs_no_answer(members: dict[str, Any]) -> None:
+    """GAP of other providers, and 1i: anybody may publish a pulse."""
+    assert parse(changed(**members)).answer is Answer.LISTED
 
 
 @pytest.mark.parametrize("other", ["203.0.113.8", "2001:db8::1", "unknown", ""])

@@ -94,6 +94,19 @@ def test_the_paid_answer_about_several() -> None:
     assert answers[2].summary == "not observed scanning the internet"
 
 
+def test_a_part_that_cannot_be_read_costs_itself() -> None:
+    document = json.loads(sample("multi"))
+    del document["data"][0][SCANNER]["found"]
+    document["data"][1][SERVICE]["trust_level"] = 1
+    document["data"][1][SCANNER]["tags"] = [None, {"name": 5}, {"name": "x"}]
+    answers = api.parse_multi([EVIL, DNS, QUIET], Response(200, {}, json.dumps(document).encode()), known_at=NOW)
+    assert [one.observable for one in answers] == [DNS, QUIET]  # the other is an error, by Round
+    document["data"] = document["data"][:1]
+    document["request_metadata"]["ips_not_found"] = []
+    with pytest.raises(Unexpected, match="found"):
+        api.parse_multi([EVIL], Response(200, {}, json.dumps(document).encode()), known_at=NOW)
+
+
 def test_an_answer_about_one_that_was_not_asked_about_is_refused() -> None:
     with pytest.raises(Unexpected, match="not an address that was asked about"):
         api.parse_multi([EVIL], Response(200, {}, sample("multi")), known_at=NOW)

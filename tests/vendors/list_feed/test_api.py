@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import ipaddress
 from datetime import timedelta
 from pathlib import Path
@@ -15,8 +16,9 @@ from include.soar.extract.values import parse_url
 from include.soar.model import Answer, Observable, ObservableType
 from include.soar.vendor.errors import Unexpected
 from tests.soar.examples import NOW, address, domain
-from threat_response.vendors.list_feed import api
-from threat_response.vendors.list_feed.api import Copy, ListIndex, Source, parse_list, parse_sources
+from threat_response.vendors.list_feed import api, formats
+from threat_response.vendors.list_feed.api import Copy, ListIndex, Source, parse_sources
+from threat_response.vendors.list_feed.formats import parse_list
 
 SAMPLES = Path(__file__).parent / "samples"
 DROP = Source("drop", "drop", "/drop/drop_v4.json", 100)
@@ -174,6 +176,85 @@ def test_a_table(kind: str, content: str, found: int) -> None:
 def test_another_table_is_not_an_empty_list(kind: str, content: str) -> None:
     with pytest.raises(Unexpected, match="not a "):
         parse_list(Source("t", kind, "/t", 80), content.encode())
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        # R1: in a URL these signs are path and fragment.
+        ("http://good.example/#/drop/a.exe", ["url:http://good.example/#/drop/a.exe"]),
+        ("http://bank.example/login;jsessionid=1/e.hta", ["url:http://bank.example/login;jsessionid=1/e.hta"]),
+        ("http://evil.example/a;b#c  # seen in May", ["url:http://evil.example/a;b#c"]),
+        ("203.0.113.0/24 ; SBL1", ["network:203.0.113.0/24"]),
+        ("203.0.113.0/24\t#x", ["network:203.0.113.0/24"]),
+        ("203.0.113.0-203.0.113.255", ["network:203.0.113.0/24"]),  # R11
+        ("203.0.113.4 - 203.0.113.6", ["network:203.0.113.4/31", "network:203.0.113.6/32"]),
+        ("2001:db8:1::-2001:db8:1::ffff", ["network:2001:db8:1::/112"]),
+        ("0.0.0.0 evil.example", ["domain-name:evil.example"]),
+        ("127.0.0.1\tevil.example bad.example # ads", ["domain-name:bad.example", "domain-name:evil.example"]),
+        ("||evil.example^", ["domain-name:evil.example"]),
+        ("||evil.example^$third-party", ["domain-name:evil.example"]),
+        ("*.evil.example", ["domain-name:evil.example"]),
+        ("hxxp://evil[.]example/a", ["url:http://evil.example/a"]),
+        ("evil[.]example", ["domain-name:evil.example"]),
+        ("203[.]0[.]113[.]7", ["network:203.0.113.7/32"]),
+        (f"{'a1' * 16}  a file.exe", [f"file:{'a1' * 16}"]),
+    ],
+)
+def test_what_a_line_of_a_plain_list_names(line: str, found: list[str]) -> None:
+    parsed = parse_list(PLAIN, f"192.0.2.1\n{line}\n".encode())
+    assert (parsed.entries, parsed.broken) == (sorted(["network:192.0.2.1/32", *found]), [])
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["203.0.113.9-203.0.113.1", "0.0.0.0-255.255.255.255", "203.0.113.1-2001:db8::1", "# x", "127.0.0.1 localhost"],
+)
+def test_a_line_that_lists_nobody(line: str) -> None:
+    parsed = parse_list(PLAIN, f"192.0.2.1\n{line}\n".encode())
+    assert parsed.entries == ["network:192.0.2.1/32"]
+    assert parsed.broken == ([line] if "-" in line else [])
+
+
+DSHIELD = "Start\tEnd\tNetmask\tAttacks\n203.0.113.0\t203.0.113.255\t24\t5120\n198.51.100.0\t198.51.100.127\t25\t9\n"
+
+
+@pytest.mark.parametrize("kind", ["tsv:Start", "tsv:start", "tsv:Start-End", "tsv:1-2"])
+def test_a_table_of_ranges_is_not_taken_as_their_first_addresses(kind: str) -> None:
+    """R11: DShield's block list."""
+    content = DSHIELD if "tart" in kind else DSHIELD.partition("\n")[2]
+    parsed = parse_list(Source("t", kind, "/t", 80), content.encode())
+    assert (parsed.entries, parsed.broken) == (["network:198.51.100.0/25", "network:203.0.113.0/24"], [])
+
+
+def test_a_column_by_its_number_that_begins_ranges_is_refused() -> None:
+    with pytest.raises(Unexpected, match="write tsv:1-2"):
+        parse_list(Source("t", "tsv:1", "/t", 80), DSHIELD.partition("\n")[2].encode())
+
+
+@pytest.mark.parametrize(
+    ("kind", "content"),
+    [
+        ("csv:ip", "IP,more\n203.0.113.7,x\n"),
+        ("csv:ip", "ip;more\n203.0.113.7;x\n"),
+        ("csv:2", "1;203.0.113.7\n2;203.0.113.7\n"),
+        ("csv:ip", "# ip, port and when it was seen\n# more of it\n# ip,port\n203.0.113.7,4\n"),
+        ("csv:ip", "# port, ip\nip,port\n203.0.113.7,443\n"),  # a remark with the column's name in it
+        ("csv:dst-ip", "dst-ip,more\n203.0.113.7,x\n"),
+    ],
+)
+def test_other_spellings_of_a_table(kind: str, content: str) -> None:
+    assert parse_list(Source("t", kind, "/t", 80), content.encode()) == (["network:203.0.113.7/32"], [])
+
+
+def test_a_list_may_be_packed(monkeypatch: pytest.MonkeyPatch) -> None:
+    packed = gzip.compress((SAMPLES / "plain.txt").read_bytes())
+    assert parse_list(PLAIN, packed).entries == entries(PLAIN, "plain.txt")
+    with pytest.raises(Unexpected, match="is cut"):
+        parse_list(PLAIN, packed[:-9])
+    monkeypatch.setattr(formats, "LARGEST_UNPACKED", 1000)
+    with pytest.raises(Unexpected, match="longer than 1,000 bytes"):
+        parse_list(PLAIN, gzip.compress(b"203.0.113.7\n" * 1000))
 
 
 # --- looking up --------------------------------------------------------------------------------------------------

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -205,6 +204,51 @@ def test_another_shape_is_not_guessed_at(body: Any) -> None:
         answers(EVIL, body=body)
 
 
+@pytest.mark.parametrize(
+    ("change", "score"),
+    [
+        ({"Event": {"id": 122, "threat_level_id": 1, "info": "x"}, "timestamp": 1795132800}, 90),  # R15: PHP 8
+        ({"Event": {"id": 122, "threat_level_id": 3, "info": "x"}}, 50),
+        ({"Event": {"id": "122", "threat_level_id": True, "info": None}}, 60),
+        ({"Tag": None}, 90),
+        ({"Tag": [None, {"name": 5}, {"name": "tlp:red"}]}, 90),
+        ({"last_seen": "9999-12-31T23:59:59-12:00"}, 90),  # 1i
+        ({"first_seen": "0001-01-01T00:00:00+14:00"}, 90),
+        ({"first_seen": "yesterday", "last_seen": []}, 90),
+        ({"type": "ip-src", "value": "203.0.113.0/24"}, 90),
+    ],
+)
+def test_what_is_only_repeated_costs_no_answer(change: dict[str, Any], score: int) -> None:
+    said = answers(EVIL, body=changed(change))[EVIL]
+    assert (said.answer, said.score) == (Answer.LISTED, score)
+
+
+def test_a_network_that_is_a_slip_lists_nobody() -> None:
+    assert answers(EVIL, body=changed({"value": "0.0.0.0/0"}))[EVIL].answer is Answer.NOT_LISTED
+
+
+@pytest.mark.parametrize(
+    ("change", "others"),
+    [
+        ({"timestamp": "9999-12-31T23:59:59-12:00"}, Answer.NOT_LISTED),  # 1i
+        ({"to_ids": None}, Answer.NOT_LISTED),
+        ({"Event": None}, Answer.NOT_LISTED),
+        ({"value": None}, Answer.ERROR),  # whom it names, nobody can say
+        ({"to_ids": False, "Event": None}, None),
+    ],
+)
+def test_an_attribute_that_cannot_be_read_costs_what_it_names(change: dict[str, Any], others: Answer | None) -> None:
+    body = json.loads(SAMPLE)
+    attributes = body["response"]["Attribute"]
+    body["response"]["Attribute"] = [{**attributes[0], **change}, attributes[2]]
+    quiet = address("203.0.113.99")
+    file = Observable(type=ObservableType.FILE, value=attributes[2]["value"].partition("|")[2].lower())
+    said = answers(EVIL, quiet, file, body=body)
+    assert said[file].answer is Answer.LISTED
+    assert said[EVIL].answer is (Answer.ERROR if others else Answer.NOT_LISTED)
+    assert said[quiet].answer is (others or Answer.NOT_LISTED)
+
+
 def test_what_is_hostile_in_it_stays_on_one_line() -> None:
     body = changed({"Tag": [{"name": "a\nFORGED"}]})
     body["response"]["Attribute"][0]["Event"]["info"] = "x" * 5000 + "\u202e"
@@ -242,7 +286,3 @@ def test_which_page_is_the_last(headers: dict[str, str], found: int, last: bool)
 def test_a_value_that_misp_would_read_as_a_pattern_is_not_asked(value: str, askable: bool) -> None:
     assert api.is_askable(Observable(type="url", value=value)) is askable
     assert not api.is_askable(Observable(type="email-addr", value="!me@evil.example"))
-
-
-def test_the_digest_is_that_of_the_only_body() -> None:
-    assert api.digest([response()]) == hashlib.sha256(SAMPLE).hexdigest()

@@ -14,6 +14,7 @@ from include.soar.vendor.errors import RateLimited, Rejected, Unauthorized, Unex
 from tests.soar.examples import address, domain
 from tests.support import SimServer
 from tests.vendors.support import connect
+from threat_response.vendors.misp import api
 from threat_response.vendors.misp.hook import MispHook
 
 KEY = MispSimulator.settings["api_key"]
@@ -115,6 +116,21 @@ def test_pages_that_do_not_end_are_no_answer(sim: SimServer, hook: MispHook, mon
     with pytest.raises(Unexpected, match="page 2 repeats"):
         connected(monkeypatch, sim, page_size=1).search([EVIL])
     assert len(sim.calls("misp")) == 2
+
+
+@pytest.mark.parametrize("warned", [(), ("good.example",)], ids=["ever new", "ever empty"])
+def test_pages_that_never_end_are_given_up(
+    sim: SimServer, hook: MispHook, monkeypatch: pytest.MonkeyPatch, warned: tuple[str, ...]
+) -> None:
+    """4c: ever new attributes, or pages from which warning lists took everything."""
+    monkeypatch.setattr(api, "MOST_PAGES", 5)
+    both = {"type": "domain|ip", "value": "good.example|198.51.100.8", "to_ids": True}
+    attributes = [{**both, "comment": str(number)} for number in range(9)]
+    sim.seed("misp", {"events": [{"info": "many", "Attribute": attributes}], "warninglist": list(warned)})
+    sim.configure("misp", tells_skipped=True)
+    with pytest.raises(Unexpected, match="more than 5 pages"):
+        connected(monkeypatch, sim, page_size=1).search([address("198.51.100.8")])
+    assert len(sim.calls("misp")) == 5
 
 
 def _attribute(number: int) -> dict[str, Any]:

@@ -83,6 +83,17 @@ def test_without_a_connection_the_task_is_skipped(monkeypatch: pytest.MonkeyPatc
     assert isinstance(watch().error, AirflowSkipException)
 
 
+def test_one_row_in_milliseconds_costs_itself_only(sim: SimServer) -> None:
+    """R17: everything was written, and then the task died, in every run."""
+    other = indicator("ipv4-addr", "198.51.100.8")
+    watch(ONE)
+    row = held(sim)[KEY]
+    seed(sim, row | {"expires_at": row["expires_at"] * 1000})
+    done = watch(ONE, other)
+    assert done.outcomes == {"198.51.100.7": "failed", "198.51.100.8": "watched"}
+    assert "not as we write it" in done.actions["198.51.100.7"].detail
+
+
 def test_a_row_gains_incidents_and_time_and_loses_nothing(sim: SimServer) -> None:
     watch(ONE)
     before = held(sim)[KEY]

@@ -15,7 +15,8 @@ from include.soar.vendor.wire import Response
 from tests.conftest import ROOT
 from tests.soar.examples import NOW, address, at, domain
 from threat_response.vendors.taxii import api
-from threat_response.vendors.taxii.api import Collection, Index, State
+from threat_response.vendors.taxii.api import Collection, State
+from threat_response.vendors.taxii.index import Index, doubt
 
 SAMPLES = Path(__file__).parent / "samples"
 OBJECTS: list[dict[str, Any]] = json.loads((SAMPLES / "envelope.json").read_bytes())["objects"]
@@ -73,7 +74,11 @@ def test_an_objects_request() -> None:
 
 
 @pytest.mark.parametrize(
-    "given", ["application/taxii+json;version=2.1", "application/taxii+json; version=2.1", "Application/TAXII+json"]
+    "given",
+    [
+        *("application/taxii+json;version=2.1", "application/taxii+json; version=2.1", "Application/TAXII+json"),
+        *("application/stix+json;version=2.1", "application/stix+json"),
+    ],
 )
 def test_the_media_type(given: str) -> None:
     api.check_media_type("objects", response({}, **{"content-type": given}))
@@ -145,10 +150,45 @@ def test_a_time_that_is_none() -> None:
     assert api.date_added_last(response({})) is None
 
 
-@pytest.mark.parametrize("body", [{"objects": {}}, {"more": "perhaps"}, [], {"next": 5, "objects": []}])
+@pytest.mark.parametrize(
+    "body", [{"objects": {}}, {"more": "perhaps"}, [], {"next": [5], "objects": []}, {"next": True}]
+)
 def test_another_envelope_is_not_guessed_at(body: Any) -> None:
     with pytest.raises(Unexpected):
         api.parse_envelope(response(body))
+
+
+@pytest.mark.parametrize(
+    ("body", "more", "page"),
+    [
+        ({"more": True, "next": 2, "objects": []}, True, "2"),  # R3
+        ({"more": True, "next": 10**30}, True, "1" + "0" * 30),
+        ({"more": None, "next": None, "objects": None}, False, None),
+        ({"more": None, "next": "b"}, True, "b"),
+        ({"more": False, "next": "b"}, False, "b"),
+    ],
+)
+def test_other_spellings_of_an_envelope(body: Any, more: bool, page: str | None) -> None:
+    envelope = api.parse_envelope(response(body))
+    assert (envelope.objects, envelope.more, envelope.next) == ((), more, page)
+
+
+@pytest.mark.parametrize(
+    ("given", "read"),
+    [
+        ("Fri Nov 20 2026 01:00:00 GMT+0100 (Central European Standard Time)", "2026-11-20T00:00:00.000000Z"),
+        ("Fri Nov 20 2026 00:00:00 GMT+0000", "2026-11-20T00:00:00.000000Z"),
+        ("Fri, 20 Nov 2026 00:00:00 GMT", "2026-11-20T00:00:00.000000Z"),
+        ("2026-11-20T00:00:00.123Z", "2026-11-20T00:00:00.123Z"),
+    ],
+)
+def test_the_header_of_the_last_object(given: str, read: str) -> None:
+    assert api.date_added_last(response({}, **{"x-taxii-date-added-last": given})) == read
+
+
+def test_a_collection_without_a_title_is_called_by_its_id() -> None:
+    ((found,), _) = api.parse_collections("/r/", response({"collections": [{"id": "a", "can_read": True}]}))
+    assert found == Collection("/r/", "a", "a")
 
 
 def test_an_empty_collection_answers_an_empty_object() -> None:
@@ -231,19 +271,59 @@ def test_the_score(types: list[str], confidence: int | None, score: int) -> None
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        ({"pattern": ...}, "indicator without a valid pattern"),
+        ({"valid_until": "9999-12-31T23:59:59-12:00"}, "indicator without a valid valid_until"),  # 1i
+        ({"modified": "0001-01-01T00:00:00+14:00"}, "indicator without a valid modified"),
+        ({"pattern": "[domain-name:value = 'evil.example' AND network-traffic:dst_port = 443]"}, "AND"),
         ({"valid_from": "yesterday"}, "indicator without a valid valid_from"),
         ({"modified": ...}, "indicator without a valid modified"),
         ({"confidence": 101}, "indicator without a valid confidence"),
         ({"revoked": "perhaps"}, "indicator without a valid revoked"),
+    ],
+)
+def test_an_indicator_that_cannot_be_read_does_not_say_that_its_value_is_clean(
+    change: dict[str, Any], problem: str
+) -> None:
+    """R2: "no indicator" was said of it."""
+    found = changed(**change)
+    assert api.count(found).unreadable[problem] >= 1
+    said = ask(NAME, found)
+    assert (said.answer, said.score) == (Answer.NOT_CHECKED, None)
+    assert problem in said.summary
+    assert ask(domain("other.example"), found).answer is Answer.NOT_LISTED
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"pattern": ...}, "indicator without a valid pattern"),
         ({"pattern_type": "sigma"}, "pattern_type sigma"),
         ({"pattern": "[a:b = 'x']"}, "a:b"),
     ],
 )
-def test_an_indicator_that_cannot_be_read_is_counted_and_named(change: dict[str, Any], problem: str) -> None:
+def test_an_indicator_of_which_nobody_knows_what_it_names_is_counted(change: dict[str, Any], problem: str) -> None:
     found = changed(**change)
     assert ask(NAME, found).answer is Answer.NOT_LISTED
     assert api.count(found).unreadable[problem] == 1
+
+
+def test_what_is_only_repeated_costs_no_indicator() -> None:
+    found = changed(
+        name=None,
+        labels=None,
+        created="0001-01-01T00:00:00+14:00",
+        external_references=[None, {"source_name": 5}],
+        kill_chain_phases=None,
+        object_marking_refs=[7],
+    )
+    assert ask(NAME, found).answer is Answer.LISTED
+
+
+def test_a_collection_of_which_little_can_be_read_is_in_doubt() -> None:
+    """GAP: it said "clean" of everything."""
+    reference = {"title": "Box", "uri": "x", "fetched_at": NOW.isoformat(), "indicators": 9, "readable": 4}
+    why = doubt(reference, now=NOW, stale_after=timedelta(days=2))
+    assert why == "Box has 9 indicators, of which only 4 can be read"
+    assert not doubt({**reference, "readable": 5}, now=NOW, stale_after=timedelta(days=2))
 
 
 def test_the_counts() -> None:
@@ -328,10 +408,10 @@ def test_the_silence_of_a_collection_in_doubt_is_no_answer() -> None:
 def test_when_a_collection_is_in_doubt() -> None:
     reference = {"title": "Box", "uri": "file:///x", "fetched_at": NOW.isoformat()}
     two_days = timedelta(days=2)
-    assert api.doubt(reference, now=NOW + timedelta(hours=47), stale_after=two_days) == ""
-    assert api.doubt(reference, now=NOW + two_days, stale_after=two_days).startswith("Box is stale: last read at 2026-")
+    assert doubt(reference, now=NOW + timedelta(hours=47), stale_after=two_days) == ""
+    assert doubt(reference, now=NOW + two_days, stale_after=two_days).startswith("Box is stale: last read at 2026-")
     missing = {"title": "Box", "uri": None, "problem": "gone"}
-    assert api.doubt(missing, now=NOW, stale_after=two_days) == "Box could not be read: gone"
+    assert doubt(missing, now=NOW, stale_after=two_days) == "Box could not be read: gone"
 
 
 # --- STIX 2.0 ----------------------------------------------------------------------------------------------------

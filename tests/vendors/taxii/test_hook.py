@@ -134,13 +134,15 @@ def test_afterwards_only_what_was_added_is_read(hook: TaxiiHook, sim: SimServer)
     assert numbers(hook, first) == [1, 2, 3, 4, 5]
 
 
-@pytest.mark.parametrize("pages_by", ["next", "added_after"])
+@pytest.mark.parametrize("pages_by", ["next", "number", "constant", "added_after"])
 def test_pages(hook: TaxiiHook, sim: SimServer, pages_by: str) -> None:
     sim.configure("taxii", max_page_size=2, pages_by=pages_by)
     assert numbers(hook, only(refresh(hook))) == [1, 2, 3, 4, 5]
     queries = asked(sim)
     assert len(queries) == 3
-    assert [("next" in q, "added_after" in q) for q in queries[1:]] == [(pages_by == "next", pages_by != "next")] * 2
+    assert [("next" in q, "added_after" in q) for q in queries[1:]] == [
+        (pages_by != "added_after", pages_by == "added_after")
+    ] * 2
     assert len({q["limit"] for q in queries}) == 1
     assert len({q["match[type]"] for q in queries}) == 1
 
@@ -251,11 +253,39 @@ def test_a_server_that_is_down_leaves_the_copies(hook: TaxiiHook, sim: SimServer
 
 
 def test_a_page_in_the_middle_that_is_missing_spoils_the_reading(hook: TaxiiHook, sim: SimServer) -> None:
-    sim.configure("taxii", max_page_size=2)
+    sim.configure("taxii", max_page_size=2, pages_by="added_after")
     sim.fault("taxii", "empty", key="objects", path="/objects/", skip=1)
     with pytest.raises(Unexpected, match="does not say where"):
         refresh(hook)
     assert only(refresh(hook))["indicators"] == 5
+
+
+def test_an_empty_page_that_names_the_next_one_is_followed(hook: TaxiiHook, sim: SimServer) -> None:
+    """GAP: a server that filters after it cut its pages."""
+    sim.configure("taxii", max_page_size=2)
+    sim.fault("taxii", "empty", key="objects", path="/objects/", skip=2)
+    refresh(hook)
+    assert len(asked(sim)) == 3
+
+
+def test_a_next_page_that_is_given_twice_is_not_asked_for_again(hook: TaxiiHook, sim: SimServer) -> None:
+    """R6: such a server was asked 10,000 times."""
+    sim.fault("taxii", "merge", patch={"more": True, "next": "abc"}, path="/objects/", times=-1)
+    sim.configure("taxii", pages_by="constant")
+    with pytest.raises(Unexpected):
+        refresh(hook)
+    assert len(asked(sim)) == 2
+
+
+def test_nothing_new_and_a_header_without_meaning(hook: TaxiiHook, sim: SimServer) -> None:
+    """R4: an empty page's header says "undefined"."""
+    first = only(refresh(hook))
+    sim.configure("taxii", last_of_nothing="undefined")
+    set_clock(sim, "2026-11-21T00:00:00Z")
+    second = only(refresh(hook, HOUR))
+    assert second["fetched_at"] > first["fetched_at"]
+    assert second["added_after"] == first["added_after"]
+    assert second["digest"] == first["digest"]
 
 
 def test_pages_that_never_end(hook: TaxiiHook, sim: SimServer) -> None:

@@ -20,8 +20,8 @@ from include.soar.vendor.errors import Unauthorized
 from tests.conftest import ROOT
 from tests.soar.examples import NOW, address, domain
 from tests.vendors.support import connect
-from threat_response.vendors.taxii.api import Index
 from threat_response.vendors.taxii.hook import TaxiiHook
+from threat_response.vendors.taxii.index import Index
 
 USER, PASSWORD = "reader", "medallion-password"
 BOX, EMPTY, CLOSED = (f"{n}1a7b528-80eb-42ed-a74d-c6fbd5a26116" for n in (1, 2, 3))

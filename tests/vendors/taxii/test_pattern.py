@@ -71,7 +71,7 @@ def test_what_is_read(text: str, named: list[str]) -> None:
         ("[NOT ipv4-addr:value = '203.0.113.7']", "NOT"),
         ("[ipv4-addr:value NOT = '203.0.113.7']", "NOT"),
         ("[ipv4-addr:value != '203.0.113.7']", "NOT"),
-        ("[ipv4-addr:value IN ('203.0.113.7', '203.0.113.8')]", "IN"),
+        ("[ipv4-addr:value NOT IN ('203.0.113.7', '203.0.113.8')]", "NOT"),
         ("[url:value LIKE 'https://evil.example/%']", "LIKE"),
         ("[url:value MATCHES '^https']", "MATCHES"),
         ("[ipv4-addr:value ISSUPERSET '203.0.113.0/24']", "ISSUPERSET"),
@@ -100,6 +100,85 @@ def test_what_is_read(text: str, named: list[str]) -> None:
 )
 def test_what_is_not_read_is_named(text: str, problem: str) -> None:
     assert read(text) == ([], [problem])
+
+
+MD5, SHA1, SHA512 = "a1" * 16, "a2" * 20, "a4" * 64
+ADDRESS = "ipv4-addr:203.0.113.7"
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        # As misp-stix writes them.
+        ("[network-traffic:dst_ref.type = 'ipv4-addr' AND network-traffic:dst_ref.value = '203.0.113.7']", ADDRESS),
+        ("[network-traffic:src_ref.value = '203.0.113.7' AND network-traffic:src_ref.type = 'ipv4-addr']", ADDRESS),
+        (
+            "[network-traffic:dst_ref.type = 'ipv6-addr' AND network-traffic:dst_ref.value = '2001:db8::7']",
+            "ipv6-addr:2001:db8::7",
+        ),
+        (
+            "[network-traffic:dst_ref.type = 'domain-name' AND network-traffic:dst_ref.value = 'evil.example']",
+            "domain-name:evil.example",
+        ),
+        (f"[file:name = 'a.exe' AND file:hashes.'SHA-256' = '{HASH}']", f"file:{HASH}"),
+        (
+            f"[file:hashes.MD5 = '{MD5}' AND file:hashes.SHA1 = '{SHA1}' AND file:hashes.SHA256 = '{HASH}' AND "
+            "file:name = 'oui' AND file:size = '35' AND file:parent_directory_ref.path = '/x' AND "
+            f"(file:content_ref.payload_bin = 'UEsD' AND file:content_ref.hashes.MD5 = '{MD5}')]",
+            f"file:{HASH}",
+        ),
+        (f"[file:hashes.'SHA-512' = '{SHA512}' AND file:hashes.'SHA-256' = '{HASH}']", f"file:{SHA512}"),
+        (
+            "[url:value = 'https://evil.example/a' AND url:x_misp_domain = 'evil.example' AND url:x_misp_port = '443']",
+            "url:https://evil.example/a",
+        ),
+        ("[hostname:value = 'a.evil.example']", "domain-name:a.evil.example"),
+        ("[url:value = 'hxxp://evil[.]example/a']", "url:http://evil.example/a"),
+        ("[ipv4-addr:value IN ('203.0.113.7')]", ADDRESS),
+    ],
+)
+def test_an_and_that_is_one_look_at_one_value_is_read(text: str, named: str) -> None:
+    """R2."""
+    assert read(text) == ([named], [])
+
+
+@pytest.mark.parametrize(
+    ("text", "unread"),
+    [
+        ("[ipv4-addr:value = '203.0.113.7' AND network-traffic:dst_port = 443]", [ADDRESS]),
+        (
+            "[(network-traffic:dst_ref.type = 'ipv4-addr' AND network-traffic:dst_ref.value = '203.0.113.7') AND "
+            "network-traffic:dst_port = '443']",
+            [ADDRESS],
+        ),
+        ("[network-traffic:dst_ref.type = 'ipv6-addr' AND network-traffic:dst_ref.value = '203.0.113.7']", [ADDRESS]),
+        ("[network-traffic:src_ref.type = 'ipv4-addr' AND network-traffic:dst_ref.value = '203.0.113.7']", [ADDRESS]),
+        (
+            "[domain-name:value = 'evil.example' AND domain-name:resolves_to_refs[*].value = '203.0.113.7']",
+            ["domain-name:evil.example"],
+        ),
+        (
+            "[ipv4-addr:value = '203.0.113.7' AND domain-name:value = 'evil.example']",
+            [ADDRESS, "domain-name:evil.example"],
+        ),
+        (f"[file:hashes.MD5 = '{MD5}' AND file:hashes.MD5 = '{'b1' * 16}']", [f"file:{MD5}", f"file:{'b1' * 16}"]),
+        (f"[file:hashes.MD5 = '{MD5}' AND process:name = 'x']", [f"file:{MD5}"]),
+        (f"[file:hashes.MD5 = '{MD5}' AND (file:name = 'x' OR file:name = 'y')]", [f"file:{MD5}"]),
+        (f"[file:hashes.MD5 = '{MD5}' AND NOT file:name = 'x']", [f"file:{MD5}"]),
+        ("[url:value = 'https://evil.example/a' AND domain-name:x_misp_a = 'b']", ["url:https://evil.example/a"]),
+        (
+            "[ipv4-addr:value = '203.0.113.7'] AND [url:value = 'https://evil.example/a']",
+            [ADDRESS, "url:https://evil.example/a"],
+        ),
+        ("[ipv4-addr:value = '203.0.113.7'] WITHIN 5 SECONDS", [ADDRESS]),
+        ("[ipv4-addr:value != '203.0.113.7']", [ADDRESS]),
+    ],
+)
+def test_the_values_in_what_is_not_read_are_known(text: str, unread: list[str]) -> None:
+    reading = read_pattern(text)
+    assert reading.named == ()
+    assert len(reading.problems) == 1
+    assert [observable.key for observable in reading.unread] == unread
 
 
 def test_what_can_be_read_of_an_or_is_read() -> None:
@@ -142,7 +221,7 @@ def test_no_text_breaks_the_reader_and_nothing_is_named_without_its_comparison(t
     reading = read_pattern(text)
     assert reading.named or reading.problems
     for observable in reading.named:
-        assert f"= '{observable.value}'" in text or f"ISSUBSET '{observable.value}'" in text
+        assert any(sign + f" '{observable.value}'" in text for sign in ("=", "ISSUBSET", "(", ","))
 
 
 def test_a_long_pattern_is_read_in_one_pass() -> None:

@@ -46,6 +46,20 @@ def changed(**row: Any) -> bytes:
 
 
 @pytest.mark.parametrize(
+    "row",
+    [
+        *({"id": 1234567}, {"id": None}, {"id": "9" * 400}),
+        *({"tags": ["a", None]}, {"tags": None}, {"malware_printable": 5, "threat_type": [], "is_compromised": "?"}),
+    ],
+)
+def test_a_cosmetic_member_costs_no_answer(row: dict[str, Any]) -> None:
+    said = parse(changed(**row))
+    assert said.answer is Answer.LISTED
+    assert said.reference is not None
+    assert len(said.reference) < 100
+
+
+@pytest.mark.parametrize(
     ("observable", "body"),
     [
         (EVIL, {"query": "search_ioc", "search_term": "203.0.113.7", "exact_match": False}),

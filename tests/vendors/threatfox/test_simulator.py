@@ -1,4 +1,4 @@
-"""The ThreatFox simulator answers as recorded answers say. The one client there is sends the wrong header."""
+"""The ThreatFox simulator answers as recorded answers say, and takes what abuse.ch's own scripts send."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import requests
+import urllib3
 
 from tests.support import SimServer, start_simulators
 
@@ -52,6 +53,19 @@ def found(sim: SimServer, **body: Any) -> list[str]:
     answer = ask(sim, **body).json()
     assert answer["query_status"] == "ok"
     return [row["ioc"] for row in answer["data"]]
+
+
+def test_the_vendors_own_scripts(sim: SimServer) -> None:
+    """J11. abusech/ThreatFox, threatfox_search_ioc.py and threatfox_query_tag.py: urllib3, a key, no Content-Type."""
+    with urllib3.PoolManager(headers=KEY) as pool:
+        body = json.dumps({"query": "search_ioc", "search_term": "203.0.113.9"})
+        answer = json.loads(pool.request("POST", f"{sim.url}/api/v1/", body=body).data)
+        assert answer["query_status"] == "ok"
+        assert "203.0.113.9:443" in [row["ioc"] for row in answer["data"]]
+        body = json.dumps({"query": "taginfo", "tag": "elf", "limit": 10})  # not imitated, and said so
+        assert json.loads(pool.request("POST", f"{sim.url}/api/v1/", body=body).data) == {
+            "query_status": "unknown_query"
+        }
 
 
 def test_a_row_as_recorded(sim: SimServer) -> None:

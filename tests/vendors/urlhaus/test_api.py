@@ -173,6 +173,36 @@ def test_numbers_come_as_text_or_not(count: Any) -> None:
     assert parse(changed(url_count=count)).summary.startswith("12 malware URLs")
 
 
+@pytest.mark.parametrize(
+    ("sample", "members"),
+    [
+        ("url", {"tags": ["a", None]}),
+        ("url", {"tags": None, "threat": 5, "payloads": [None, {"signature": 7}]}),
+        ("host", {"urlhaus_reference": [], "firstseen": None}),
+        ("payload", {"file_type": {}}),
+    ],
+)
+def test_a_cosmetic_member_costs_no_answer(sample: str, members: dict[str, Any]) -> None:
+    assert parse(changed(sample, **members), ASKED[sample]).answer is Answer.LISTED
+
+
+NULLS = {"md5_hash": None, "sha256_hash": None, "url_count": None, "urls": [], "signature": None}
+
+
+def test_an_ok_about_a_file_that_nobody_has_seen() -> None:
+    """TheHive-Project/Cortex-Analyzers #485: every member is null."""
+    said = parse(changed("payload", **NULLS), SHA256)
+    assert (said.answer, said.score, said.summary) == (Answer.NOT_LISTED, 0, "no record")
+
+
+@pytest.mark.parametrize(
+    "members", [{"md5_hash": ...}, {"sha256_hash": ...}, {"url_count": "3"}, {"urls": [{"url_status": "online"}]}]
+)
+def test_nulls_beside_something_else_are_no_answer(members: dict[str, Any]) -> None:
+    with pytest.raises(Unexpected):
+        parse(changed("payload", **{**NULLS, **members}), SHA256)
+
+
 def test_one_url_is_not_a_plural() -> None:
     assert parse(changed(url_count="1", blacklists=None)).summary == "1 malware URL, 1 online"
 

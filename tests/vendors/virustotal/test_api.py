@@ -171,6 +171,20 @@ def test_a_count_that_is_not_there_is_not_a_zero(name: str, value: Any) -> None:
         parse(changed(stats={name: value}))
 
 
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {"tags": None, "categories": None},
+        {"tags": ["a", None, 7], "categories": {"x": None, "y": "malware"}},
+        {"popular_threat_classification": None},
+        {"popular_threat_classification": {"popular_threat_category": [None, {"value": 5}]}},
+        {"as_owner": 5, "country": [], "last_analysis_date": True, "first_submission_date": 10**30},
+    ],
+)
+def test_a_cosmetic_member_costs_no_answer(attributes: dict[str, Any]) -> None:
+    assert parse(changed(**attributes)).answer is Answer.LISTED
+
+
 def test_statistics_that_are_not_there_are_no_zero() -> None:
     with pytest.raises(Unexpected, match="last_analysis_stats"):
         parse(changed(last_analysis_stats=...))

@@ -13,12 +13,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from pydantic import AwareDatetime, Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from include.soar.enrich.quota import Quota, QuotaSeen
 from include.soar.extract.values import parse_address
-from include.soar.model import Answer, Observable, ObservableType, Reputation
-from include.soar.vendor.errors import Unexpected
+from include.soar.model import Answer, Instant, Observable, ObservableType, Reputation
+from include.soar.vendor.errors import Unexpected, one_line
+from include.soar.vendor.lenient import Cosmetic
 from include.soar.vendor.wire import Request, Response, VendorShape, decode
 
 VENDOR = "abuseipdb"
@@ -55,10 +56,10 @@ class CheckData(VendorShape):
     abuseConfidenceScore: int = Field(ge=0, le=100, strict=True)
     totalReports: int = Field(ge=0)
     numDistinctUsers: int = Field(ge=0)
-    countryCode: str | None = None
-    usageType: str | None = None
-    isp: str | None = None
-    lastReportedAt: AwareDatetime | None = None
+    countryCode: Cosmetic[str] = None
+    usageType: Cosmetic[str] = None
+    isp: Cosmetic[str] = None
+    lastReportedAt: Instant | None = None
 
 
 class CheckAnswer(VendorShape):
@@ -69,8 +70,8 @@ class ReportedAddress(VendorShape):
     ipAddress: str
     numReports: int = Field(ge=0)
     abuseConfidenceScore: int = Field(ge=0, le=100, strict=True)
-    mostRecentReport: AwareDatetime | None = None
-    countryCode: str | None = None
+    mostRecentReport: Cosmetic[Instant] = None
+    countryCode: Cosmetic[str] = None
 
 
 class BlockData(VendorShape):
@@ -87,12 +88,12 @@ class BlockAnswer(VendorShape):
 class BlacklistRow(VendorShape):
     ipAddress: str
     abuseConfidenceScore: int = Field(ge=LOWEST_CONFIDENCE, le=100, strict=True)
-    countryCode: str | None = None
-    lastReportedAt: AwareDatetime | None = None
+    countryCode: Cosmetic[str] = None
+    lastReportedAt: Cosmetic[Instant] = None
 
 
 class BlacklistMeta(VendorShape):
-    generatedAt: AwareDatetime
+    generatedAt: Instant
 
 
 class BlacklistAnswer(VendorShape):
@@ -164,7 +165,7 @@ def _reputation(
         provider=VENDOR,
         answer=Answer.LISTED if score > 0 else Answer.NOT_LISTED,
         score=score,
-        summary=", ".join(fact for fact in facts if fact),
+        summary=one_line(", ".join(fact for fact in facts if fact)),
         reference=PAGE + observable.value,
         last_reported_at=last_reported_at,
         body_digest=digest,
@@ -214,6 +215,9 @@ def parse_block(
     if _network(data.networkAddress, data.netmask) != ipaddress.ip_network(block.value):
         raise Unexpected(VENDOR, "check-block", "data.networkAddress and netmask are not the network asked about")
     reported = {parse_address(row.ipAddress): row for row in data.reportedAddress}
+    if None in reported:
+        # It may be any of the members: their absence from the list would say nothing.
+        raise Unexpected(VENDOR, "check-block", "a reported address is not an address")
     digest = body_digest(response)
     answers = []
     for observable in members:
@@ -326,7 +330,7 @@ def parse_blacklist(response: Response, *, confidence_minimum: int) -> Blacklist
 
 def _plain_rows(response: Response, score: int) -> tuple[datetime, dict[str, Listed]]:
     try:
-        generated_at = TypeAdapter(AwareDatetime).validate_python(response.headers["x-generated-at"])
+        generated_at = TypeAdapter(Instant).validate_python(response.headers["x-generated-at"])
     except ValidationError:
         raise Unexpected(VENDOR, "blacklist", "X-Generated-At is not a time") from None
     # A list that was cut may end in the middle of an address, which can read as another one.

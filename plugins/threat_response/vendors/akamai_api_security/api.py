@@ -15,9 +15,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-from pydantic import AwareDatetime, Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from include.soar.extract.records import load_records
+from include.soar.model import Instant
 from include.soar.vendor.errors import Unexpected
 from include.soar.vendor.wire import Request, Response, VendorShape, decode
 from threat_response.vendors.akamai_api_security.records import (
@@ -212,7 +213,7 @@ def parse_alerts(response: Response, *, offset: int, limit: int) -> AlertsAnswer
     return answer
 
 
-_INSTANT: TypeAdapter[datetime] = TypeAdapter(AwareDatetime)
+_INSTANT: TypeAdapter[datetime] = TypeAdapter(Instant)
 _ALLOWED = re.compile(r"each value in returnFields must be one of the following values:\s*([\w.,\s-]+)")
 
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from typing import Annotated, Any
 
-from pydantic import AliasChoices, AwareDatetime, BeforeValidator, Field
+from pydantic import AliasChoices, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
 from include.soar.extract.records import (
@@ -24,7 +24,7 @@ from include.soar.extract.records import (
     has_too_deep,
 )
 from include.soar.judge.traffic import address_of, pseudonym
-from include.soar.model import Finding, Mention, Role, Severity, Traffic, own_id
+from include.soar.model import Finding, Instant, Mention, Role, Severity, Traffic, own_id
 from include.soar.vendor.errors import one_line
 from include.soar.vendor.wire import VendorShape
 
@@ -125,7 +125,7 @@ class Record(VendorShape):
 
     id: Identity
     severity: Word
-    detectionTime: AwareDatetime
+    detectionTime: Instant
     title: Text = ""
     url: Text = ""
     typeId: Text = ""
@@ -160,7 +160,7 @@ class Counts(VendorShape):
 class Alert(VendorShape):
     id: Identity
     severity: Word
-    triggered_at: AwareDatetime
+    triggered_at: Instant
     name: Text = ""
     status: Text = ""
     category: Text = ""

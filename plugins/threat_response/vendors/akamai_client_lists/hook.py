@@ -166,6 +166,6 @@ def _is_problem(body: bytes) -> bool:
     """An answer of Akamai's own, not of whatever stands at a wrong address."""
     try:
         document = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return isinstance(document, dict) and "title" in document

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Annotated, Any, NamedTuple
 
-from pydantic import AwareDatetime, BeforeValidator, Field, TypeAdapter, ValidationError
+from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
 from pydantic_core import PydanticCustomError
 
 from include.soar.extract.records import (
@@ -29,7 +29,7 @@ from include.soar.extract.records import (
     load_records,
 )
 from include.soar.judge.traffic import address_of, pseudonym
-from include.soar.model import Finding, Mention, Role, Severity, Traffic, own_id
+from include.soar.model import Finding, Instant, Mention, Role, Severity, Traffic, own_id
 from include.soar.vendor.errors import Unexpected, one_line
 from include.soar.vendor.wire import Request, Response, VendorShape, decode
 
@@ -217,13 +217,13 @@ Text = Annotated[str, BeforeValidator(_text)]
 Texts = Annotated[tuple[str, ...], BeforeValidator(_texts)]
 Domain = Annotated[str, BeforeValidator(_domain)]
 Dicts = Annotated[tuple[dict[str, Any], ...], BeforeValidator(_dicts)]
-_INSTANT: TypeAdapter[datetime] = TypeAdapter(AwareDatetime)
+_INSTANT: TypeAdapter[datetime] = TypeAdapter(Instant)
 
 
 class Event(VendorShape):
     #: No default: a severity that is missing is not a low one.
     severityId: Annotated[Severity, BeforeValidator(_severity)]
-    detectionTime: AwareDatetime
+    detectionTime: Instant
     detectionType: Text = ""
     eventType: Text = ""
     listId: Text = ""
@@ -517,12 +517,15 @@ def _traffic_of(row: Row) -> tuple[Traffic, ...]:
     )
 
 
+#: Python refuses to read a number of thousands of digits.
+_ASN_DIGITS = 10
+
+
 def _asn(value: Any) -> int | None:
     """``64496`` or ``AS64496``; the vendor's words for nothing, and whatever else is no number, are none."""
     digits = _text(value).upper().removeprefix("AS")
-    # Ten digits at most: Python refuses to read a number of thousands of them.
-    readable = digits.isascii() and digits.isdigit() and len(digits) <= 10
-    return int(digits) if readable and 0 < int(digits) < 2**32 else None
+    is_number = digits.isascii() and digits.isdigit() and len(digits) <= _ASN_DIGITS
+    return int(digits) if is_number and 0 < int(digits) < 2**32 else None
 
 
 def _words(value: Any) -> list[str]:

@@ -9,16 +9,18 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 from urllib.parse import quote
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter
 
 from include.soar.enrich.quota import Quota
 from include.soar.extract.values import parse_address, parse_domain
-from include.soar.model import Answer, Observable, ObservableType, Reputation
+from include.soar.model import Answer, Instant, Observable, ObservableType, Reputation
 from include.soar.vendor.errors import Unexpected, one_line
+from include.soar.vendor.lenient import Cosmetic, CosmeticRows, Rows
 from include.soar.vendor.wire import Request, Response, VendorShape, decode
 
 VENDOR = "alienvault_otx"
@@ -48,6 +50,7 @@ _SLUGS = {
     ObservableType.FILE: "file",
 }
 _PAGES = {"IPv4": "ip", "IPv6": "ip"}
+_LONG_AGO = datetime.min.replace(tzinfo=UTC)
 _TECHNIQUE = re.compile(r"T[0-9]{4}(?:\.[0-9]{3})?")
 
 
@@ -60,32 +63,31 @@ def _identity(item: Any) -> Any:
     return (item.get("id") or "") if isinstance(item, dict) else item
 
 
+_INSTANT = TypeAdapter(Instant)
+
+
 def _in_utc(moment: datetime) -> datetime:
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
-def _list(value: Any) -> Any:
-    return [] if value is None else value
+    return _INSTANT.validate_python(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
 
 
 Moment = Annotated[datetime, AfterValidator(_in_utc)]
-Names = Annotated[tuple[Annotated[str, BeforeValidator(_name)], ...], BeforeValidator(_list)]
-Identities = Annotated[tuple[Annotated[str, BeforeValidator(_identity)], ...], BeforeValidator(_list)]
+Names = CosmeticRows[Annotated[str, BeforeValidator(_name)]]
+Identities = CosmeticRows[Annotated[str, BeforeValidator(_identity)]]
 
 
 class Author(VendorShape):
-    username: str | None = None
+    username: Cosmetic[str] = None
 
 
 class Pulse(VendorShape):
-    id: str
-    name: str
-    created: Moment
-    modified: Moment | None = None
+    # None of it decides: the pulses are counted. One that somebody published with odd members costs no answer.
+    name: Cosmetic[str] = None
+    created: Cosmetic[Moment] = None
+    modified: Cosmetic[Moment] = None
     tags: Names = ()
     malware_families: Names = ()
     attack_ids: Identities = ()
-    author: Author | None = None
+    author: Cosmetic[Author] = None
 
 
 class PulseInfo(VendorShape):
@@ -95,8 +97,8 @@ class PulseInfo(VendorShape):
 
 
 class Validation(VendorShape):
-    source: str | None = None
-    name: str | None = None
+    source: Cosmetic[str] = None
+    name: Cosmetic[str] = None
 
 
 class FalsePositive(VendorShape):
@@ -106,9 +108,9 @@ class FalsePositive(VendorShape):
 class GeneralAnswer(VendorShape):
     indicator: str
     pulse_info: PulseInfo
-    # No default: without them a whitelisted value would look as bad as any other.
-    validation: tuple[Validation, ...]
-    false_positive: Annotated[tuple[FalsePositive, ...], BeforeValidator(_list)] = ()
+    #: Some answers have none. One that is there and cannot be read is an error: it takes the pulses back.
+    validation: Rows[Validation] = ()
+    false_positive: Rows[FalsePositive] = ()
 
 
 class UserAnswer(VendorShape):
@@ -152,7 +154,7 @@ def is_unknown(response: Response) -> bool:
         return False
     try:
         return isinstance(json.loads(response.body), dict)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
 
 
@@ -188,8 +190,10 @@ def parse_general(observable: Observable, response: Response, *, known_at: datet
         return _reputation(observable, response, known_at, f"taken for harmless by OTX ({harmless}); {named}")
     if not info.count:
         return _reputation(observable, response, known_at, "no pulse names it")
-    pulses = sorted(info.pulses, key=lambda p: p.created)
-    newest = f"; the newest: {one_line(pulses[-1].name, 100)}" if pulses else ""
+    pulses = sorted(info.pulses, key=lambda p: p.created or _LONG_AGO)
+    newest = f"; the newest: {one_line(pulses[-1].name or 'nameless', 100)}" if pulses else ""
+    created = [p.created for p in pulses if p.created]
+    touched = [moment for p in pulses if (moment := p.modified or p.created)]
     return _reputation(
         observable,
         response,
@@ -198,10 +202,10 @@ def parse_general(observable: Observable, response: Response, *, known_at: datet
         answer=Answer.LISTED,
         score=badness(info),
         # Families first: where there are too many, the free labels are what is left out.
-        tags=_distinct([*(f for p in pulses for f in p.malware_families), *(t for p in pulses for t in p.tags)]),
-        techniques=tuple(sorted({t for p in pulses for t in p.attack_ids if _TECHNIQUE.fullmatch(t)})),
-        first_reported_at=pulses[0].created if pulses else None,
-        last_reported_at=max(p.modified or p.created for p in pulses) if pulses else None,
+        tags=_distinct([t for p in pulses for t in p.malware_families] + [t for p in pulses for t in p.tags]),
+        techniques=tuple(sorted({t for p in pulses for t in p.attack_ids if t and _TECHNIQUE.fullmatch(t)})),
+        first_reported_at=min(created, default=None),
+        last_reported_at=max(touched, default=None),
     )
 
 
@@ -241,5 +245,5 @@ def _harmless(answer: GeneralAnswer) -> str:
     return ", ".join(one_line(word, 60) for word in dict.fromkeys(words))
 
 
-def _distinct(labels: list[str]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(label for text in labels if (label := one_line(text, 60))))[:MOST_TAGS]
+def _distinct(labels: Iterable[str | None]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(label for text in labels if text and (label := one_line(text, 60))))[:MOST_TAGS]

@@ -12,9 +12,9 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from pydantic import AwareDatetime, Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator
 
-from include.soar.model import Action, Indicator, Observable, ObservableType, Outcome
+from include.soar.model import Action, Indicator, Instant, Observable, ObservableType, Outcome
 from include.soar.vendor.errors import Unauthorized, Unexpected, VendorError, one_line
 from include.soar.vendor.wire import Response, VendorShape, decode, error_text, failure, first_problem, load_json
 
@@ -62,7 +62,7 @@ class IOC(VendorShape):
     tags: tuple[str, ...] = ()
     applied_globally: bool = False
     host_groups: tuple[str, ...] = ()
-    expiration: AwareDatetime | None = None
+    expiration: Instant | None = None
     expired: bool = False
     deleted: bool = False
 

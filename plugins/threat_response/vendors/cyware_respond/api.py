@@ -19,9 +19,9 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 from urllib.parse import quote
 
-from pydantic import AwareDatetime, BeforeValidator, Field
+from pydantic import BeforeValidator, Field
 
-from include.soar.model import Observable, ObservableType
+from include.soar.model import Instant, Observable, ObservableType
 from include.soar.vendor.wire import Request, Response, VendorShape, decode, load_json
 from threat_response.vendors.cyware_respond import tenant as defaults
 from threat_response.vendors.cyware_respond.tenant import VENDOR, Tenant
@@ -65,7 +65,7 @@ def _instant(value: Any) -> Any:
     return value
 
 
-Moment = Annotated[AwareDatetime, BeforeValidator(_instant)]
+Moment = Annotated[Instant, BeforeValidator(_instant)]
 
 
 def _names(value: Any) -> Any:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from pydantic import BeforeValidator, Field
 
@@ -18,6 +18,7 @@ from include.soar.enrich.quota import Quota
 from include.soar.extract.values import parse_address
 from include.soar.model import Answer, Observable, ObservableType, Reputation
 from include.soar.vendor.errors import Unauthorized, Unexpected, one_line
+from include.soar.vendor.lenient import Cosmetic, CosmeticRows, Digits, Labels
 from include.soar.vendor.wire import Request, Response, VendorShape, decode
 
 VENDOR = "greynoise"
@@ -47,11 +48,15 @@ MOST_WHEN_DOUBTFUL = 50
 TRUSTED_LEVELS = ("1", "2")
 MOST_TAGS, LONGEST_TAG = 20, 60
 
+#: The status of an answer from which the key's plan leaves out fields.
+PARTIAL = 206
+
 Flag = Annotated[bool, Field(strict=True)]
 #: ``2026-11-20``, or an empty text where nothing was found.
 Day = Annotated[date | None, BeforeValidator(lambda value: value or None)]
 Text = Annotated[str, BeforeValidator(lambda value: value or "")]
-Names = Annotated[tuple[str, ...], BeforeValidator(lambda value: value or ())]
+#: Only repeated: what is no text is none.
+Words = Annotated[str, BeforeValidator(lambda value: value if isinstance(value, str) else "")]
 
 
 class CommunityNotFound(VendorShape):
@@ -64,7 +69,7 @@ class CommunityNotFound(VendorShape):
 
 class CommunityAnswer(CommunityNotFound):
     classification: str
-    name: Text = ""
+    name: Words = ""
     last_seen: Day = None
 
 
@@ -73,16 +78,16 @@ class Tag(VendorShape):
 
 
 #: The published schema says one object, the answers have a list.
-Tags = Annotated[tuple[Tag, ...], BeforeValidator(lambda value: [value] if isinstance(value, dict) else value or ())]
+Tags = Annotated[CosmeticRows[Tag], BeforeValidator(lambda value: [value] if isinstance(value, dict) else value or [])]
 
 
 class BusinessService(VendorShape):
     """Formerly RIOT."""
 
     found: Flag
-    name: Text = ""
-    category: Text = ""
-    trust_level: Text = ""
+    name: Words = ""
+    category: Words = ""
+    trust_level: Annotated[Digits, BeforeValidator(lambda value: "" if value is None else value)] = ""
 
 
 class Scanner(VendorShape):
@@ -92,12 +97,12 @@ class Scanner(VendorShape):
     classification: Text = ""
     first_seen: Day = None
     last_seen: Day = None
-    actor: Text = ""
+    actor: Words = ""
     spoofable: bool | None = None
-    tor: bool | None = None
-    vpn: bool | None = None
-    bot: bool | None = None
-    cves: Names = ()
+    tor: Cosmetic[bool] = None
+    vpn: Cosmetic[bool] = None
+    bot: Cosmetic[bool] = None
+    cves: Labels = ()
     tags: Tags = ()
 
 
@@ -108,18 +113,23 @@ class Profile(VendorShape):
 
 
 class Metadata(VendorShape):
-    ips_not_found: Names = ()
+    ips_not_found: Labels = ()
 
 
 class MultiAnswer(VendorShape):
-    data: tuple[Profile, ...]
+    #: Each a :class:`Profile`, read by itself: one that is odd does not cost the other 499.
+    data: tuple[Any, ...]
     request_metadata: Metadata
 
 
 class Pong(VendorShape):
     message: str
-    plan: Text = ""
-    expiration: Text = ""
+    plan: Words = ""
+    expiration: Words = ""
+
+
+class _NotAsked(Unexpected):
+    """Another question's answer: nothing of it can be used."""
 
 
 Partial = TypeVar("Partial", Profile, MultiAnswer)
@@ -208,18 +218,27 @@ def parse_profile(observable: Observable, response: Response, *, known_at: datet
 
 def parse_multi(observables: Sequence[Observable], response: Response, *, known_at: datetime) -> list[Reputation]:
     """
-    The paid answer about several. Those that it does not name are not in the result.
+    The paid answer about several. Those that it does not name in a way that can be read are not in the result.
 
-    :raises Unexpected: also when it names one that was not asked about
+    :raises Unexpected: also when it names one that was not asked about, or none of it can be read
     :raises Unauthorized: the key's plan leaves out what an answer needs (206)
     """
     asked = {o.value: o for o in observables}
     document = _decode_partial(MultiAnswer, response)
-    answers = {}
-    for profile in document.data:
-        if profile.ip not in asked:
-            raise Unexpected(VENDOR, "lookup", "data.ip is not an address that was asked about")
-        answers[profile.ip] = _of_profile(asked[profile.ip], profile, response, known_at)
+    answers: dict[str, Reputation] = {}
+    unreadable: list[Unexpected] = []
+    for part in document.data:
+        try:
+            profile = decode(VENDOR, "lookup", Profile, part)
+            if profile.ip not in asked:
+                raise _NotAsked(VENDOR, "lookup", "data.ip is not an address that was asked about")
+            answers[profile.ip] = _of_profile(asked[profile.ip], profile, response, known_at)
+        except _NotAsked:
+            raise
+        except Unexpected as error:
+            unreadable.append(error)
+    if unreadable and (not answers or response.status == PARTIAL):
+        raise _of_plan(unreadable[0], response)
     for missing in document.request_metadata.ips_not_found:
         if missing in asked and missing not in answers:
             answers[missing] = _not_observed(asked[missing], response, known_at)
@@ -235,9 +254,9 @@ def _decode_partial(shape: type[Partial], response: Response) -> Partial:
 
 def _of_plan(error: Unexpected, response: Response) -> Unexpected | Unauthorized:
     """A 206 says itself that fields are missing: then it is the plan that a person must look at."""
-    if response.status != 206:
+    if response.status != PARTIAL:
         return error
-    return Unauthorized(VENDOR, "lookup", f"the key's plan leaves out what we need: {error.reason}", status=206)
+    return Unauthorized(VENDOR, "lookup", f"the key's plan leaves out what we need: {error.reason}", status=PARTIAL)
 
 
 def _of_profile(observable: Observable, profile: Profile, response: Response, known_at: datetime) -> Reputation:
@@ -260,7 +279,7 @@ def _of_profile(observable: Observable, profile: Profile, response: Response, kn
         service.name,
         service.category,
         *(kind for kind in ("tor", "vpn", "bot") if getattr(scanner, kind)),
-        *(tag.name for tag in scanner.tags),
+        *(tag.name for tag in scanner.tags if tag),
         *scanner.cves,
     ]
     return _reputation(

@@ -2,40 +2,39 @@
 
 ``drop``        Spamhaus DROP's NDJSON: ``{"cidr": "…", "sblid": "…", "rir": "…"}`` a line, or ``{"asn": 64496, …}``; a
                 last line of metadata. https://www.spamhaus.org/blocklists/do-not-route-or-peer/
-``plain``       one address, network, domain, URL, hash or AS number a line; ``#`` and ``;`` begin a comment.
+``plain``       one address, network, range (``203.0.113.0-203.0.113.9``), domain, URL, hash or AS number a line; ``#``
+                and ``;`` begin a comment at the line's start and behind a blank. Also the lines of a hosts file
+                (``0.0.0.0 evil.example``), of an ad blocker (``||evil.example^``) and of md5sum.
 ``csv:COLUMN``  such a thing in one column of every row: its name in the head line, which may be a comment
-                (``csv:dst_ip``), or its number from 1 on where there is no head (``csv:2``).
+                (``csv:dst_ip``), or its number from 1 on where there is no head (``csv:2``). ``csv:Start-End`` where a
+                range has a column for each of its ends. Apart by commas, or by semicolons.
 ``tsv:COLUMN``  the same, apart by tabs.
+
+Any of them may be packed by gzip, and its values defanged.
 """
 
 from __future__ import annotations
 
-import csv
 import ipaddress
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any
 
-from include.soar.extract.values import parse_asn, parse_domain, parse_hash, parse_url
 from include.soar.gate.intervals import NetworkTable
 from include.soar.gate.layers import Hit
 from include.soar.model import Answer, Observable, ObservableType, Reputation, digest
-from include.soar.vendor.errors import Unexpected, one_line
+from include.soar.vendor.errors import one_line
 from include.soar.vendor.wire import Request
 
 VENDOR = "list_feed"
 FORMATS = ("drop", "plain", "csv:COLUMN", "tsv:COLUMN")
 _FORMAT = re.compile(r"drop|plain|(csv|tsv):(.+)")
-_DELIMITERS = {"csv": ",", "tsv": "\t"}
 TIMEOUT_SECONDS = 60.0
 
 #: So many of the lines that could not be read are kept for a person to look at.
 MOST_BROKEN_KEPT = 1000
-#: A network wider than this is a slip of the list's author: 0.0.0.0/0 would list everybody.
-SHORTEST_PREFIX = {4: 8, 6: 16}
 
 
 @dataclass(frozen=True)
@@ -104,121 +103,6 @@ def list_request(source: Source, *, etag: str | None, last_modified: str | None,
         timeout_seconds=TIMEOUT_SECONDS,
         largest_bytes=largest_bytes,
     )
-
-
-class Parsed(NamedTuple):
-    """
-    :param entries: in canonical text, sorted
-    :param broken: the lines that could not be read
-    """
-
-    entries: list[str]
-    broken: list[str]
-
-
-class Row(NamedTuple):
-    """A line, and the text in it that should be an entry."""
-
-    line: str
-    text: str
-
-
-def parse_list(source: Source, content: bytes) -> Parsed:
-    """
-    :raises Unexpected: nothing in it can be read (a web page, say): such a thing is not an empty list
-    """
-    # utf-8-sig: a spreadsheet begins its CSV with a mark.
-    lines = [line for line in content.decode("utf-8-sig", "replace").splitlines() if line.strip()]
-    kind, _, column = source.format.partition(":")
-    if kind == "drop":
-        rows = _drop_rows(source, lines)
-    elif kind == "plain":
-        rows = _plain_rows(lines)
-    else:
-        rows = _table_rows(source, lines, _DELIMITERS[kind], column)
-    entries, broken = set(), []
-    for row in rows:
-        if entry := _entry(row.text):
-            entries.add(entry)
-        else:
-            broken.append(row.line)
-    if not entries or 2 * len(broken) > len(rows):
-        problem = f"{len(rows) - len(broken)} entries and {len(broken)} unreadable lines: not a {kind} list"
-        raise Unexpected(VENDOR, f"list {source.name}", problem)
-    return Parsed(sorted(entries), broken)
-
-
-def _plain_rows(lines: list[str]) -> list[Row]:
-    rows = (Row(line, line.split("#", 1)[0].split(";", 1)[0].strip()) for line in lines)
-    return [row for row in rows if row.text]
-
-
-def _table_rows(source: Source, lines: list[str], delimiter: str, column: str) -> list[Row]:
-    """
-    The cells of one column; an empty one where a row is too short.
-
-    :raises Unexpected: no line has the column's name
-    """
-    # Line by line: a stray quote costs its own line, and does not swallow the rest of the list.
-    cells = [_cells(line.lstrip("#; "), delimiter) for line in lines]
-    first, place = 0, int(column) - 1 if column.isdecimal() else -1
-    if place < 0:
-        first = next((number for number, row in enumerate(cells) if column in row), -1) + 1
-        if not first:
-            problem = f"no line has a column {column!r}: not a {source.format} list"
-            raise Unexpected(VENDOR, f"list {source.name}", problem)
-        place = cells[first - 1].index(column)
-    return [
-        Row(line, row[place] if place < len(row) else "")
-        for line, row in zip(lines[first:], cells[first:], strict=True)
-        if line.lstrip()[0] not in "#;"
-    ]
-
-
-def _cells(line: str, delimiter: str) -> list[str]:
-    try:
-        return [cell.strip() for row in csv.reader([line], delimiter=delimiter, skipinitialspace=True) for cell in row]
-    except csv.Error:
-        return []
-
-
-def _drop_rows(source: Source, lines: list[str]) -> list[Row]:
-    """
-    The networks' or AS numbers' texts; an empty one for a line that is no JSON.
-
-    :raises Unexpected: the metadata line counts other records than there are: the list was cut
-    """
-    rows = [(line, _json(line)) for line in lines]
-    records = [(line, row) for line, row in rows if row.get("type") != "metadata"]
-    for _, row in rows:
-        if row.get("type") == "metadata" and row.get("records", len(records)) != len(records):
-            problem = f"says that it has {row['records']} records, and holds {len(records)}"
-            raise Unexpected(VENDOR, f"list {source.name}", problem)
-    if rows and not rows[-1][1]:
-        raise Unexpected(VENDOR, f"list {source.name}", "ends in the middle of a line, or is not a drop list")
-    return [Row(line, str(row.get("cidr", "")) or f"AS{row.get('asn', '')}") for line, row in records]
-
-
-def _json(line: str) -> dict[str, Any]:
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError):
-        return {}
-    return row if isinstance(row, dict) else {}
-
-
-def _entry(text: str) -> str | None:
-    if "://" in text:
-        return url.key if (url := parse_url(text)) else None
-    try:
-        network = ipaddress.ip_network(text, strict=False)
-        return f"network:{network}" if network.prefixlen >= SHORTEST_PREFIX[network.version] else None
-    except ValueError:
-        pass
-    for parse in (parse_hash, parse_asn, parse_domain):
-        if found := parse(text):
-            return found.key
-    return None
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ from threat_response.transport.hook import VendorHook
 from threat_response.transport.objects import read_object
 from threat_response.vendors.list_feed import api
 from threat_response.vendors.list_feed.api import Copy, ListIndex, Source
+from threat_response.vendors.list_feed.formats import parse_list
 from threat_response.vendors.list_feed.vendor import VENDOR
 
 
@@ -162,7 +163,7 @@ class ListFeedHook(Provider, VendorHook):
         found = []
         for source in self.sources():
             content, _, _ = self._download(source, None)
-            found.append(f"{source.name} {len(api.parse_list(source, content or b'').entries)}")
+            found.append(f"{source.name} {len(parse_list(source, content or b'').entries)}")
         return f"{len(found)} lists can be read, entries: {', '.join(found)}"
 
     def _download(self, source: Source, current: dict[str, Any] | None) -> tuple[bytes | None, str | None, str | None]:
@@ -182,7 +183,7 @@ class ListFeedHook(Provider, VendorHook):
         return response.body, response.headers.get("etag"), response.headers.get("last-modified")
 
     def _keep(self, copies: Copies, source: Source, content: bytes, before: Reference | None) -> Reference:
-        entries, broken = api.parse_list(source, content)
+        entries, broken = parse_list(source, content)
         largest_loss = self.settings.largest_loss
         if before and has_shrunk(before["entries"], len(entries), largest_loss=largest_loss):
             problem = (

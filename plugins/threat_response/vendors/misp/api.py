@@ -6,17 +6,21 @@ https://www.misp-project.org/openapi/#tag/Attributes/operation/restSearchAttribu
 from __future__ import annotations
 
 import hashlib
+import ipaddress
+import json
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time
+from typing import Any
 
-from pydantic import AwareDatetime, Field
+from pydantic import Field, ValidationError
 
 from include.soar.extract.values import KINDS
-from include.soar.model import Answer, Observable, ObservableType, Reputation
-from include.soar.vendor.errors import one_line
-from include.soar.vendor.wire import Request, Response, VendorShape, decode
+from include.soar.model import Answer, Instant, Observable, ObservableType, Reputation
+from include.soar.vendor.errors import Unexpected, one_line
+from include.soar.vendor.lenient import Cosmetic, CosmeticRows, Digits
+from include.soar.vendor.wire import Request, Response, VendorShape, decode, first_problem
 
 VENDOR = "misp"
 TIMEOUT_SECONDS = 60.0
@@ -69,6 +73,10 @@ SKIPPED_HEADER = "x-skipped-elements-count"
 
 _TECHNIQUE = re.compile(r"misp-galaxy:mitre-[a-z-]*attack-pattern=.*\b(T[0-9]{4}(?:\.[0-9]{3})?)\b")
 _MOST_TAGS = 20
+#: A server that never comes to an end is broken.
+MOST_PAGES = 500
+#: A network wider than this is a slip of its author: 0.0.0.0/0 would list everybody.
+SHORTEST_PREFIX = {4: 8, 6: 16}
 
 
 class Tag(VendorShape):
@@ -76,11 +84,12 @@ class Tag(VendorShape):
 
 
 class Event(VendorShape):
-    id: str = Field(pattern=r"^[0-9]+$")
-    info: str
+    # With PHP 8 the numbers of MISP's tables come as numbers, before that as text.
+    id: Digits = Field(pattern=r"^[0-9]{1,20}$")
+    info: Cosmetic[str] = None
     #: Only with ``includeContext``, and not from every version.
-    threat_level_id: str | None = None
-    date: str | None = None
+    threat_level_id: Cosmetic[Digits] = None
+    date: Cosmetic[str] = None
 
 
 class Attribute(VendorShape):
@@ -89,17 +98,35 @@ class Attribute(VendorShape):
     value: str
     # No default: whether to detect by it is what we ask.
     to_ids: bool
-    timestamp: AwareDatetime
-    first_seen: AwareDatetime | None = None
-    last_seen: AwareDatetime | None = None
+    timestamp: Instant
+    first_seen: Cosmetic[Instant] = None
+    last_seen: Cosmetic[Instant] = None
     #: The event's tags too, with ``includeEventTags``.
-    tags: tuple[Tag, ...] = Field(default=(), alias="Tag")
+    given_tags: CosmeticRows[Tag] = Field(default=(), alias="Tag")
     event: Event = Field(alias="Event")
+
+    @property
+    def tags(self) -> list[Tag]:
+        return [tag for tag in self.given_tags if tag]
+
+
+@dataclass(frozen=True)
+class Unread:
+    """
+    An attribute that could not be read: what it names is not known to be clean.
+
+    :param names: what it names; None where that cannot be read either
+    """
+
+    uuid: str
+    names: frozenset[Observable] | None
+    problem: str
 
 
 class Found(VendorShape):
     # No default: an answer without the list does not say that nothing was found.
-    attributes: tuple[Attribute, ...] = Field(alias="Attribute")
+    # Each an :class:`Attribute`, read by itself: whoever may publish must not be able to cost all the others.
+    attributes: tuple[Any, ...] = Field(alias="Attribute")
 
 
 class SearchAnswer(VendorShape):
@@ -167,8 +194,30 @@ def parse_version(response: Response) -> str:
     return decode(VENDOR, "getVersion", VersionAnswer, response.body).version
 
 
-def parse_page(response: Response) -> tuple[Attribute, ...]:
-    return decode(VENDOR, "restSearch", SearchAnswer, response.body).response.attributes
+def parse_page(response: Response) -> tuple[Attribute | Unread, ...]:
+    """:raises Unexpected: also when not one attribute can be read: that is another MISP than we know"""
+    given = decode(VENDOR, "restSearch", SearchAnswer, response.body).response.attributes
+    found = tuple(_attribute(one) for one in given)
+    problems = [one.problem for one in found if isinstance(one, Unread)]
+    if found and len(problems) == len(found):
+        raise Unexpected(VENDOR, "restSearch", f"answer is not as documented: response.Attribute: {problems[0]}")
+    return found
+
+
+def _attribute(given: Any) -> Attribute | Unread:
+    try:
+        return Attribute.model_validate(given)
+    except ValidationError as error:
+        problem = first_problem(error)
+    raw = given if isinstance(given, dict) else {}
+    kind, value, uuid = raw.get("type"), raw.get("value"), raw.get("uuid")
+    if not isinstance(uuid, str):
+        uuid = hashlib.sha256(json.dumps(given, sort_keys=True).encode()).hexdigest()
+    if raw.get("to_ids") is False:
+        return Unread(uuid, frozenset(), problem)
+    if isinstance(kind, str) and isinstance(value, str):
+        return Unread(uuid, frozenset(_named_by(kind, value)), problem)
+    return Unread(uuid, None, problem)
 
 
 def is_last_page(response: Response, found: int, *, page_size: int) -> bool:
@@ -199,11 +248,6 @@ def may_not_search(response: Response) -> bool:
     return response.status == 405 and NO_RIGHT_TO_SEARCH in response.body
 
 
-def digest(pages: Iterable[Response]) -> str:
-    """SHA-256 of the pages' bodies, one after the other."""
-    return hashlib.sha256(b"".join(page.body for page in pages)).hexdigest()
-
-
 def score(attribute: Attribute) -> int:
     """
     0-100: what the analyst says of the confidence, else by the event's threat level; at most what a tag of the
@@ -218,7 +262,7 @@ def score(attribute: Attribute) -> int:
 
 def reputations(
     observables: Sequence[Observable],
-    attributes: Iterable[Attribute],
+    attributes: Iterable[Attribute | Unread],
     *,
     body_digest: str,
     page_of: Callable[[str], str],
@@ -226,29 +270,51 @@ def reputations(
 ) -> list[Reputation]:
     """
     One answer for each of the values. What the server found beyond them (its database compares without regard to
-    case) and attributes that are not for detection do not count.
+    case) and attributes that are not for detection do not count. A value that only an attribute names that could not
+    be read is an error, never "not listed".
 
     :param page_of: event id -> the event's page, for a person
     """
     named: dict[Observable, dict[str, Attribute]] = {observable: {} for observable in observables}
+    doubts: dict[Observable, str] = {}
     for attribute in attributes:
-        if attribute.to_ids:
-            for observable in _named_by(attribute):
-                if observable in named:
-                    named[observable][attribute.uuid] = attribute
-    return [
-        _reputation(observable, list(found.values()), body_digest=body_digest, page_of=page_of, known_at=known_at)
-        for observable, found in named.items()
-    ]
+        if isinstance(attribute, Unread):
+            doubtful = named if attribute.names is None else _among(named, attribute.names)
+            doubts |= dict.fromkeys(doubtful, attribute.problem)
+        elif attribute.to_ids:
+            for observable in _among(named, _named_by(attribute.type, attribute.value)):
+                named[observable][attribute.uuid] = attribute
+    said = []
+    for observable, found in named.items():
+        one = _reputation(observable, list(found.values()), body_digest=body_digest, page_of=page_of, known_at=known_at)
+        if not one.score and observable in doubts:
+            summary = one_line(f"an attribute that names it cannot be read: {doubts[observable]}")
+            one = Reputation(
+                observable=observable, provider=VENDOR, answer=Answer.ERROR, summary=summary, known_at=known_at
+            )
+        said.append(one)
+    return said
 
 
-def _named_by(attribute: Attribute) -> set[Observable]:
-    parts = attribute.value.split("|") if "|" in attribute.type or attribute.type == "malware-sample" else None
+def _among(asked: Iterable[Observable], named: Iterable[Observable]) -> set[Observable]:
+    """Which of the values asked about an attribute names. A network names the addresses in it."""
+    exact = set(named)
+    networks = [ipaddress.ip_network(one.value) for one in exact if one.type is ObservableType.CIDR]
+    networks = [one for one in networks if one.prefixlen >= SHORTEST_PREFIX[one.version]]
+    found = exact.intersection(asked)
+    if networks:
+        addresses = {one: ipaddress.ip_address(one.value) for one in asked if one.is_address}
+        found |= {one for one, address in addresses.items() if any(address in network for network in networks)}
+    return found
+
+
+def _named_by(attribute_type: str, value: str) -> set[Observable]:
+    parts = value.split("|") if "|" in attribute_type or attribute_type == "malware-sample" else [value]
     return {
         observable
         for kind, types in TYPES.items()
-        if attribute.type in types
-        for part in parts or [attribute.value]
+        if attribute_type in types
+        for part in parts
         if (observable := KINDS[kind].parse(part)) and observable.type is kind
     }
 
@@ -289,7 +355,7 @@ def _reputation(
 def _summary(attributes: Sequence[Attribute], events: int) -> str:
     if not attributes:
         return "no attribute for detection"
-    first = one_line(attributes[0].event.info, 120)
+    first = one_line(attributes[0].event.info or "(no title)", 120)
     return f"{attributes[0].type} in {events} event{'s' * (events > 1)}: {first}" + (
         " and others" if events > 1 else ""
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -51,21 +52,27 @@ class MispHook(Provider, VendorHook):
         :raises Unexpected: also when the pages do not end
         """
         page_size = self.settings.page_size
-        pages: list[Response] = []
-        found: dict[str, api.Attribute] = {}
-        while True:
-            pages.append(self._page(observables, page=len(pages) + 1, page_size=page_size))
-            attributes = api.parse_page(pages[-1])
-            if api.is_last_page(pages[-1], len(attributes), page_size=page_size):
-                break
-            if attributes and found.keys() >= {attribute.uuid for attribute in attributes}:
-                raise Unexpected(self.vendor, "restSearch", f"page {len(pages)} repeats what came before")
+        read = hashlib.sha256()
+        found: dict[str, api.Attribute | api.Unread] = {}
+        for number in range(1, api.MOST_PAGES + 1):
+            page = self._page(observables, page=number, page_size=page_size)
+            read.update(page.body)
+            attributes = api.parse_page(page)
+            ended = api.is_last_page(page, len(attributes), page_size=page_size)
+            if not ended and attributes and found.keys() >= {attribute.uuid for attribute in attributes}:
+                raise Unexpected(self.vendor, "restSearch", f"page {number} repeats what came before")
             found |= {attribute.uuid: attribute for attribute in attributes}
-        found |= {attribute.uuid: attribute for attribute in attributes}
+            if ended:
+                break
+        else:
+            raise Unexpected(self.vendor, "restSearch", f"more than {api.MOST_PAGES} pages")
+        unread = [one for one in found.values() if isinstance(one, api.Unread)]
+        if unread:
+            self.log.warning("MISP: %d of %d attributes cannot be read: %s", len(unread), len(found), unread[0].problem)
         return api.reputations(
             observables,
             found.values(),
-            body_digest=api.digest(pages),
+            body_digest=read.hexdigest(),
             page_of=lambda event_id: f"{self.url}/events/view/{event_id}",
             known_at=datetime.now(UTC),
         )

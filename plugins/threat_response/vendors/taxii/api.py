@@ -4,30 +4,34 @@ https://docs.oasis-open.org/cti/taxii/v2.1/os/taxii-v2.1-os.html
 https://docs.oasis-open.org/cti/stix/v2.1/os/stix-v2.1-os.html
 
 A collection is downloaded into a *state*: one reduced record per STIX object, by id, of which the newest version
-counts. What can be looked up in it is an :class:`Index`.
+counts. ``index.py`` looks values up in it.
 """
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from email.utils import parsedate_to_datetime
+from typing import Annotated, Any
 from urllib.parse import quote, urljoin, urlsplit
 
-from pydantic import AwareDatetime, BaseModel, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, BeforeValidator, Field, TypeAdapter, ValidationError
 
-from include.soar.model import Answer, Observable, ObservableType, Reputation
+from include.soar.model import Instant
 from include.soar.vendor.errors import Unexpected, one_line
+from include.soar.vendor.lenient import Cosmetic, CosmeticRows, Digits, Labels, Rows
 from include.soar.vendor.wire import Request, Response, VendorShape, decode
 from threat_response.vendors.taxii.pattern import read_pattern
 
 VENDOR = "taxii"
 MEDIA_TYPE = "application/taxii+json"
+#: Some servers name the type of what is in the envelope instead
+#: (https://github.com/center-for-threat-informed-defense/attack-workbench-taxii-server/issues/17).
+MEDIA_TYPES = (MEDIA_TYPE, "application/stix+json")
 ACCEPT = f"{MEDIA_TYPE};version=2.1"
 DISCOVERY_PATH = "/taxii2/"
 TIMEOUT_SECONDS = 60.0
@@ -84,7 +88,6 @@ TLP = {
 _TECHNIQUE = re.compile(r"T[0-9]{4}(?:\.[0-9]{3})?")
 _MITRE_SOURCES = ("mitre-attack", "mitre-mobile-attack", "mitre-ics-attack")
 _ROOT = re.compile(r"/[A-Za-z0-9._~%/@:+-]*")
-_MOST_TAGS = 20
 _LONGEST_NAME = 120
 
 #: A reduced object: ``id``, ``type``, ``modified``, ``revoked`` and what its type needs.
@@ -96,27 +99,37 @@ State = dict[str, Record]
 
 
 class Discovery(VendorShape):
-    title: str
+    title: Cosmetic[str] = None
     default: str | None = None
     api_roots: tuple[str, ...] = ()
 
 
 class CollectionInfo(VendorShape):
     id: str = Field(min_length=1)
-    title: str
+    given_title: Cosmetic[str] = Field(default=None, alias="title")
     can_read: bool
+
+    @property
+    def title(self) -> str:
+        return self.given_title or self.id
 
 
 class Collections(VendorShape):
     #: An API root without any answers ``{}``.
-    collections: tuple[CollectionInfo, ...] = ()
+    collections: Rows[CollectionInfo] = ()
 
 
 class Envelope(VendorShape):
     #: A collection without any answers ``{}``.
-    objects: tuple[Any, ...] = ()
-    more: bool = False
-    next: str | None = None
+    objects: Rows[Any] = ()
+    given_more: bool | None = Field(default=None, alias="more")
+    #: Opaque to the client (section 3.5), and a number at some servers: its digits are sent back.
+    next: Digits | None = None
+
+    @property
+    def more(self) -> bool:
+        """Null where a server has no word for it: what then says ``next`` has more."""
+        return bool(self.next) if self.given_more is None else self.given_more
 
 
 @dataclass(frozen=True)
@@ -149,6 +162,40 @@ def objects_request(collection: Collection, *, added_after: str | None, next_pag
     return _get(f"{collection.root}collections/{quote(collection.id, safe='')}/objects/", "objects", tuple(params))
 
 
+class Paging:
+    """Where the reading of a collection is. It ends: at the last page, or where a server only repeats itself."""
+
+    def __init__(self, added_after: str | None) -> None:
+        self._added_after = added_after
+        self._next: str | None = None
+        self._tokens: set[str] = set()
+        self._known: set[tuple[str, str]] = set()
+
+    def request(self, collection: Collection, *, limit: int) -> Request:
+        return objects_request(collection, added_after=self._added_after, next_page=self._next, limit=limit)
+
+    def go_on(self, page: Envelope, reached: str | None) -> None:
+        """
+        To the page behind this one.
+
+        :param reached: what the page says of its last object
+        :raises Unexpected: it does not say where that is, or names one that was read
+        """
+        versions = {(str(one.get("id")), str(one.get("modified"))) for one in page.objects if isinstance(one, dict)}
+        if page.next is None:
+            # TAXII 2.1 section 3.5: without `next` a client goes on behind the last object's time.
+            if reached in (None, self._added_after):
+                raise Unexpected(VENDOR, "objects", "says that there is more, and does not say where")
+            self._added_after = reached
+        elif page.next in self._tokens and self._known >= versions:
+            # The same `next` alone is no end: medallion has one for all pages of a reading.
+            raise Unexpected(VENDOR, "objects", "names a next page that it has given already")
+        else:
+            self._tokens.add(page.next)
+        self._known |= versions
+        self._next = page.next
+
+
 def _get(path: str, operation: str, params: tuple[tuple[str, str], ...] = ()) -> Request:
     return Request(
         "GET",
@@ -168,7 +215,7 @@ def check_media_type(operation: str, response: Response) -> None:
     given = response.headers.get("content-type", "")
     kind, _, parameters = given.partition(";")
     other_version = "version=" in parameters and "version=2.1" not in parameters.replace(" ", "")
-    if kind.strip().lower() != MEDIA_TYPE or other_version:
+    if kind.strip().lower() not in MEDIA_TYPES or other_version:
         problem = f"the answer is {one_line(given, 80) or 'of no stated type'}, not {ACCEPT}"
         raise Unexpected(VENDOR, operation, problem, status=response.status)
 
@@ -212,15 +259,34 @@ def is_elsewhere(named: str, *, url: str) -> bool:
 
 def date_added_last(response: Response) -> str | None:
     """
-    When the last object of a page was added, as the server spells it.
+    When the last object of a page was added, as the server spells it; in the standard's spelling where the server has
+    one of its own. Only to be asked of a page that has an object.
 
     :raises Unexpected: it is not a time
     """
     text = response.headers.get("x-taxii-date-added-last")
     if text is None:
         return None
-    _instant(text)
-    return text
+    try:
+        return _cursor_text(_spoken(text))
+    except (ValueError, OverflowError):
+        _instant(text)
+        return text
+
+
+def _spoken(text: str) -> datetime:
+    """``Tue Nov 24 2026 10:00:00 GMT+0000 (Coordinated Universal Time)``, as JavaScript writes it, or an HTTP date."""
+    plain = text.partition(" (")[0].strip()
+    try:
+        return datetime.strptime(plain, "%a %b %d %Y %H:%M:%S GMT%z")
+    except ValueError:
+        pass
+    moment = parsedate_to_datetime(plain)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _cursor_text(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def cursor(before: str | None, last: str | None, *, now: datetime) -> str | None:
@@ -228,11 +294,11 @@ def cursor(before: str | None, last: str | None, *, now: datetime) -> str | None
     if last is None:
         return before
     settled = now - SETTLING
-    reached = last if _instant(last) <= settled else settled.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    reached = last if _instant(last) <= settled else _cursor_text(settled)
     return reached if before is None or _instant(reached) > _instant(before) else before
 
 
-_INSTANT = TypeAdapter(AwareDatetime)
+_INSTANT = TypeAdapter(Instant)
 
 
 def _instant(text: str) -> datetime:
@@ -245,9 +311,19 @@ def _instant(text: str) -> datetime:
 # --- STIX -> records ----------------------------------------------------------------------------------------
 
 
+def _written(value: Any) -> Any:
+    if not isinstance(value, str):
+        raise ValueError("not a timestamp of STIX, which is text")
+    return value
+
+
+#: A number would be read as seconds or as milliseconds, by its size.
+Timestamp = Annotated[Instant, BeforeValidator(_written)]
+
+
 class ExternalReference(VendorShape):
     source_name: str
-    external_id: str | None = None
+    external_id: Cosmetic[str] = None
 
 
 class KillChainPhase(VendorShape):
@@ -257,7 +333,7 @@ class KillChainPhase(VendorShape):
 
 class Versioned(VendorShape):
     id: str
-    modified: AwareDatetime
+    modified: Timestamp
     revoked: bool = False
 
 
@@ -265,21 +341,21 @@ class Indicator(Versioned):
     pattern: str
     #: STIX 2.0 knows no other language.
     pattern_type: str = "stix"
-    created: AwareDatetime
-    valid_from: AwareDatetime
-    valid_until: AwareDatetime | None = None
-    confidence: int | None = Field(default=None, ge=0, le=100)
-    name: str = ""
-    labels: tuple[str, ...] = ()
-    indicator_types: tuple[str, ...] = ()
-    kill_chain_phases: tuple[KillChainPhase, ...] = ()
-    external_references: tuple[ExternalReference, ...] = ()
-    object_marking_refs: tuple[str, ...] = ()
+    created: Cosmetic[Instant] = None
+    valid_from: Timestamp
+    valid_until: Timestamp | None = None
+    confidence: int | None = Field(default=None, ge=0, le=100, strict=True)
+    name: Cosmetic[str] = None
+    labels: Labels = ()
+    indicator_types: Labels = ()
+    kill_chain_phases: CosmeticRows[KillChainPhase] = ()
+    external_references: CosmeticRows[ExternalReference] = ()
+    object_marking_refs: Labels = ()
 
 
 class Meaning(Versioned):
-    name: str
-    external_references: tuple[ExternalReference, ...] = ()
+    name: Cosmetic[str] = None
+    external_references: CosmeticRows[ExternalReference] = ()
 
 
 class Relationship(Versioned):
@@ -318,36 +394,46 @@ def _record(stix: dict[str, Any]) -> Record | None:
             return None
         field = ".".join(str(part) for part in error.errors(include_input=False, include_url=False)[0]["loc"][:1])
         problem = f"indicator without a valid {field}"
-        return {"id": stix["id"], "type": kind, "modified": "", "revoked": False, "named": [], "problems": [problem]}
+        return {
+            **{"id": stix["id"], "type": kind, "modified": "", "revoked": False, "named": [], "problems": [problem]},
+            "unread": _values(stix.get("pattern")),
+        }
     return None
 
 
+def _values(pattern: Any) -> list[str]:
+    """Every value that a pattern has in it, by key: of none of them is known that it is clean."""
+    reading = read_pattern(pattern) if isinstance(pattern, str) else None
+    return [observable.key for observable in (*reading.named, *reading.unread)] if reading else []
+
+
 def _basics(kind: str, stix: Versioned) -> Record:
-    return {"id": stix.id, "type": kind, "modified": _text(stix.modified), "revoked": stix.revoked}
+    return {"id": stix.id, "type": kind, "modified": text_of(stix.modified), "revoked": stix.revoked}
 
 
 def _indicator(stix: Indicator) -> Record:
     record = _basics("indicator", stix)
     if stix.revoked:
         return record
+    named, problems, unread = [], [f"pattern_type {stix.pattern_type}"], []
     if stix.pattern_type.lower() == "stix":
         reading = read_pattern(stix.pattern)
         named, problems = [observable.key for observable in reading.named], list(reading.problems)
-    else:
-        named, problems = [], [f"pattern_type {stix.pattern_type}"]
+        unread = [observable.key for observable in reading.unread]
     # STIX 2.0 has them among the labels.
     types = stix.indicator_types or tuple(label for label in stix.labels if label in TYPE_WEIGHTS)
     marks = sorted({TLP[ref] for ref in stix.object_marking_refs if ref in TLP})
-    phases = [f"{phase.kill_chain_name}:{phase.phase_name}" for phase in stix.kill_chain_phases]
+    phases = [f"{phase.kill_chain_name}:{phase.phase_name}" for phase in stix.kill_chain_phases if phase]
     return {
         **record,
         "named": named,
         "problems": [one_line(problem, 80) for problem in problems],
-        "created": _text(stix.created),
-        "valid_from": _text(stix.valid_from),
-        "valid_until": _text(stix.valid_until) if stix.valid_until else None,
+        "unread": unread,
+        "created": text_of(stix.created) if stix.created else None,
+        "valid_from": text_of(stix.valid_from),
+        "valid_until": text_of(stix.valid_until) if stix.valid_until else None,
         "score": score(types, stix.confidence),
-        "name": one_line(stix.name, _LONGEST_NAME),
+        "name": one_line(stix.name or "", _LONGEST_NAME),
         "tags": [one_line(tag, _LONGEST_NAME) for tag in dict.fromkeys([*marks, *types, *stix.labels, *phases])],
         "techniques": _techniques(stix.external_references),
     }
@@ -362,22 +448,23 @@ def _relationship(stix: Relationship) -> Record | None:
 def _meaning(kind: str, stix: Meaning) -> Record:
     return {
         **_basics(kind, stix),
-        "name": one_line(stix.name, _LONGEST_NAME),
+        "name": one_line(stix.name or stix.id, _LONGEST_NAME),
         "techniques": _techniques(stix.external_references),
     }
 
 
-def _techniques(references: Iterable[ExternalReference]) -> list[str]:
+def _techniques(references: Iterable[ExternalReference | None]) -> list[str]:
     return [
         reference.external_id
         for reference in references
-        if reference.source_name in _MITRE_SOURCES
+        if reference
+        and reference.source_name in _MITRE_SOURCES
         and reference.external_id
         and _TECHNIQUE.fullmatch(reference.external_id)
     ]
 
 
-def _text(instant: datetime) -> str:
+def text_of(instant: datetime) -> str:
     """Of one width, so that the order of texts is that of the times."""
     return instant.astimezone(UTC).isoformat(timespec="microseconds")
 
@@ -390,7 +477,7 @@ def score(types: Sequence[str], confidence: int | None) -> int:
 
 def forget_lapsed(state: State, *, now: datetime) -> State:
     """Without the indicators that ended long ago."""
-    limit = _text(now - LAPSED_KEPT)
+    limit = text_of(now - LAPSED_KEPT)
     return {id_: r for id_, r in state.items() if not r.get("valid_until") or r["valid_until"] > limit}
 
 
@@ -424,111 +511,3 @@ def dump(state: Mapping[str, Record]) -> bytes:
 
 def load(content: bytes) -> State:
     return {record["id"]: record for record in map(json.loads, content.splitlines())}
-
-
-# --- looking up ---------------------------------------------------------------------------------------------
-
-
-class Index:
-    """What several collections say, by value. Networks name every address in them, everything else is exact."""
-
-    def __init__(self, states: Iterable[Mapping[str, Record]]) -> None:
-        self._exact: dict[str, list[Record]] = {}
-        #: family -> prefix length -> the address's first bits -> indicators
-        self._networks: dict[int, dict[int, dict[int, list[Record]]]] = {4: {}, 6: {}}
-        self._meanings: dict[str, list[Record]] = {}
-        for state in states:
-            self._add(state)
-
-    def _add(self, state: Mapping[str, Record]) -> None:
-        for record in state.values():
-            if record["revoked"]:
-                continue
-            if record["type"] == "indicator":
-                for key in record["named"]:
-                    self._name(key, record)
-            elif record["type"] == "relationship":
-                target = state.get(record["target"])
-                if target and not target["revoked"] and target["type"] in MEANINGS:
-                    self._meanings.setdefault(record["source"], []).append(target)
-
-    def _name(self, key: str, record: Record) -> None:
-        kind, _, value = key.partition(":")
-        if kind == ObservableType.CIDR.value:
-            network = ipaddress.ip_network(value)
-            first = int(network.network_address) >> (network.max_prefixlen - network.prefixlen)
-            lengths = self._networks[network.version].setdefault(network.prefixlen, {})
-            lengths.setdefault(first, []).append(record)
-        else:
-            self._exact.setdefault(key, []).append(record)
-
-    def look_up(self, observable: Observable) -> list[Record]:
-        """Every indicator that names the observable, whether it is in force or not."""
-        found = list(self._exact.get(observable.key, ()))
-        if observable.is_address or observable.type is ObservableType.CIDR:
-            network = ipaddress.ip_network(observable.value)
-            bits, address = network.max_prefixlen, int(network.network_address)
-            for length, rows in self._networks[network.version].items():
-                if length <= network.prefixlen:
-                    found += rows.get(address >> (bits - length), ())
-        # One that stands in two collections, or names an address and its network, is one: the newest version of it.
-        return list({record["id"]: record for record in sorted(found, key=lambda r: str(r["modified"]))}.values())
-
-    def reputation(
-        self, observable: Observable, *, body_digest: str, doubts: Sequence[str], known_at: datetime
-    ) -> Reputation:
-        """
-        Listed where an indicator in force names it, whatever else is in doubt. Not listed only where nothing is.
-
-        :param body_digest: that of the copies that were looked in
-        :param doubts: of which collections the silence is no answer, and why
-        """
-        now = _text(known_at)
-        named = self.look_up(observable)
-        valid = [r for r in named if r["valid_from"] <= now and (not r["valid_until"] or now < r["valid_until"])]
-        valid.sort(key=lambda r: (-r["score"], r["id"]))
-        worst = valid[0]["score"] if valid else 0
-        meanings = [meaning for record in valid for meaning in self._meanings.get(record["id"], ())]
-        tags = [tag for r in valid for tag in r["tags"]] + [m["name"] for m in meanings if not m["techniques"]]
-        techniques = {technique for r in [*valid, *meanings] for technique in r["techniques"]}
-        summary = "; ".join([_summary(valid, lapsed=len(named) - len(valid)), *doubts])
-        if not worst and doubts:
-            return Reputation(
-                observable=observable,
-                provider=VENDOR,
-                answer=Answer.NOT_CHECKED,
-                summary=one_line(summary),
-                body_digest=body_digest,
-                known_at=known_at,
-            )
-        return Reputation(
-            observable=observable,
-            provider=VENDOR,
-            answer=Answer.LISTED if worst > 0 else Answer.NOT_LISTED,
-            score=worst,
-            summary=one_line(summary, 500),
-            # What says who may see it comes first, so that it is never the one that is cut.
-            tags=tuple(sorted(dict.fromkeys(tags), key=lambda tag: not tag.startswith("tlp:")))[:_MOST_TAGS],
-            techniques=tuple(sorted(techniques)),
-            first_reported_at=min((datetime.fromisoformat(r["created"]) for r in valid), default=None),
-            last_reported_at=max((datetime.fromisoformat(r["modified"]) for r in valid), default=None),
-            body_digest=body_digest,
-            known_at=known_at,
-        )
-
-
-def doubt(reference: Mapping[str, Any], *, now: datetime, stale_after: timedelta) -> str:
-    """Why a collection's silence is no answer; empty where it is one."""
-    title = one_line(reference["title"], 80)
-    if reference["uri"] is None:
-        return f"{title} could not be read: {reference['problem']}"
-    read_at = datetime.fromisoformat(reference["fetched_at"])
-    return f"{title} is stale: last read at {read_at:%Y-%m-%d %H:%M}Z" if now - read_at >= stale_after else ""
-
-
-def _summary(valid: Sequence[Record], *, lapsed: int) -> str:
-    outdated = f"{lapsed} not in force now" if lapsed else ""
-    if not valid:
-        return f"no indicator in force ({outdated})" if lapsed else "no indicator"
-    names = "; ".join(dict.fromkeys(record["name"] or record["id"] for record in valid[:3]))
-    return f"{len(valid)} indicator{'s' * (len(valid) > 1)}: {names}{f' ({outdated})' if lapsed else ''}"

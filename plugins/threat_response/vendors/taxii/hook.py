@@ -27,6 +27,7 @@ from threat_response.transport.hook import VendorHook
 from threat_response.transport.paging import Paging
 from threat_response.vendors.taxii import api
 from threat_response.vendors.taxii.api import Collection, State
+from threat_response.vendors.taxii.index import Index, doubt
 from threat_response.vendors.taxii.vendor import VENDOR
 
 #: How a key goes into ``Authorization``.
@@ -170,16 +171,16 @@ class TaxiiHook(Provider, VendorHook):
     ) -> list[Reputation]:
         states, doubts = [], []
         for reference in map(dict, copies):
-            doubt = api.doubt(reference, now=now, stale_after=self.stale_after)
+            why = doubt(reference, now=now, stale_after=self.stale_after)
             if reference["uri"] is not None:
                 try:
                     states.append(self.load(reference))
                 except VendorError as error:
-                    doubt = f"{reference['title']} could not be read: {error.reason}"
-            if doubt:
-                self.log.error("Collection %s", doubt)
-                doubts.append(doubt)
-        index, read = api.Index(states), digest([reference.get("digest") for reference in copies])
+                    why = f"{reference['title']} could not be read: {error.reason}"
+            if why:
+                self.log.error("Collection %s", why)
+                doubts.append(why)
+        index, read = Index(states), digest([reference.get("digest") for reference in copies])
         return [index.reputation(o, body_digest=read, doubts=doubts, known_at=now) for o in observables]
 
     def ping(self) -> str:
@@ -261,24 +262,20 @@ class TaxiiHook(Provider, VendorHook):
         if start is None and days:
             start = (now - timedelta(days=days)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         limit = self.settings.page_size
-        added_after, last, next_page, nameless, objects = start, None, None, 0, 0
+        place, last = api.Paging(start), None
+        nameless = objects = 0
         paging = Paging(self.vendor, "objects", api.MOST_PAGES, largest_bytes=api.LARGEST_READING)
         for _ in paging:
-            request = api.objects_request(collection, added_after=added_after, next_page=next_page, limit=limit)
-            response = paging.take(self.send(request))
+            response = paging.take(self.send(place.request(collection, limit=limit)))
             page = api.parse_envelope(response)
             nameless += api.merge(state, page.objects)
             objects += len(page.objects)
-            reached = api.date_added_last(response)
+            # Of a page without an object the header has no meaning (section 3.4), whatever stands in it.
+            reached = api.date_added_last(response) if page.objects else None
             last = reached or last
             if not page.more:
                 break
-            # TAXII 2.1 section 3.5: without `next` a client goes on behind the last object's time.
-            if not page.objects or (page.next is None and reached in (None, added_after)):
-                raise Unexpected(self.vendor, "objects", "says that there is more, and does not say where")
-            if page.next is None:
-                added_after = reached
-            next_page = page.next
+            place.go_on(page, reached)
         self.log.info("Collection %s: %d objects read", one_line(collection.title), objects)
         if nameless:
             self.log.warning("Collection %s: %d objects without an id", one_line(collection.title), nameless)

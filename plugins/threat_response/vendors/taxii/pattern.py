@@ -1,8 +1,10 @@
 """STIX patterns, as far as one look at one value can answer them.
 
-Read are comparisons ``[type:property = 'value']`` (and ``ISSUBSET`` of a network) that are joined by ``OR``, inside of
-the brackets or between them: any one of them is then enough, so each stands for itself. Whatever needs more than one
-value, an order, a time or a count is not read but named: ``AND``, ``FOLLOWEDBY``, ``NOT``, ``LIKE``, ``WITHIN``…
+Read are comparisons ``[type:property = 'value']`` (also ``ISSUBSET`` of a network, and ``IN`` a list) that are joined
+by ``OR``, inside of the brackets or between them: any one of them is then enough, so each stands for itself. Of ``AND``
+inside of the brackets is read what is one look at one value all the same (see ``_one_value``). Whatever needs more than
+one value, an order, a time or a count is not read but named: any other ``AND``, ``FOLLOWEDBY``, ``NOT``, ``LIKE``,
+``WITHIN``… The values in such a part are kept apart: nothing is known of them, also not that they are clean.
 
 STIX 2.0 has the same grammar.
 https://docs.oasis-open.org/cti/stix/v2.1/os/stix-v2.1-os.html#_e8slinrhxcc9
@@ -13,7 +15,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
+from include.soar.extract.refang import refang
 from include.soar.extract.values import parse_address, parse_domain, parse_email, parse_hash, parse_network, parse_url
 from include.soar.model import Observable, ObservableType
 
@@ -38,8 +42,31 @@ _TOKEN = re.compile(
 _QUALIFIERS = ("WITHIN", "REPEATS", "START")
 _OPERATORS = ("=", "==", "!=", "<", ">", "<=", ">=", "IN", "LIKE", "MATCHES", "ISSUBSET", "ISSUPERSET")
 
-#: What a part of a pattern names, and what of it is not read.
-_Parts = tuple[list[Observable], list[str]]
+
+class _Term(NamedTuple):
+    """One comparison by ``=``, or what stands for one that only narrows."""
+
+    path: str
+    literal: str
+    observable: Observable | None
+
+
+class _Parts(NamedTuple):
+    """
+    :param named: what a part of a pattern names
+    :param problems: what of it is not read
+    :param unread: the values in what is not read
+    :param terms: the comparisons that all must be true; None where the part is more than that
+    """
+
+    named: list[Observable]
+    problems: list[str]
+    unread: list[Observable]
+    terms: list[_Term] | None = None
+
+    def beside(self, other: _Parts) -> _Parts:
+        """Either of the two."""
+        return _Parts(self.named + other.named, self.problems + other.problems, self.unread + other.unread)
 
 
 def _address_or_name(text: str) -> Observable | None:
@@ -53,12 +80,21 @@ _PATHS: dict[str, Callable[[str], Observable | None]] = {
     "network-traffic:src_ref.value": _address_or_name,
     "network-traffic:dst_ref.value": _address_or_name,
     "domain-name:value": parse_domain,
+    # OpenCTI's own type for a name below a domain.
+    "hostname:value": parse_domain,
     "url:value": parse_url,
     "email-addr:value": parse_email,
     "email-message:from_ref.value": parse_email,
     "email-message:sender_ref.value": parse_email,
 }
 _HASH_PATH = re.compile(r"(?:file|artifact):hashes\.(?:MD5|SHA-?1|SHA-?256|SHA-?512)", re.I)
+#: A reference whose type stands beside its value only repeats what the value's form says.
+_REF_TYPES = {
+    "ipv4-addr": ObservableType.IPV4,
+    "ipv6-addr": ObservableType.IPV6,
+    "domain-name": ObservableType.DOMAIN,
+}
+_ITS_TYPE = re.compile(r"(network-traffic:(?:src|dst)_ref)\.type")
 
 
 @dataclass(frozen=True)
@@ -66,10 +102,12 @@ class Reading:
     """
     :param named: the values any of which the pattern matches; a network stands for all of its addresses
     :param problems: what of it is not read, by name; a pattern may have both
+    :param unread: the values in what is not read: that the pattern does not name them says nothing
     """
 
     named: tuple[Observable, ...]
     problems: tuple[str, ...]
+    unread: tuple[Observable, ...] = ()
 
 
 class _NotGrammar(ValueError):
@@ -104,10 +142,11 @@ class _Reader:
             position = match.end()
 
     def read(self) -> Reading:
-        named, problems = self._observations(0)
+        named, problems, unread, _ = self._observations(0)
         if self._at < len(self._tokens):
             raise _NotGrammar
-        return Reading(tuple(dict.fromkeys(named)), tuple(dict.fromkeys(problems)))
+        only_unread = dict.fromkeys(one for one in unread if one not in named)
+        return Reading(tuple(dict.fromkeys(named)), tuple(dict.fromkeys(problems)), tuple(only_unread))
 
     # --- tokens
 
@@ -153,12 +192,27 @@ class _Reader:
             qualifiers.append(self._next(*_QUALIFIERS).upper())
             while self._peek() in ("constant", "text", "SECONDS", "TIMES", "STOP"):
                 self._at += 1
-        return ([], qualifiers) if qualifiers else parts
+        return _unread(parts, *qualifiers) if qualifiers else parts._replace(terms=None)
 
     # --- inside of the brackets: OR, AND
 
     def _comparisons(self, depth: int) -> _Parts:
-        return self._any(lambda: self._joined("AND", lambda: self._comparison(depth)))
+        return self._any(lambda: self._narrowed(depth))
+
+    def _narrowed(self, depth: int) -> _Parts:
+        """Comparisons that must all be true of the same thing."""
+        parts = [self._comparison(depth)]
+        while self._is_next("AND"):
+            parts.append(self._comparison(depth))
+        if len(parts) == 1:
+            return parts[0]
+        terms = [term for part in parts if part.terms is not None for term in part.terms]
+        whole = all(part.terms is not None for part in parts)
+        value = _one_value(terms) if whole else None
+        everything = [one for part in parts for one in (*part.named, *part.unread)]
+        if value is None:
+            return _Parts([], ["AND"], everything, terms if whole else None)
+        return _Parts([value], [], everything, terms)
 
     def _comparison(self, depth: int) -> _Parts:
         if depth > DEEPEST:
@@ -169,58 +223,107 @@ class _Reader:
             return parts
         if self._is_next("EXISTS"):
             self._next("path")
-            return [], ["EXISTS"]
+            return _Parts([], ["EXISTS"], [])
         negated = self._is_next("NOT")
         path = self._next("path").replace("'", "")
         negated = self._is_next("NOT") or negated
         operator = self._next(*_OPERATORS).upper()
-        literal = self._literals() if operator == "IN" else self._next("text", "constant")
-        if negated or operator == "!=":
-            return [], ["NOT"]
-        return self._value(path, operator.replace("==", "="), literal)
+        literals = self._literals() if operator == "IN" else [self._next("text", "constant")]
+        if operator in ("==", "IN"):
+            operator = "="
+        found = self._value(path, operator, literals[0])
+        for literal in literals[1:]:
+            found = found.beside(self._value(path, operator, literal))
+        return _unread(found, "NOT") if negated or operator == "!=" else found
 
-    def _literals(self) -> str:
+    def _literals(self) -> list[str]:
         self._next("(")
-        self._next("text", "constant")
+        literals = [self._next("text", "constant")]
         while self._is_next(","):
-            self._next("text", "constant")
+            literals.append(self._next("text", "constant"))
         self._next(")")
-        return ""
+        return literals
 
     @staticmethod
     def _value(path: str, operator: str, literal: str) -> _Parts:
-        if operator not in ("=", "ISSUBSET"):
-            return [], [operator]
         parse = parse_hash if _HASH_PATH.fullmatch(path) else _PATHS.get(path)
-        if parse is None or not literal.startswith("'"):
-            return [], [path]
-        if operator == "ISSUBSET" and not path.startswith(("ipv4-addr:", "ipv6-addr:")):
-            return [], [f"{path} ISSUBSET"]
         # A blank at an end is a slip that real bundles have.
-        observable = parse(re.sub(r"\\(.)", r"\1", literal[1:-1], flags=re.S).strip())
-        if observable is None:
-            return [], [f"{path} with a value that is none"]
-        if observable.type is ObservableType.CIDR:
+        text = re.sub(r"\\(.)", r"\1", literal[1:-1], flags=re.S).strip() if literal.startswith("'") else ""
+        observable = (parse(text) or parse(refang(text))) if parse and text else None
+        term = [_Term(path, text or literal, observable)] if operator == "=" else None
+        problem = ""
+        if operator not in ("=", "ISSUBSET", "!="):
+            problem = operator
+        elif parse is None or not literal.startswith("'"):
+            problem = path
+        elif operator == "ISSUBSET" and not path.startswith(("ipv4-addr:", "ipv6-addr:")):
+            problem = f"{path} ISSUBSET"
+        elif observable is None:
+            problem = f"{path} with a value that is none"
+        elif observable.type is ObservableType.CIDR:
             family = ObservableType.IPV6 if ":" in observable.value else ObservableType.IPV4
             if int(observable.value.rpartition("/")[2]) < SHORTEST_PREFIX[family]:
-                return [], [f"{path} with a network wider than /{SHORTEST_PREFIX[family]}"]
-        return [observable], []
+                # It would put everything in doubt.
+                return _Parts([], [f"{path} with a network wider than /{SHORTEST_PREFIX[family]}"], [], term)
+        if observable is None or problem:
+            return _Parts([], [problem], [observable] if observable else [], term)
+        return _Parts([observable], [], [], term)
 
     # --- how parts bind
 
     def _any(self, part: Callable[[], _Parts]) -> _Parts:
-        named, problems = part()
+        found = part()
         while self._is_next("OR"):
-            more, other = part()
-            named, problems = named + more, problems + other
-        return named, problems
+            found = found.beside(part())
+        return found
 
     def _joined(self, word: str, part: Callable[[], _Parts]) -> _Parts:
         """One part is itself; several that must all be true name nothing."""
-        only = part()
+        found = part()
         if not self._is_next(word):
-            return only
-        part()
+            return found
+        parts = [found, part()]
         while self._is_next(word):
-            part()
-        return [], [word]
+            parts.append(part())
+        return _Parts([], [word], [one for each in parts for one in (*each.named, *each.unread)])
+
+
+def _unread(parts: _Parts, *problems: str) -> _Parts:
+    """What a part says is not read, and nothing is known of its values."""
+    return _Parts([], list(problems), [*parts.named, *parts.unread])
+
+
+def _one_value(terms: list[_Term]) -> Observable | None:
+    """
+    The one value that comparisons joined by ``AND`` come down to, as misp-stix and others write them; else None.
+
+    * A file's hash names it, whatever name, size or weaker hash stands beside it.
+    * ``X_ref.type = 'ipv4-addr'`` beside ``X_ref.value`` only repeats what the value's form says.
+    * So do a producer's own properties (``x_misp_…``) of the same object.
+
+    An address and a port, or a name and what it resolved to, are two things.
+    """
+    if hashes := [term.observable for term in terms if term.observable and term.observable.type is ObservableType.FILE]:
+        return _strongest(hashes) if all(term.path.startswith(("file:", "artifact:")) for term in terms) else None
+    values = {(term.path, term.observable) for term in terms if term.observable}
+    if len(values) != 1:
+        return None
+    ((path, value),) = values
+    return value if value and all(term.observable or _only_repeats(term, path, value) for term in terms) else None
+
+
+def _strongest(hashes: list[Observable]) -> Observable | None:
+    """None where the file would have to have two hashes of one kind."""
+    longest = max(len(one.value) for one in hashes)
+    distinct = set(hashes)
+    if len({len(one.value) for one in distinct}) != len(distinct):
+        return None
+    return next(one for one in hashes if len(one.value) == longest)
+
+
+def _only_repeats(term: _Term, path: str, value: Observable) -> bool:
+    kind, _, member = path.partition(":")
+    if reference := _ITS_TYPE.fullmatch(term.path):
+        return path == f"{reference[1]}.value" and _REF_TYPES.get(term.literal) is value.type
+    its_kind, _, its_member = term.path.partition(":")
+    return its_kind == kind and its_member.startswith("x_") and not member.startswith("x_")

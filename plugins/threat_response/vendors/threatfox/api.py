@@ -17,6 +17,7 @@ from include.soar.enrich.quota import Quota
 from include.soar.extract.values import parse_address, parse_url
 from include.soar.model import Answer, Observable, ObservableType, Reputation
 from include.soar.vendor.errors import Rejected, Unauthorized, Unexpected, one_line
+from include.soar.vendor.lenient import Cosmetic, Digits, Labels
 from include.soar.vendor.wire import Request, Response, VendorShape, decode, load_json
 
 VENDOR = "threatfox"
@@ -39,6 +40,7 @@ UNKNOWN_KEY = frozenset({"unknown_auth_key", "unauthorized"})
 #: SHA-1 and SHA-512 cannot be searched.
 HASH_ALGORITHMS = ("MD5", "SHA-256")
 MOST_TAGS = 20
+LONGEST_ID = 20
 
 
 def _moment(value: Any) -> Any:
@@ -49,10 +51,6 @@ def _moment(value: Any) -> Any:
         raise ValueError("not a time such as 2020-12-06 09:10:23 UTC") from None
 
 
-def _list(value: Any) -> Any:
-    return [] if value is None else value
-
-
 Moment = Annotated[datetime, BeforeValidator(_moment)]
 
 
@@ -61,17 +59,17 @@ class Status(VendorShape):
 
 
 class Ioc(VendorShape):
-    id: str
-    ioc: str
+    id: Cosmetic[Digits] = None
+    ioc: str = Field(min_length=1)
     ioc_type: str
-    threat_type: str | None = None
-    malware_printable: str | None = None
+    threat_type: Cosmetic[str] = None
+    malware_printable: Cosmetic[str] = None
     # No default: a missing confidence is not a zero. Strict: true is not a one.
     confidence_level: int = Field(ge=0, le=100, strict=True)
-    is_compromised: bool = False
+    is_compromised: Cosmetic[bool] = None
     first_seen: Moment
     last_seen: Moment | None = None
-    tags: Annotated[tuple[str, ...], BeforeValidator(_list)] = ()
+    tags: Labels = ()
 
 
 class SearchAnswer(VendorShape):
@@ -144,15 +142,15 @@ def parse_search(observable: Observable, response: Response, *, known_at: dateti
             "first_reported_at": min(row.first_seen for row in rows),
             "last_reported_at": max(row.last_seen or row.first_seen for row in rows),
         }
-        if rows[0].id.isascii() and rows[0].id.isdigit():
-            said["reference"] = f"{SITE}/ioc/{rows[0].id}/"
+        if (number := rows[0].id) and number.isascii() and number.isdigit() and len(number) < LONGEST_ID:
+            said["reference"] = f"{SITE}/ioc/{number}/"
     return Reputation(**said)
 
 
 def _is_about(observable: Observable, row: Ioc) -> bool:
     """Whether a row is the value itself, or for an address, one of its ports."""
     if observable.is_address:
-        return row.ioc_type == "ip:port" and parse_address(row.ioc.rpartition(":")[0]) == observable
+        return parse_address(row.ioc.rpartition(":")[0]) == observable
     if observable.type is ObservableType.URL:
         return parse_url(row.ioc) == observable
     return row.ioc.lower().rstrip(".") == observable.value

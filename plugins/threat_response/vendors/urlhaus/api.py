@@ -16,6 +16,7 @@ from include.soar.enrich.quota import Quota
 from include.soar.extract.values import parse_address
 from include.soar.model import Answer, Observable, ObservableType, Reputation
 from include.soar.vendor.errors import Rejected, Unauthorized, Unexpected, one_line
+from include.soar.vendor.lenient import Cosmetic, CosmeticRows, Labels, Rows
 from include.soar.vendor.wire import Request, Response, VendorShape, decode, load_json
 
 VENDOR = "urlhaus"
@@ -46,6 +47,7 @@ FAMILY, NAMELESS = 95, 60
 
 HASH_FIELDS = {"MD5": "md5_hash", "SHA-256": "sha256_hash"}
 MOST_TAGS = 20
+LONGEST_LINK = 300
 
 
 def _moment(value: Any) -> Any:
@@ -62,14 +64,9 @@ def _no_switch(value: Any) -> Any:
     return value
 
 
-def _list(value: Any) -> Any:
-    return [] if value is None else value
-
-
 Moment = Annotated[datetime, BeforeValidator(_moment)]
 #: "10" is a 10, true is not a 1.
 Number = Annotated[int, BeforeValidator(_no_switch), Field(ge=0)]
-Tags = Annotated[tuple[str, ...], BeforeValidator(_list)]
 
 
 class Status(VendorShape):
@@ -78,19 +75,18 @@ class Status(VendorShape):
 
 class Blacklists(VendorShape):
     spamhaus_dbl: str | None = None
-    surbl: str | None = None
+    surbl: Cosmetic[str] = None
 
 
 class HostUrl(VendorShape):
     url_status: str
     date_added: Moment
-    threat: str | None = None
-    tags: Tags = ()
+    tags: Labels = ()
 
 
 class HostAnswer(VendorShape):
     host: str
-    urlhaus_reference: str | None = None
+    urlhaus_reference: Cosmetic[str] = None
     firstseen: Moment | None = None
     url_count: Number = Field(ge=1)
     blacklists: Blacklists | None = None
@@ -98,19 +94,19 @@ class HostAnswer(VendorShape):
 
 
 class UrlPayload(VendorShape):
-    signature: str | None = None
+    signature: Cosmetic[str] = None
 
 
 class UrlAnswer(VendorShape):
     url: str
-    urlhaus_reference: str | None = None
+    urlhaus_reference: Cosmetic[str] = None
     url_status: str
     date_added: Moment
     last_online: Moment | None = None
-    threat: str | None = None
+    threat: Cosmetic[str] = None
     blacklists: Blacklists | None = None
-    tags: Tags = ()
-    payloads: Annotated[tuple[UrlPayload, ...], BeforeValidator(_list)] = ()
+    tags: Labels = ()
+    payloads: CosmeticRows[UrlPayload] = ()
 
 
 class PayloadUrl(VendorShape):
@@ -118,14 +114,20 @@ class PayloadUrl(VendorShape):
 
 
 class PayloadAnswer(VendorShape):
-    md5_hash: str
-    sha256_hash: str
-    file_type: str | None = None
+    # No default: null says that URLhaus does not know the file, and their absence says nothing.
+    md5_hash: str | None
+    sha256_hash: str | None
+    file_type: Cosmetic[str] = None
     signature: str | None = None
     firstseen: Moment | None = None
     lastseen: Moment | None = None
-    url_count: Number
-    urls: Annotated[tuple[PayloadUrl, ...], BeforeValidator(_list)] = ()
+    url_count: Number | None
+    urls: Rows[PayloadUrl] = ()
+
+    @property
+    def is_empty(self) -> bool:
+        """An ``ok`` about a file that URLhaus has never seen (TheHive-Project/Cortex-Analyzers #485)."""
+        return self.md5_hash is self.sha256_hash is None and not (self.url_count or self.urls or self.signature)
 
 
 def knows(observable: Observable) -> bool:
@@ -184,7 +186,7 @@ def parse_lookup(observable: Observable, response: Response, *, known_at: dateti
     }
     if is_found(operation, response):
         parse = {"host": _host, "url": _url, "payload": _payload}[operation]
-        said |= {"answer": Answer.LISTED} | parse(observable, response)
+        said |= parse(observable, response)
     return Reputation(**said)
 
 
@@ -209,6 +211,7 @@ def _host(observable: Observable, response: Response) -> dict[str, Any]:
     statuses = [url.url_status for url in answer.urls]
     added = [url.date_added for url in answer.urls]
     return {
+        "answer": Answer.LISTED,
         "score": badness(statuses, answer.blacklists),
         "summary": _summary(
             "1 malware URL" if answer.url_count == 1 else f"{answer.url_count} malware URLs",
@@ -227,8 +230,9 @@ def _url(observable: Observable, response: Response) -> dict[str, Any]:
     # URLhaus may spell the rest of a URL its own way.
     if _host_of(answer.url) != _host_of(observable.value):
         raise Unexpected(VENDOR, "url", "url is on another host than the one that was asked about")
-    families = [p.signature for p in answer.payloads if p.signature]
+    families = [p.signature for p in answer.payloads if p and p.signature]
     return {
+        "answer": Answer.LISTED,
         "score": badness([answer.url_status], answer.blacklists),
         "summary": _summary(answer.threat, answer.url_status, *_blacklisted(answer.blacklists)),
         "tags": _distinct([*families, *answer.tags]),
@@ -240,11 +244,14 @@ def _url(observable: Observable, response: Response) -> dict[str, Any]:
 
 def _payload(observable: Observable, response: Response) -> dict[str, Any]:
     answer = decode(VENDOR, "payload", PayloadAnswer, response.body)
-    if observable.value not in (answer.md5_hash.lower(), answer.sha256_hash.lower()):
+    if answer.is_empty:
+        return {}
+    if observable.value not in {name.lower() for name in (answer.md5_hash, answer.sha256_hash) if name}:
         raise Unexpected(VENDOR, "payload", "neither hash is the one that was asked about")
     online = sum(url.url_status == "online" for url in answer.urls)
     spread = f"spread by {answer.url_count} URLs"
     return {
+        "answer": Answer.LISTED,
         "score": FAMILY if answer.signature else NAMELESS,
         "summary": _summary(answer.signature, answer.file_type, spread, f"{online} online"),
         "tags": _distinct([answer.signature] if answer.signature else []),
@@ -266,7 +273,7 @@ def _blacklisted(blacklists: Blacklists | None) -> list[str]:
 
 def _reference(link: str | None) -> dict[str, str]:
     """The vendor's link, if it is one of the vendor's: it is shown to a person."""
-    return {"reference": link} if link and link.startswith(SITE) else {}
+    return {"reference": link} if link and link.startswith(SITE) and len(link) <= LONGEST_LINK else {}
 
 
 def _name(host: str) -> str:

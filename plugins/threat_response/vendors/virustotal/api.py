@@ -7,7 +7,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import quote
 
 from pydantic import BeforeValidator, Field
@@ -16,6 +16,7 @@ from include.soar.enrich.quota import Quota
 from include.soar.extract.values import parse_address
 from include.soar.model import Answer, Observable, ObservableType, Reputation
 from include.soar.vendor.errors import Unexpected, one_line
+from include.soar.vendor.lenient import Cosmetic, CosmeticRows, Labels
 from include.soar.vendor.wire import Request, Response, VendorShape, decode
 
 VENDOR = "virustotal"
@@ -44,10 +45,16 @@ PAGE = "https://www.virustotal.com/gui"
 #: Badness per engine that says so. Ten engines are certain; one alone is so often wrong that it is next to nothing.
 POINTS_MALICIOUS, POINTS_SUSPICIOUS = 10, 5
 MOST_TAGS, LONGEST_TAG = 20, 60
+#: A domain has 253 characters, a hash 64.
+LONGEST_ID = 256
 
 
 def _instant(seconds: object) -> datetime | None:
-    return datetime.fromtimestamp(seconds, UTC) if isinstance(seconds, int) and 0 < seconds < 2**33 else None
+    return datetime.fromtimestamp(seconds, UTC) if type(seconds) is int and 0 < seconds < 2**33 else None
+
+
+def _categories(value: Any) -> dict[str, str]:
+    return {k: v for k, v in value.items() if isinstance(v, str)} if isinstance(value, dict) else {}
 
 
 #: Seconds since 1970. What is no such number is absent: no answer depends on it.
@@ -74,26 +81,27 @@ class Label(VendorShape):
 
 
 class ThreatClassification(VendorShape):
-    suggested_threat_label: str | None = None
-    popular_threat_category: tuple[Label, ...] = ()
+    suggested_threat_label: Cosmetic[str] = None
+    popular_threat_category: CosmeticRows[Label] = ()
 
 
 class Attributes(VendorShape):
     last_analysis_stats: Stats
     last_analysis_date: Epoch = None
     first_submission_date: Epoch = None
-    tags: tuple[str, ...] = ()
+    tags: Labels = ()
     #: Of a domain or URL: vendor -> its category.
-    categories: dict[str, str] = {}
-    popular_threat_classification: ThreatClassification = ThreatClassification()
-    as_owner: str | None = None
-    country: str | None = None
-    registrar: str | None = None
-    type_description: str | None = None
-    meaningful_name: str | None = None
-    md5: str | None = None
-    sha1: str | None = None
-    sha256: str | None = None
+    categories: Annotated[dict[str, str], BeforeValidator(_categories)] = {}
+    popular_threat_classification: Cosmetic[ThreatClassification] = None
+    as_owner: Cosmetic[str] = None
+    country: Cosmetic[str] = None
+    registrar: Cosmetic[str] = None
+    type_description: Cosmetic[str] = None
+    meaningful_name: Cosmetic[str] = None
+    #: By these a file is told: one that cannot be read tells none.
+    md5: Cosmetic[str] = None
+    sha1: Cosmetic[str] = None
+    sha256: Cosmetic[str] = None
 
 
 class Data(VendorShape):
@@ -148,14 +156,14 @@ def parse_lookup(observable: Observable, response: Response, *, known_at: dateti
     attributes = data.attributes
     if data.type != kind or not _is_about(observable, data):
         raise Unexpected(VENDOR, "lookup", "data.id is not what was asked about")
-    stats = attributes.last_analysis_stats
+    stats, threat = attributes.last_analysis_stats, attributes.popular_threat_classification
     badness = score(stats)
     opinions = f"{stats.malicious} of {stats.engines} engines say malicious, {stats.suspicious} suspicious"
     # Names of files and families are whatever their author wrote.
     tags = tuple(dict.fromkeys(filter(None, (one_line(tag, LONGEST_TAG) for tag in _tags(attributes)))))
     facts = [
         opinions if stats.engines else "known, but no engine has looked at it",
-        attributes.popular_threat_classification.suggested_threat_label,
+        threat.suggested_threat_label if threat else None,
         attributes.type_description,
         attributes.meaningful_name,
         attributes.as_owner,
@@ -168,7 +176,7 @@ def parse_lookup(observable: Observable, response: Response, *, known_at: dateti
         answer=Answer.LISTED if badness else Answer.NOT_LISTED,
         score=badness,
         summary=one_line(", ".join(fact for fact in facts if fact)),
-        reference=f"{PAGE}/{page}/{quote(data.id, safe=':')}",
+        reference=f"{PAGE}/{page}/{quote(data.id[:LONGEST_ID], safe=':')}",
         tags=tags[:MOST_TAGS],
         first_reported_at=attributes.first_submission_date,
         last_reported_at=attributes.last_analysis_date,
@@ -214,9 +222,9 @@ def _is_about(observable: Observable, data: Data) -> bool:
 
 
 def _tags(attributes: Attributes) -> Iterator[str]:
-    threat = attributes.popular_threat_classification
-    if threat.suggested_threat_label:
-        yield threat.suggested_threat_label
-    yield from (label.value for label in threat.popular_threat_category)
+    if threat := attributes.popular_threat_classification:
+        if threat.suggested_threat_label:
+            yield threat.suggested_threat_label
+        yield from (label.value for label in threat.popular_threat_category if label)
     yield from attributes.tags
     yield from attributes.categories.values()
