@@ -12,14 +12,14 @@ import binascii
 import re
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
 from operator import itemgetter
 from typing import NamedTuple
 from urllib.parse import unquote
 
 from include.soar.extract.pieces import PARTING, PIECE, forget_pieces, read_piece
 from include.soar.extract.prose import is_name, is_version
-from include.soar.extract.refang import DEFANGED, plain, scheme_at_end
+from include.soar.extract.refang import DEFANGED, plain
+from include.soar.extract.urls import FoundUrl, find_urls, forget_schemes
 from include.soar.extract.values import (
     ASN,
     CVE,
@@ -28,7 +28,6 @@ from include.soar.extract.values import (
     IPV4,
     LONGEST_URL,
     URL,
-    URL_SCHEMES,
     read_asn,
     read_authority,
     read_domain,
@@ -96,17 +95,7 @@ def _from_base64(written: str) -> str | None:
 
 # --- a text ------------------------------------------------------------------------------------------------------
 
-_QUOTES = "\u2018-\u201f\u00ab\u00bb\u3001\u3002\u300a-\u3011\uff01\uff08\uff09\uff0c\uff1a\uff1b"
-_AUTHORITY = re.compile(rf"[^\s/?#<>\"'`\x00-\x20\\^|{{}}(),;{_QUOTES}]{{1,600}}+")
-_TAIL_END = re.compile(rf"[\s<>\"'`\x00-\x20\\^|{{}}{_QUOTES}]")
-#: A second URL behind a comma or the like begins a new one; http://a.example/http://b.example/ is one that has another.
-_NEXT_URL = re.compile(r"[,;|'\]](?:h[tx*]{2}ps?|f[tx]p)://|\]\(|\[/", re.IGNORECASE)
 _PARAMETER = re.compile(r"[^?&=#;]++")
-_BRACKETED_HOST = re.compile(r"\[[^\]]*\](?::[0-9]{1,5})?")
-_PATH_BEGINS = frozenset("/?#")
-_TRAILING = frozenset(".,;:!?'\"*_~…")
-_BRACKETS = {")": "(", "]": "[", "}": "{"}
-
 _OF_PARTS = re.compile(r"(?:imphash|import hash|authentihash|rich hash|telfhash|vhash)[\s:=\"'-]{0,9}$", re.IGNORECASE)
 _FILE_IN_PATH = re.compile(r"(?<=/)[0-9A-Fa-f]{64}(?![0-9A-Za-z])")
 _DOTTED = re.compile(r"[0-9](?<![\w.-].)[0-9]{0,2}(?:\.[0-9]{1,3}){3}(?![\w-]|\.\w)")
@@ -114,28 +103,6 @@ _CVE_IN = re.compile(r"[Cc][Vv][Ee](?<![A-Za-z0-9]...)[-‐‑–_ ][0-9]{4}[-�
 # Both begin with literal characters, for which the search is fast.
 _ASN_IN = re.compile(r"AS(?:N[ :#-]{0,2}|[ ]?)[0-9]{1,10}(?![\w.]*\w)")
 _ASN_SMALL_IN = re.compile(r"as(?:n[ :#]{0,2})?[0-9]{1,10}(?![\w.]*\w)")
-
-_SCHEMES = tuple(sorted(URL_SCHEMES, key=len, reverse=True))
-_SCHEME_ENDS = (
-    frozenset(scheme[-1] for scheme in URL_SCHEMES) | {scheme[-1].upper() for scheme in URL_SCHEMES} | set("xXwW*")
-)
-
-
-def _scheme_before(text: str, start: int, end: int) -> tuple[str, str]:
-    """The URL scheme that ends at ``end``: as written, and as meant; both empty where there is none."""
-    if text[end - 1 : end] not in _SCHEME_ENDS:
-        return "", ""
-    return _scheme_at_end(text[end - 6 if end - 6 > start else start : end])
-
-
-@lru_cache(maxsize=4096)
-def _scheme_at_end(text: str) -> tuple[str, str]:
-    lower = text.lower()
-    plain_one = next((scheme for scheme in _SCHEMES if lower.endswith(scheme)), "")
-    odd_one, meant = scheme_at_end(text)
-    if len(odd_one) > len(plain_one):
-        return odd_one, meant
-    return text[len(text) - len(plain_one) :], plain_one
 
 
 class _Scan:
@@ -181,68 +148,32 @@ class _Scan:
         """Read the URLs; return the text with blanks in their place."""
         kept: list[str] = []
         copied = 0
-        self._run_end = self._next_url = 0
-        place = text.find("://")
-        while place >= 0:
-            after = place + 3
-            named, scheme = _scheme_before(text, copied, place)
-            authority = _AUTHORITY.match(text, after) if scheme else None
-            written = authority[0] if authority else ""
-            if written[:1] == "[":
-                if bracketed := _BRACKETED_HOST.match(written):
-                    written = bracketed[0]
-                elif ":" not in written:  # http://[a.example
-                    after, written = after + 1, written[1:]
-            elif authority and text[authority.end() : authority.end() + 1] not in _PATH_BEGINS:
-                # The sentence's punctuation: "see http://a.example."
-                written = written.rstrip("].:*_~!")
-            # A cheap test that ends here for most hostile text: no name and no address looks like that.
-            read = read_authority(written) if "." in written or ":" in written or written[:1].isdecimal() else None
-            if read:
-                start, end = place - len(named), after + len(written)
-                end = self._read_url(text, start, end, scheme, read)
-                kept += (text[copied:start], " " * (end - start))
-                copied = after = end
-            place = text.find("://", after)
+        for found in find_urls(text):
+            if found.host:
+                self._add_url(text, found)
+            kept += (text[copied : found.start], " " * (found.end - found.start))
+            copied = found.end
         return "".join((*kept, text[copied:])) if kept else text
 
-    def _tail_end(self, text: str, path_at: int) -> int:
-        """Where a path and query that begin here end at the latest. Reads each part of the text once."""
-        if self._run_end <= path_at:
-            stop = _TAIL_END.search(text, path_at)
-            self._run_end = stop.start() if stop else len(text)
-            self._next_url = 0
-        if self._next_url <= path_at:
-            following = _NEXT_URL.search(text, path_at, self._run_end)
-            self._next_url = following.start() if following else self._run_end
-        return self._next_url
-
-    def _read_url(self, text: str, start: int, path_at: int, scheme: str, read: tuple[str, ObservableType, str]) -> int:
-        """Read one URL whose authority ends at ``path_at``; return where the URL ends."""
-        authority, kind, host = read
-        end = path_at
-        if text[path_at : path_at + 1] in _PATH_BEGINS:
-            end = self._tail_end(text, path_at)
-        if end - start > LONGEST_URL:
-            # Longer than any URL that we keep, so its end is not looked for; the rest is read like any text.
-            self._add(start, path_at - start, kind, host, derived=True)
-            return path_at
-        tail = _trim(text[path_at:end])
-        end = path_at + len(tail)
-        self._add(start, end - start, URL, f"{scheme}://{authority}{tail}")
-        self._add(start, end - start, kind, host, derived=True)
+    def _add_url(self, text: str, found: FoundUrl) -> None:
+        start, tail_at, length = found.start, found.tail_at, found.end - found.start
+        if found.url:
+            self._add(start, length, URL, found.url)
+        host_at = text.find("://", start) + 3
+        if not found.doubted or found.kind is not DOMAIN or self._is_name(host_at, found.host):
+            self._add(start, length, found.kind, found.host, derived=bool(found.url))
+        tail = text[tail_at : found.end]
         if "://" in tail and self._nested < NESTED_URLS:
             inner = _Scan("", nested=self._nested + 1)
             inner._take_urls(tail)
             for item in inner.found.values():
-                self._add(path_at + item.start, 0, item.type, item.value, item.derived, inner=True)
+                self._add(tail_at + item.start, 0, item.type, item.value, item.derived, inner=True)
         if len(tail) > 64:
             for match in _FILE_IN_PATH.finditer(tail):  # an analysis page of that file
-                self._add(path_at + match.start(), 64, FILE, match[0].lower(), inner=True)
+                self._add(tail_at + match.start(), 64, FILE, match[0].lower(), inner=True)
         if "%" in tail or len(tail) > 15:
             for match in _PARAMETER.finditer(tail):
-                self._note_encoded(path_at + match.start(), match[0], in_url=True)
-        return end
+                self._note_encoded(tail_at + match.start(), match[0], in_url=True)
 
     # all others
 
@@ -321,22 +252,6 @@ class _Scan:
         return False
 
 
-def _trim(tail: str) -> str:
-    """The path and query of a URL found in prose, without the punctuation that belongs to the sentence."""
-    end = len(tail)
-    if not tail or (tail[-1] not in _TRAILING and tail[-1] not in _BRACKETS):
-        return tail
-    surplus = {closing: tail.count(closing) - tail.count(opening) for closing, opening in _BRACKETS.items()}
-    while end:
-        last = tail[end - 1]
-        if surplus.get(last, 0) > 0:
-            surplus[last] -= 1
-        elif last not in _TRAILING:
-            break
-        end -= 1
-    return tail[:end]
-
-
 def _scan(text: str, depth: int) -> Iterator[Extracted]:
     scan = _Scan(text)
     scan.run()
@@ -385,6 +300,7 @@ def extract_text(text: str) -> tuple[Extracted, ...]:
 
 def forget() -> None:
     """Empty what is kept between calls: for a measurement, or for its memory."""
-    for kept in (read_domain, read_authority, _scheme_at_end):
+    for kept in (read_domain, read_authority):
         kept.cache_clear()
+    forget_schemes()
     forget_pieces()

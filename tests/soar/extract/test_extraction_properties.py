@@ -44,7 +44,10 @@ V4 = st.integers(2**24, 2**32 - 1).map(lambda number: str(ipaddress.IPv4Address(
 V6 = st.integers(0, 2**96 - 1).map(lambda host: str(ipaddress.IPv6Address((0x20010DB8 << 96) + host)))
 HEX = "0123456789abcdef"
 HASHES = st.sampled_from(sorted(HASH_BY_LENGTH)).flatmap(lambda size: st.text(HEX, min_size=size, max_size=size))
-PATHS = st.from_regex(r"(?:/[a-z0-9_-]{1,8}){0,3}(?:/|\?[a-z]{1,4}=[a-z0-9]{1,8})?", fullmatch=True)
+#: Never empty: http://a.example is http://a.example/.
+PATHS = st.from_regex(
+    r"(?:/[a-z0-9_-]{1,8}){0,3}/(?:\?[a-z]{1,4}=[a-z0-9]{1,8})?|(?:/[a-z0-9_-]{1,8}){1,3}", fullmatch=True
+)
 URLS = joined(st.sampled_from(["http://", "https://", "ftp://"]), NAMES | V4 | V6.map("[{}]".format), PATHS)
 
 OF_EACH_TYPE: dict[ObservableType, st.SearchStrategy[Observable]] = {
