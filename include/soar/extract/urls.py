@@ -73,8 +73,8 @@ _AFTER_TAB = re.compile(r"\t[\w.-]{1,255}")
 _SCHEME = re.compile(r"[A-Za-z0-9+.*-]{2,32}\Z")
 #: What a text can run into without a blank: ``linkhttp://``.
 _GLUED = ("https", "http", "sftp", "ftps", "ftp")
-#: Schemes of which the authority is a host, so that gopher://evil.sh/ is no file: what scanners, droppers and clients of
-#: databases write.
+#: Schemes of which the authority is a host, so that gopher://evil.sh/ is no file. Scanners, droppers and clients of
+#: databases write them.
 _OF_HOSTS = word_set(
     """
     amqp amqps cassandra clickhouse corba corbaname couchbase couchdb dict finger gopher gophers h2 icap icecast iiop

@@ -46,7 +46,8 @@ HEX = "0123456789abcdef"
 HASHES = st.sampled_from(sorted(HASH_BY_LENGTH)).flatmap(lambda size: st.text(HEX, min_size=size, max_size=size))
 #: Never empty: http://a.example is http://a.example/.
 PATHS = st.from_regex(
-    r"(?:/[a-z0-9_-]{1,8}){0,3}/(?:\?[a-z]{1,4}=[a-z0-9]{1,8})?|(?:/[a-z0-9_-]{1,8}){1,3}", fullmatch=True
+    r"(?:/[a-z0-9_-]{1,8}){0,3}/(?:\?[a-z]{1,4}=[a-z0-9]{1,8})?|(?:/[a-z0-9_-]{1,8}){0,2}/[a-z0-9_-]{0,7}[a-z0-9-]",
+    fullmatch=True,
 )
 URLS = joined(st.sampled_from(["http://", "https://", "ftp://"]), NAMES | V4 | V6.map("[{}]".format), PATHS)
 
