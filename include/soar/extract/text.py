@@ -14,18 +14,21 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from operator import itemgetter
 from typing import NamedTuple
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
-from include.soar.extract.pieces import PARTING, PIECE, forget_pieces, read_piece
-from include.soar.extract.prose import is_name, is_version
+from include.soar.extract.pieces import PARTING, PIECE, forget_pieces, is_part_of_a_word, read_piece
+from include.soar.extract.prose import is_name, is_secret, is_slice, is_version, verp_prefix
 from include.soar.extract.refang import DEFANGED, plain
 from include.soar.extract.urls import FoundUrl, find_urls, forget_schemes
 from include.soar.extract.values import (
     ASN,
     CVE,
     DOMAIN,
+    DOTTED_QUAD,
+    EMAIL,
     FILE,
     IPV4,
+    IPV6,
     LONGEST_URL,
     URL,
     read_asn,
@@ -66,7 +69,10 @@ DEPTH = 3
 #: How many URLs deep a URL within a URL is looked for.
 NESTED_URLS = 2
 _BREAKS = re.compile(r"%0[AaDd]")
-_PERCENT = re.compile(r"%[0-9A-Fa-f]{2}")
+_PERCENT = re.compile(r"%(?:[0-9A-Fa-f]{2}|[uU][0-9A-Fa-f]{4})")
+#: IIS reads it as a character of UTF-16.
+_PERCENT_U = re.compile(r"%[uU]([0-9A-Fa-f]{4})")
+_BASE64_BEGIN = re.compile(r"/base64/", re.IGNORECASE)
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]{16,}+")
 _HEX_URL = re.compile(r"(?:[0-9A-Fa-f]{2}){0,64}?(?:68747470|667470)(?:73)?3[Aa]2[Ff]2[Ff](?:[0-9A-Fa-f]{2})+")
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f\ufffd]")
@@ -99,10 +105,17 @@ _PARAMETER = re.compile(r"[^?&=#;]++")
 _OF_PARTS = re.compile(r"(?:imphash|import hash|authentihash|rich hash|telfhash|vhash)[\s:=\"'-]{0,9}$", re.IGNORECASE)
 _FILE_IN_PATH = re.compile(r"(?<=/)[0-9A-Fa-f]{64}(?![0-9A-Za-z])")
 _DOTTED = re.compile(r"[0-9](?<![\w.-].)[0-9]{0,2}(?:\.[0-9]{1,3}){3}(?![\w-]|\.\w)")
+#: tcpdump writes the port behind a dot: 203.0.113.9.4444 > 198.51.100.3.443: Flags [S]
+_QUAD = DOTTED_QUAD.pattern
+_PACKET = re.compile(rf"(?<![\w.-])({_QUAD})\.[0-9]{{1,5}} > ({_QUAD})\.[0-9]{{1,5}}(?![\w.])")
 _CVE_IN = re.compile(r"[Cc][Vv][Ee](?<![A-Za-z0-9]...)[-‐‑–_ ][0-9]{4}[-‐‑–_ ][0-9]{4,19}(?![0-9A-Za-z])")
 # Both begin with literal characters, for which the search is fast.
 _ASN_IN = re.compile(r"AS(?:N[ :#-]{0,2}|[ ]?)[0-9]{1,10}(?![\w.]*\w)")
 _ASN_SMALL_IN = re.compile(r"as(?:n[ :#]{0,2})?[0-9]{1,10}(?![\w.]*\w)")
+
+
+_NONE: frozenset[ObservableType] = frozenset()
+_NAMES = frozenset({DOMAIN, EMAIL})
 
 
 class _Scan:
@@ -179,25 +192,65 @@ class _Scan:
 
     def _read_pieces(self) -> None:
         text = self._text
-        pieces = text.translate(PARTING).split() if text.isascii() else PIECE.findall(text)
+        is_ascii = text.isascii()
+        pieces = text.translate(PARTING).split() if is_ascii else PIECE.findall(text)
         place = 0
         doubted: set[str] = set()
+        parts: set[str] = set()
         # Most pieces are plain words, which hold nothing.
         for piece in [piece for piece in dict.fromkeys(pieces) if len(piece) > 15 or not piece.isalnum()]:
             if "." in piece or ":" in piece or "%" in piece or "@" in piece or len(piece) > 15:
                 place = text.find(piece, place)
                 if ("%" in piece or len(piece) > 15) and self._note_encoded(place, piece, in_url=False):
                     continue
-                for offset, length, kind, value, derived in read_piece(piece):
-                    start, written = place + offset, piece[offset : offset + length]
-                    if kind is IPV4 and is_version(self._text, start, written):
-                        doubted.add(written)
-                    elif (kind is not DOMAIN or self._is_name(start, written)) and (
-                        kind is not FILE or self._is_of_a_file(start)
-                    ):
-                        self._add(start, length, kind, value, derived)
+                if not is_ascii and is_part_of_a_word(text, place, place + len(piece)):
+                    parts.add(piece)
+                else:
+                    self._read_piece(place, piece, doubted)
         if doubted:
             self._look_again(doubted)
+        if parts:
+            self._read_parts(parts)
+
+    def _read_piece(
+        self, place: int, piece: str, doubted: set[str], besides: frozenset[ObservableType] = _NONE
+    ) -> None:
+        """:param besides: types that are not meant here"""
+        for offset, length, kind, value, derived in read_piece(piece):
+            start, written = place + offset, piece[offset : offset + length]
+            if kind in besides:
+                continue
+            if kind is IPV4 and is_version(self._text, start, written):
+                doubted.add(written)
+            elif kind is EMAIL:
+                self._add_email(start, length, value)
+            elif (
+                (kind is not DOMAIN or self._is_name(start, written))
+                and (kind is not FILE or self._is_of_a_file(start))
+                and (kind is not IPV6 or not is_slice(self._text, start, start + length))
+            ):
+                self._add(start, length, kind, value, derived)
+
+    def _add_email(self, start: int, length: int, value: str) -> None:
+        before = self._text[start - 1 : start]
+        if before and before in "=!#$&*?~^>:\"' ":
+            if is_secret(self._text, start):
+                return
+            if before == "=" and (prefix := verp_prefix(self._text, start, value)):
+                start, length, value = start - len(prefix), length + len(prefix), prefix + value
+                for part in prefix.split("="):
+                    if part in self.found and self.found[part].start >= start:
+                        del self.found[part]
+        self._add(start, length, EMAIL, value)
+
+    def _read_parts(self, parts: set[str]) -> None:
+        """Pieces that a sign parts from the rest of a word: they are no names, but where they stand by themselves."""
+        for match in PIECE.finditer(self._text):
+            if match[0] in parts:
+                is_part = is_part_of_a_word(self._text, *match.span())
+                self._read_piece(match.start(), match[0], set(), _NAMES if is_part else _NONE)
+                if not is_part:
+                    parts.discard(match[0])
 
     def _is_name(self, start: int, written: str) -> bool:
         if self._marked and DEFANGED in self._plain.undone(start, start + len(written)):
@@ -220,6 +273,10 @@ class _Scan:
 
     def _read_names(self) -> None:
         text = self._text
+        if " > " in text:
+            for match in _PACKET.finditer(text):
+                for side in (1, 2):
+                    self._add(match.start(side), len(match[side]), IPV4, match[side])
         if "CVE" in text or "cve" in text or "Cve" in text:
             for match in _CVE_IN.finditer(text):
                 self._add(match.start(), len(match[0]), CVE, f"CVE-{match[0][4:8]}-{match[0][9:]}")
@@ -243,8 +300,13 @@ class _Scan:
         # Base64 of an observable has letters in both cases: aHR0, MjAz, LmNv.
         if len(piece) > 15 and not (piece.islower() or piece.isupper()):
             for match in _BASE64.finditer(piece):
-                if (text := _from_base64(match[0])) is not None:
-                    self.base64.append(_Encoded(start + match.start(), text.replace("\n", " "), in_url))
+                text, at = _from_base64(match[0]), match.start()
+                if text is None and "/" in match[0]:  # a/b/Base64/Y3VybC…: the words before it are none of it
+                    begin = _BASE64_BEGIN.search(match[0])
+                    at += begin.end() if begin else match[0].rfind("/") + 1
+                    text = _from_base64(piece[at : match.end()]) if match.end() - at > 15 else None
+                if text is not None:
+                    self.base64.append(_Encoded(start + at, text.replace("\n", " "), in_url))
         if len(piece) > 23 and ("2f2f" in piece or "2F2F" in piece):
             for match in _HEX_URL.finditer(piece):
                 text = bytes.fromhex(match[0]).decode("latin-1").replace("\n", " ")
@@ -259,6 +321,8 @@ def _scan(text: str, depth: int) -> Iterator[Extracted]:
     if depth and scan.percent:
         # All at once, one per line; an encoded line break would look like the start of the next piece.
         encoded = "\n".join(item.piece for item in scan.percent)
+        if "%u" in encoded or "%U" in encoded:
+            encoded = _PERCENT_U.sub(lambda match: quote(chr(int(match[1], 16)), errors="replace"), encoded)
         yield from _decoded("percent", scan.percent, unquote(_BREAKS.sub(" ", encoded), errors="replace"), depth)
     for step, decoded in (("base64", scan.base64), ("hex", scan.hex)):
         if depth and decoded:

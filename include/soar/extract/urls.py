@@ -41,19 +41,23 @@ _AUTHORITY = re.compile(rf"[^\s/?#<>\"'`\x00-\x20\\^|{{}}(),;{_QUOTES}]{{1,600}}
 _TAIL_END = re.compile(rf"[\s<>\"'`\x00-\x20\\^|{{}}{_QUOTES}]")
 #: What the next cell of a row begins with, if it is none of the URL: a word of a header, a hash, an address, a date, an
 #: e-mail address, a quote, or nothing.
-_CELL = (
-    r"(?:[\"',]|(?:url|uri|domain|hostname|host|ip|ipv4|ipv6|address|md5|sha-?1|sha-?256|sha-?512|hash|email|cve|asn|file"
-    r"|online|offline|malware_download|phishing|malware|c2)(?=[\s,;]|\Z)"
+_CELL_TEXT = (
+    r"(?:[\"',]|(?P<word>url|uri|domain|hostname|host|ip|ipv4|ipv6|address|md5|sha-?1|sha-?256|sha-?512|hash|email|cve|asn"
+    r"|file|online|offline|malware_download|phishing|malware|c2)(?=[\s,;]|\Z)"
     r"|[0-9A-Fa-f]{32,128}(?![\w.])|[0-9]{1,3}(?:\.[0-9]{1,3}){3}(?![\w.])|[0-9]{4}-[01][0-9]-[0-3][0-9](?!\w)"
     r"|[\w.+-]{1,64}@)"
 )
+_CELL = re.compile(rf"[,;]{_CELL_TEXT}", re.IGNORECASE)
+#: How many commas of a URL are looked at.
+_MOST_COMMAS = 64
 #: A second URL behind a comma or the like begins a new one; http://a.example/http://b.example/ is one that has another.
 #: So do the next cell of a row, and the words of a link in AsciiDoc: https://a.example/b[the words].
 _NEXT_URL = re.compile(
-    rf"[,;|'\]](?:h[tx*]{{2}}ps?|f[tx]p)://|\]\(|\[/|[,;]{_CELL}"
+    rf"[,;|'\]](?:h[tx*]{{2}}ps?|f[tx]p)://|\]\(|\[/|(?P<cell>[,;]{_CELL_TEXT})"
     r"|\[(?:[A-Za-z][^\s\[\]]{0,80}+\](?![=&\[\w/?%])|(?![^\]]{0,160}\]))",
     re.IGNORECASE,
 )
+_SIGN = re.compile(r"[,;|'\[\]]")
 _PATH_BEGINS = frozenset("/?#")
 _BRACKETED_HOST = re.compile(r"\[[^\]]*\](?::[0-9]{1,5})?")
 _TRAILING = frozenset(".,;:!?'\"*_~…")
@@ -64,6 +68,7 @@ _SECRET = re.compile(
     r"[^\s/?#@:<>\"'`]{0,128}:(?![0-9]{1,5}(?:[/?#,;)]|\Z))(?=[^\s<>\"'`]{0,300}@)[^\s@<>\"'`]{0,300}@"
     r"(?:[^\s/?#@<>\"'`]{0,300}@)*"
 )
+_LONGEST_SECRET = 512
 #: The rest of a user name that has a sign in it: http://good.example;x@evil.example/ is a page of evil.example.
 _MORE_OF_USER = re.compile(r"[,;|(){}^][^\s/?#<>\"'`\\]{0,300}(?<!@)@(?=[\w.-]{1,255}(?::[0-9]{1,5})?[/?#])")
 #: A browser leaves out tabs and line breaks, and then the name goes on.
@@ -179,6 +184,8 @@ def _half_read(text: str, start: int, after: int, written: str, scheme: str, tai
 
 
 def _behind_a_secret(text: str, start: int, after: int, scheme: str, tails: _Tails) -> FoundUrl | None:
+    if text.find("@", after, after + _LONGEST_SECRET) < 0:
+        return None
     secret = _SECRET.match(text, after)
     return _at_host(text, start, secret.end(), scheme, tails) if secret else None
 
@@ -231,12 +238,35 @@ class _Tails:
             self._run_end = stop.start() if stop else len(self._text)
             self._next_url = 0
         if self._next_url <= tail_at:
-            following = _NEXT_URL.search(self._text, tail_at, self._run_end)
-            self._next_url = following.start() if following else self._run_end
-            comma = self._text.find(",", tail_at, self._next_url)
-            if comma >= 0 and self._is_of_rows():
-                self._next_url = comma
+            self._next_url = self._run_end
+            if sign := _SIGN.search(self._text, tail_at, self._run_end):  # seldom, and a fast search
+                self._next_url = self._next_after(tail_at, sign.start())
+                comma = self._text.find(",", sign.start(), self._next_url)
+                if comma >= 0 and self._is_of_rows():
+                    self._next_url = comma
         return self._next_url
+
+    def _next_after(self, tail_at: int, sign_at: int) -> int:
+        """Where something else than the URL begins, or the run of characters ends."""
+        for _ in range(_MOST_COMMAS):
+            following = _NEXT_URL.search(self._text, sign_at, self._run_end)
+            if following is None:
+                break
+            if not (following["cell"] and self._is_of_a_list(tail_at, following)):
+                return following.start()
+            sign_at = following.start() + 1
+        return self._run_end
+
+    def _is_of_a_list(self, tail_at: int, following: re.Match[str]) -> bool:
+        """Whether a comma is one of a parameter's own: ``?fields=url,email``, ``?ip=203.0.113.7,203.0.113.8``."""
+        comma = following.start()
+        value_at = self._text.rfind("=", tail_at, comma) + 1
+        value = self._text[value_at:comma]
+        if not value_at or "&" in value or "/" in value:
+            return False
+        return (
+            following["word"] is not None or _CELL.match(f"{following[0][0]}{re.split('[,;]', value)[-1]}") is not None
+        )
 
     def _is_of_rows(self) -> bool:
         """Whether the text is rows with commas between their cells, so that a comma ends a URL."""
