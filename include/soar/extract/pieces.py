@@ -277,6 +277,8 @@ def _read_word(piece: str, start: int, word: str, in_path: bool, found: list[Rea
 
 def _read_rest(start: int, word: str, found: list[Reading]) -> None:
     """The two ends of a range of addresses, several addresses in one word, a hash that names a file."""
+    if len(word) > 300:
+        return
     if word[:1].isdecimal() and ("-" in word or "_" in word) and (ends := _addresses(word)):
         found += [(start + at, len(value), IPV4, value, False) for at, value in ends]
     elif len(word) > 31:

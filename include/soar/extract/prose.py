@@ -28,8 +28,9 @@ _VERSION_ENDINGS = (
     *("версия", "версии", "版本", "バージョン", "버전"),
 )
 #: What may follow it: buildNumber, versionCode.
-_OF_A_VERSION = re.compile(r"(?:number|num|no|nr|code|string|name|info|id)\Z")
-_LAST_HUMP = re.compile(r"(?<=[a-z0-9])(?:Ver|Rev|Fw)\Z")
+_OF_A_VERSION = ("number", "num", "no", "nr", "code", "string", "name", "info", "id")
+#: How a word in camel case may end: appVer.
+_HUMPS = ("Ver", "Rev", "Fw")
 
 #: Top-level domains that in prose are far more often the ending of a file than that of a host.
 _FILE_LIKE_TLDS = word_set("zip mov py sh pl rs ps md so java cab")
@@ -64,6 +65,7 @@ _BRACES = re.compile(
     r"\{\s+(?:(?!(?:curl|wget|nc|ncat|ping|dig|host|nslookup|fetch|ssh|telnet)\s)[A-Za-z_]\w{0,24}(?P<dotted>\.\w{1,24})?[\s,]+){0,6}\Z"
 )
 #: SELECT u.id, u.email, o.total FROM …: a column, not a name, if no quote is near.
+_SQL_WORDS = ("SELECT", "select", "WHERE", "where", "JOIN", "join", "SET", " ON ", " BY ", " by ", "HAVING", "having")
 _SQL = re.compile(
     r"(?:\b(?:SELECT|WHERE|HAVING|ORDER BY|GROUP BY|JOIN|ON|SET)\s|\b(?:select|where|having|order by|group by|join)\s)"
     r"[\w\s.,=<>!*+()-]{0,120}\Z"
@@ -94,6 +96,7 @@ _PLAIN_TLDS = word_set(
     com net org edu gov mil info biz example ru cn de uk fr nl br jp kr ua eu top xyz online onion
     """
 )
+_BEFORE_A_MEMBER = frozenset("$])?")
 _NUMBERS = re.compile(r"[0-9]{0,4}::[0-9]{0,3}|[0-9]{0,4}::?-?[0-9]{0,4}::?[0-9]{0,3}")
 _SECRET_KEY = re.compile(
     r"(?:pass(?:w(?:or)?d|wort|phrase|code)?|pwd|pw|secret|token|credentials?|contraseña|senha|api_?key)\d?"
@@ -122,18 +125,15 @@ def is_version(text: str, start: int, written: str) -> bool:
         lower in _VERSIONED
         or lower.endswith(_VERSION_ENDINGS)
         or (written.endswith(".0") and text[start - 1] == "/")
-        or _ends_as_version(before, word, lower)
+        or (word.endswith(_HUMPS) and word not in _HUMPS)
+        or (lower.endswith(_OF_A_VERSION) and _counts_versions(before, word, lower))
     )
 
 
-def _ends_as_version(before: str, word: str, lower: str) -> bool:
-    """appVer, and buildNumber or version_number."""
-    if _LAST_HUMP.search(word):
-        return True
-    number = _OF_A_VERSION.search(lower)
-    if number is None:
-        return False
-    stem = lower[: number.start()] or before[: len(before) - len(word)].rstrip(" _-").lower()
+def _counts_versions(before: str, word: str, lower: str) -> bool:
+    """buildNumber, version_number"""
+    ending = next(ending for ending in _OF_A_VERSION if lower.endswith(ending))
+    stem = lower.removesuffix(ending) or before[: len(before) - len(word)].rstrip(" _-").lower()
     return stem.endswith(_VERSION_ENDINGS)
 
 
@@ -197,22 +197,25 @@ def is_name(text: str, start: int, written: str) -> bool:
 
 def _is_code(text: str, start: int, end: int, written: str, tld: str) -> bool:
     """Whether a bare name is a column, a variable or a path in SQL, GraphQL, a template or JSONPath."""
-    before = text[start - 1] if start else ""
-    if before == "." and text[start - 2 : start - 1] in ("$", "]", ")", "?"):  # $.user.info, rows[0].user.info
+    if start and text[start - 1] == "." and text[start - 2 : start - 1] in _BEFORE_A_MEMBER:  # $.user.info
         return True
-    if _HYPHEN_OR_DIGIT.search(written) or written[:4].lower() == "www.":
+    window = text[start - 160 if start > 160 else 0 : start]
+    has_braces = "{" in window or "<%" in window
+    first = written.partition(".")[0].lower()
+    is_plain = tld in _PLAIN_TLDS and tld != "info"
+    if is_plain and len(first) > 2 and not has_braces and first not in _NOUNS:
         return False
-    if "{" in text or "<%" in text:
-        window = text[start - 72 if start > 72 else 0 : start]
-        if ("{" in window or "<%" in window) and (_TEMPLATE.search(window) or _is_selected(window, written, tld)):
+    if _HYPHEN_OR_DIGIT.search(written) or first == "www":
+        return False
+    if has_braces and (_TEMPLATE.search(window) or _is_selected(window, written, tld)):
+        return True
+    if written.count(".") == 1 and not is_plain:
+        if len(first) < 3:
+            # A path behind it, and it is a site: t.me/somebody
+            return written.lower() not in _SHORT_SITES and text[end : end + 1] != "/"
+        if tld in _ATTRIBUTES_OF_NOUNS and first in _NOUNS:
             return True
-    first = written.partition(".")[0]
-    if written.count(".") != 1 or (tld in _PLAIN_TLDS and tld != "info"):
-        return _is_column(text, start, written, tld)
-    if len(first) < 3 and tld != "example":
-        # A path behind it, and it is a site: t.me/somebody
-        return written.lower() not in _SHORT_SITES and text[end : end + 1] != "/"
-    return (tld in _ATTRIBUTES_OF_NOUNS and first.lower() in _NOUNS) or _is_column(text, start, written, tld)
+    return (not is_plain or len(first) < 3 or first in _NOUNS) and _is_column(window, tld)
 
 
 def _is_selected(window: str, written: str, tld: str) -> bool:
@@ -221,10 +224,7 @@ def _is_selected(window: str, written: str, tld: str) -> bool:
     return braces is not None and (tld not in _PLAIN_TLDS or bool(braces["dotted"]))
 
 
-def _is_column(text: str, start: int, written: str, tld: str) -> bool:
-    first = written.partition(".")[0].lower()
-    if tld in _PLAIN_TLDS and tld != "info" and len(first) > 2 and first not in _NOUNS:
+def _is_column(window: str, tld: str) -> bool:
+    if tld == "example" or not any(word in window for word in _SQL_WORDS):
         return False
-    if tld == "example" or not ("SELECT" in text or "select" in text or "WHERE" in text or "where" in text):
-        return False
-    return _SQL.search(text, start - 160 if start > 160 else 0, start) is not None
+    return _SQL.search(window) is not None

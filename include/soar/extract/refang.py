@@ -227,7 +227,12 @@ _JOINTS = frozenset(".@")
 
 
 def _ordinary(match: re.Match[str]) -> str:
-    return "".join("" if _IS_INVISIBLE(c) else _WIDE_DOTS.get(c) or chr(ord(c) - 0xFEE0) for c in match[0])
+    return "".join(map(_ordinary_character, match[0]))
+
+
+@lru_cache(maxsize=512)
+def _ordinary_character(odd: str) -> str:
+    return "" if _IS_INVISIBLE(odd) else _WIDE_DOTS.get(odd) or chr(ord(odd) - 0xFEE0)
 
 
 @lru_cache(maxsize=4096)

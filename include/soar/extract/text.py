@@ -16,7 +16,7 @@ from operator import itemgetter
 from typing import NamedTuple
 from urllib.parse import quote, unquote
 
-from include.soar.extract.pieces import PARTING, PIECE, forget_pieces, is_part_of_a_word, read_piece
+from include.soar.extract.pieces import PARTING, PIECE, Reading, forget_pieces, is_part_of_a_word, read_piece
 from include.soar.extract.prose import is_name, is_secret, is_slice, is_version, verp_prefix
 from include.soar.extract.refang import DEFANGED, plain
 from include.soar.extract.urls import FoundUrl, find_urls, forget_schemes
@@ -114,7 +114,6 @@ _ASN_IN = re.compile(r"AS(?:N[ :#-]{0,2}|[ ]?)[0-9]{1,10}(?![\w.]*\w)")
 _ASN_SMALL_IN = re.compile(r"as(?:n[ :#]{0,2})?[0-9]{1,10}(?![\w.]*\w)")
 
 
-_NONE: frozenset[ObservableType] = frozenset()
 _NAMES = frozenset({DOMAIN, EMAIL})
 
 
@@ -205,21 +204,16 @@ class _Scan:
                     continue
                 if not is_ascii and is_part_of_a_word(text, place, place + len(piece)):
                     parts.add(piece)
-                else:
-                    self._read_piece(place, piece, doubted)
+                elif readings := read_piece(piece):
+                    self._take(place, piece, readings, doubted)
         if doubted:
             self._look_again(doubted)
         if parts:
             self._read_parts(parts)
 
-    def _read_piece(
-        self, place: int, piece: str, doubted: set[str], besides: frozenset[ObservableType] = _NONE
-    ) -> None:
-        """:param besides: types that are not meant here"""
-        for offset, length, kind, value, derived in read_piece(piece):
+    def _take(self, place: int, piece: str, readings: Sequence[Reading], doubted: set[str]) -> None:
+        for offset, length, kind, value, derived in readings:
             start, written = place + offset, piece[offset : offset + length]
-            if kind in besides:
-                continue
             if kind is IPV4 and is_version(self._text, start, written):
                 doubted.add(written)
             elif kind is EMAIL:
@@ -248,7 +242,8 @@ class _Scan:
         for match in PIECE.finditer(self._text):
             if match[0] in parts:
                 is_part = is_part_of_a_word(self._text, *match.span())
-                self._read_piece(match.start(), match[0], set(), _NAMES if is_part else _NONE)
+                readings = [reading for reading in read_piece(match[0]) if not (is_part and reading[2] in _NAMES)]
+                self._take(match.start(), match[0], readings, set())
                 if not is_part:
                     parts.discard(match[0])
 

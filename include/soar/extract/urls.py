@@ -68,6 +68,7 @@ _SECRET = re.compile(
     r"[^\s/?#@:<>\"'`]{0,128}:(?![0-9]{1,5}(?:[/?#,;)]|\Z))(?=[^\s<>\"'`]{0,300}@)[^\s@<>\"'`]{0,300}@"
     r"(?:[^\s/?#@<>\"'`]{0,300}@)*"
 )
+_NO_USER = frozenset("/?#:<>\"'` ")
 _LONGEST_SECRET = 512
 #: The rest of a user name that has a sign in it: http://good.example;x@evil.example/ is a page of evil.example.
 _MORE_OF_USER = re.compile(r"[,;|(){}^][^\s/?#<>\"'`\\]{0,300}(?<!@)@(?=[\w.-]{1,255}(?::[0-9]{1,5})?[/?#])")
@@ -95,6 +96,8 @@ def _scheme_before(text: str, start: int, end: int) -> tuple[str, str]:
     """The URL scheme that ends at ``end``: as written, and as meant; both empty where there is none."""
     if text[end - 5 : end] == "https" and end - 5 >= start:
         return "https", "https"
+    if text[end - 4 : end] == "http" and end - 4 >= start:
+        return "http", "http"
     last = text[end - 1 : end]
     if not (last.isalnum() or last == "*"):
         return "", ""
@@ -142,7 +145,7 @@ def find_urls(text: str) -> Iterator[FoundUrl]:
 def _url_at(text: str, start: int, after: int, scheme: str, tails: _Tails) -> FoundUrl | None:
     authority = _AUTHORITY.match(text, after)
     if authority is None:
-        return _behind_a_secret(text, start, after, scheme, tails)
+        return None if text[after : after + 1] in _NO_USER else _behind_a_secret(text, start, after, scheme, tails)
     written, following = authority[0], text[authority.end() : authority.end() + 1]
     is_cut = False
     if written[:1] == "[":
@@ -174,18 +177,19 @@ def _url_at(text: str, start: int, after: int, scheme: str, tails: _Tails) -> Fo
 
 def _half_read(text: str, start: int, after: int, written: str, scheme: str, tails: _Tails) -> FoundUrl | None:
     """What can be said of a URL with an authority that is none."""
-    if found := _behind_a_secret(text, start, after, scheme, tails):
+    if text.find("@", after, after + _LONGEST_SECRET) >= 0 and (
+        found := _behind_a_secret(text, start, after, scheme, tails)
+    ):
         return found
+    if "." not in written and "[" not in written:
+        joined = _AFTER_TAB.match(text, after + len(written))
+        return FoundUrl(start, joined.end(), joined.end(), "", DOMAIN, "") if joined else None
     if ":" in written[1:] and (read := read_authority(_PORT.sub("", written))):  # a port that is none
         return _whole(text, start, after + len(written), scheme, read, tails, is_cut=True)
-    if joined := _AFTER_TAB.match(text, after + len(written)):
-        return FoundUrl(start, joined.end(), joined.end(), "", DOMAIN, "")
     return None
 
 
 def _behind_a_secret(text: str, start: int, after: int, scheme: str, tails: _Tails) -> FoundUrl | None:
-    if text.find("@", after, after + _LONGEST_SECRET) < 0:
-        return None
     secret = _SECRET.match(text, after)
     return _at_host(text, start, secret.end(), scheme, tails) if secret else None
 
