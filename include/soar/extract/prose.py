@@ -11,7 +11,7 @@ import re
 from include.soar.extract.values import read_domain, word_set
 
 _HYPHEN_OR_DIGIT = re.compile(r"[-0-9]")
-_LAST_WORD = re.compile(r"(?:[^\W\d_]|§)+\Z")
+_LAST_WORD = re.compile("[A-Za-z§\u00aa-\uffff]+$")
 #: Words before a number of four parts that is no address: of versions, of programs, of sections, in some languages.
 _VERSIONED = word_set(
     """
@@ -113,7 +113,7 @@ _PLATFORMS = frozenset({"ASP.NET", "VB.NET", "ADO.NET", "ML.NET"})
 
 def is_version(text: str, start: int, written: str) -> bool:
     """Whether a number of four parts is the version of a program, or that of a section, rather than an address."""
-    before = text[start - 24 if start > 24 else 0 : start].rstrip(" :=/.\"'(>[{\\*`")
+    before = text[start - 16 if start > 16 else 0 : start].rstrip(" :=/.\"'(>[{\\*`")
     word = before.rpartition(" ")[2]
     if not word.isalpha():
         match = _LAST_WORD.search(word)
@@ -126,15 +126,16 @@ def is_version(text: str, start: int, written: str) -> bool:
         or lower.endswith(_VERSION_ENDINGS)
         or (written.endswith(".0") and text[start - 1] == "/")
         or (word.endswith(_HUMPS) and word not in _HUMPS)
-        or (lower.endswith(_OF_A_VERSION) and _counts_versions(before, word, lower))
+        or (lower.endswith(_OF_A_VERSION) and _counts_versions(text, start, word))
     )
 
 
-def _counts_versions(before: str, word: str, lower: str) -> bool:
+def _counts_versions(text: str, start: int, word: str) -> bool:
     """buildNumber, version_number"""
-    ending = next(ending for ending in _OF_A_VERSION if lower.endswith(ending))
-    stem = lower.removesuffix(ending) or before[: len(before) - len(word)].rstrip(" _-").lower()
-    return stem.endswith(_VERSION_ENDINGS)
+    ending = next(ending for ending in _OF_A_VERSION if word.lower().endswith(ending))
+    before, _, _ = text[start - 40 if start > 40 else 0 : start].rpartition(word)
+    stem = word[: -len(ending)] or before.rstrip(" _-")
+    return stem.lower().endswith(_VERSION_ENDINGS)
 
 
 def is_slice(text: str, start: int, end: int) -> bool:
@@ -199,14 +200,15 @@ def _is_code(text: str, start: int, end: int, written: str, tld: str) -> bool:
     """Whether a bare name is a column, a variable or a path in SQL, GraphQL, a template or JSONPath."""
     if start and text[start - 1] == "." and text[start - 2 : start - 1] in _BEFORE_A_MEMBER:  # $.user.info
         return True
-    window = text[start - 160 if start > 160 else 0 : start]
-    has_braces = "{" in window or "<%" in window
+    near = start - 72 if start > 72 else 0
+    has_braces = text.find("{", near, start) >= 0 or text.find("<%", near, start) >= 0
     first = written.partition(".")[0].lower()
     is_plain = tld in _PLAIN_TLDS and tld != "info"
     if is_plain and len(first) > 2 and not has_braces and first not in _NOUNS:
         return False
     if _HYPHEN_OR_DIGIT.search(written) or first == "www":
         return False
+    window = text[start - 160 if start > 160 else 0 : start]
     if has_braces and (_TEMPLATE.search(window) or _is_selected(window, written, tld)):
         return True
     if written.count(".") == 1 and not is_plain:

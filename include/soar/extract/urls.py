@@ -101,7 +101,7 @@ def _scheme_before(text: str, start: int, end: int) -> tuple[str, str]:
     last = text[end - 1 : end]
     if not (last.isalnum() or last == "*"):
         return "", ""
-    return _scheme_at_end(text[end - 24 if end - 24 > start else start : end])
+    return _scheme_at_end(text[end - 24 if end - 24 > start else start : end].rpartition(" ")[2])
 
 
 @lru_cache(maxsize=4096)
@@ -222,7 +222,7 @@ def _whole(
     if end - start > LONGEST_URL:
         # Longer than any URL that we keep, so its end is not looked for; the rest is read like any text.
         return FoundUrl(start, tail_at, tail_at, "", kind, host, doubted)
-    tail = _trim(text[tail_at:end])
+    tail = _trim(text[tail_at:end]) if end > tail_at else ""
     url = url_of(scheme, authority, tail) if is_known and not is_cut else ""
     return FoundUrl(start, tail_at, tail_at + len(tail), url, kind, host, doubted)
 
