@@ -140,10 +140,11 @@ def _counts_versions(text: str, start: int, word: str) -> bool:
 
 def is_slice(text: str, start: int, end: int) -> bool:
     """Whether what reads as an IPv6 address is a slice of code: ``x[1::2]``. ``mx.example[2001:db8::25]`` is none."""
-    if text[start - 1 : start] != "[" or text[end : end + 1] != "]" or not start - 1:
+    if text[end : end + 1] != "]" or start < 2 or _NUMBERS.fullmatch(text, start, end) is None:
         return False
-    before = text[start - 2]
-    return (before.isalnum() or before in "_])\"'") and _NUMBERS.fullmatch(text, start, end) is not None
+    # A digit: the place is one within a longer slice, for "x[1::2], y[::2]".
+    before, sign = text[start - 2 : start]
+    return sign.isdigit() or (sign == "[" and (before.isalnum() or before in "_])\"'"))
 
 
 def is_secret(text: str, start: int) -> bool:
