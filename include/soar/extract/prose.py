@@ -7,10 +7,12 @@ nothing else.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from include.soar.extract.values import read_domain, word_set
 
 _HYPHEN_OR_DIGIT = re.compile(r"[-0-9]")
+_AROUND_WORDS = " :=/.\"'(>[{\\*`"
 _LAST_WORD = re.compile("[A-Za-z§\u00aa-\uffff]+$")
 #: Words before a number of four parts that is no address: of versions, of programs, of sections, in some languages.
 _VERSIONED = word_set(
@@ -113,29 +115,41 @@ _PLATFORMS = frozenset({"ASP.NET", "VB.NET", "ADO.NET", "ML.NET"})
 
 def is_version(text: str, start: int, written: str) -> bool:
     """Whether a number of four parts is the version of a program, or that of a section, rather than an address."""
-    before = text[start - 16 if start > 16 else 0 : start].rstrip(" :=/.\"'(>[{\\*`")
-    word = before.rpartition(" ")[2]
+    before = text[start - 16 if start > 16 else 0 : start].rstrip(_AROUND_WORDS)
+    if not before or before[-1].isdecimal():
+        return False
+    kind = _kind_of_word(before.rpartition(" ")[2])
+    if kind == _OTHER:
+        return written.endswith(".0") and text[start - 1] == "/"
+    return kind == _VERSION or (kind == _NUMBER and _counts_versions(text, start))
+
+
+#: What a word before a number of four parts makes of it.
+_NO_WORD, _OTHER, _NUMBER, _VERSION = range(4)
+
+
+@lru_cache(maxsize=4096)
+def _kind_of_word(word: str) -> int:
     if not word.isalpha():
         match = _LAST_WORD.search(word)
         if match is None:
-            return False
+            return _NO_WORD
         word = match[0]
     lower = word.lower()
-    return (
-        lower in _VERSIONED
-        or lower.endswith(_VERSION_ENDINGS)
-        or (written.endswith(".0") and text[start - 1] == "/")
-        or (word.endswith(_HUMPS) and word not in _HUMPS)
-        or (lower.endswith(_OF_A_VERSION) and _counts_versions(text, start, word))
-    )
+    if lower in _VERSIONED or lower.endswith(_VERSION_ENDINGS) or (word.endswith(_HUMPS) and word not in _HUMPS):
+        return _VERSION
+    return _NUMBER if lower.endswith(_OF_A_VERSION) else _OTHER
 
 
-def _counts_versions(text: str, start: int, word: str) -> bool:
+def forget_words() -> None:
+    _kind_of_word.cache_clear()
+
+
+def _counts_versions(text: str, start: int) -> bool:
     """buildNumber, version_number"""
-    ending = next(ending for ending in _OF_A_VERSION if word.lower().endswith(ending))
-    before, _, _ = text[start - 40 if start > 40 else 0 : start].rpartition(word)
-    stem = word[: -len(ending)] or before.rstrip(" _-")
-    return stem.lower().endswith(_VERSION_ENDINGS)
+    before = text[start - 40 if start > 40 else 0 : start].rstrip(_AROUND_WORDS).lower()
+    ending = next((ending for ending in _OF_A_VERSION if before.endswith(ending)), "")
+    return bool(ending) and before.removesuffix(ending).rstrip(" _-").endswith(_VERSION_ENDINGS)
 
 
 def is_slice(text: str, start: int, end: int) -> bool:
@@ -143,7 +157,7 @@ def is_slice(text: str, start: int, end: int) -> bool:
     if text[end : end + 1] != "]" or start < 2 or _NUMBERS.fullmatch(text, start, end) is None:
         return False
     # A digit: the place is one within a longer slice, for "x[1::2], y[::2]".
-    before, sign = text[start - 2 : start]
+    before, sign = text[start - 2], text[start - 1]
     return sign.isdigit() or (sign == "[" and (before.isalnum() or before in "_])\"'"))
 
 
@@ -202,7 +216,8 @@ def _is_code(text: str, start: int, end: int, written: str, tld: str) -> bool:
     if start and text[start - 1] == "." and text[start - 2 : start - 1] in _BEFORE_A_MEMBER:  # $.user.info
         return True
     near = start - 72 if start > 72 else 0
-    has_braces = text.find("{", near, start) >= 0 or text.find("<%", near, start) >= 0
+    opened = max(text.rfind("{", near, start), text.rfind("<%", near, start))
+    has_braces = opened >= 0 and text.find('"', opened, start) < 0  # in JSON there is a quote between
     first = written.partition(".")[0].lower()
     is_plain = tld in _PLAIN_TLDS and tld != "info"
     if is_plain and len(first) > 2 and not has_braces and first not in _NOUNS:

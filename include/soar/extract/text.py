@@ -17,7 +17,7 @@ from typing import NamedTuple
 from urllib.parse import quote, unquote
 
 from include.soar.extract.pieces import PARTING, PIECE, Reading, forget_pieces, is_part_of_a_word, read_piece
-from include.soar.extract.prose import is_name, is_secret, is_slice, is_version, verp_prefix
+from include.soar.extract.prose import forget_words, is_name, is_secret, is_slice, is_version, verp_prefix
 from include.soar.extract.refang import DEFANGED, plain
 from include.soar.extract.urls import FoundUrl, find_urls, forget_schemes
 from include.soar.extract.values import (
@@ -268,7 +268,7 @@ class _Scan:
 
     def _read_names(self) -> None:
         text = self._text
-        if " > " in text:
+        if ">" in text and " > " in text:
             for match in _PACKET.finditer(text):
                 for side in (1, 2):
                     self._add(match.start(side), len(match[side]), IPV4, match[side])
@@ -362,4 +362,5 @@ def forget() -> None:
     for kept in (read_domain, read_authority):
         kept.cache_clear()
     forget_schemes()
+    forget_words()
     forget_pieces()
