@@ -5,6 +5,8 @@ Whether a name is one, or a file or code, cannot be told from the piece alone: s
 
 from __future__ import annotations
 
+import contextlib
+import ipaddress
 import re
 import unicodedata
 from collections.abc import Sequence
@@ -48,6 +50,8 @@ _EMAIL_LABEL = re.compile(
 )
 _USER_BEFORE = re.compile(r"(?:\A|:)[\w.-]{1,64}/\Z")
 _HAS_DIGIT = re.compile(r"[0-9]")
+#: 203.0.113.0/255.255.255.0; not /255.255.255.255, which is the address.
+_MASKED = re.compile(rf"({DOTTED_QUAD.pattern})/(255\.(?!255\.255\.255)[0-9]{{1,3}}\.[0-9]{{1,3}}\.[0-9]{{1,3}})")
 _PREFIX_LENGTH = re.compile(r"/([0-9]{1,3})(?!\w|\.\w)")
 #: W3C Trace Context: 32 digits in the middle that are no hash.
 _TRACE = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
@@ -87,6 +91,10 @@ def _readings(piece: str) -> Sequence[Reading]:
         if not found:
             _read_around_at(piece, found)
         return found
+    if "/255." in piece and (masked := _MASKED.fullmatch(piece)):
+        with contextlib.suppress(ValueError):  # a mask with holes
+            network = ipaddress.IPv4Network((masked[1], masked[2]), strict=False)
+            return ((0, len(piece), CIDR, str(network), False), (0, len(masked[1]), IPV4, masked[1], True))
     if ":" in piece and piece.count(":") > 1:
         _read_ipv6(piece, found)
     if len(piece) > 31:
