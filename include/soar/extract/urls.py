@@ -65,7 +65,7 @@ _BRACKETS = {")": "(", "]": "[", "}": "{"}
 _PORT = re.compile(r":[^:@\[\]]*\Z")
 #: A user name and a password, of which a sign ended what could be read: root:pa/ss@, root:p^ss@
 _SECRET = re.compile(
-    r"[^\s/?#@:<>\"'`]{0,128}:(?![0-9]{1,5}(?:[/?#]|\Z))(?=[^\s<>\"'`]{0,300}@)[^\s@<>\"'`]{0,300}@"
+    r"(?!localhost:)[^\s/?#@:<>\"'`]{0,128}:(?![0-9]{1,5}(?:[?#]|/[^\s@]{0,300}[?#]|\Z))(?=[^\s<>\"'`]{0,300}@)[^\s@<>\"'`]{0,300}@"
     r"(?:[^\s/?#@<>\"'`]{0,300}@)*"
 )
 _NO_USER = frozenset("/?#:<>\"'` ")
