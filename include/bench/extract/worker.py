@@ -18,6 +18,8 @@ from typing import Any
 
 Pair = tuple[str, str]
 Extractor = Callable[[str], set[Pair]]
+#: RFC 3986 6.2.3: an empty path is "/", and a scheme's own port need not be written.
+_PORTS = {"http": ":80", "https": ":443", "ftp": ":21", "ws": ":80", "wss": ":443"}
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(?:([^/?#]*)@)?([^/?#]*)(.*)", re.DOTALL)
 
 
@@ -76,6 +78,8 @@ def _url(value: str) -> str:
         host = f"[{ipaddress.IPv6Address(bracketed[1])}]{bracketed[2] or ''}"
     else:
         host = _ascii(host)
+    if port := _PORTS.get(scheme.lower()):
+        host, rest = host.removesuffix(port), rest if rest[:1] == "/" else f"/{rest}"
     return f"{scheme.lower()}://{f'{user}@' if user is not None else ''}{host}{rest}"
 
 

@@ -5,7 +5,10 @@ Whether a name is one, or a file or code, cannot be told from the piece alone: s
 
 from __future__ import annotations
 
+import contextlib
+import ipaddress
 import re
+import unicodedata
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -39,14 +42,26 @@ _EMAIL_IN = re.compile(
     r"(?:(?<![\w.+%-])|(?<=--)|(?<=\A-))[A-Za-z0-9_][A-Za-z0-9._%+-]{0,63}@"
     r"((?:[^\W_](?:[\w\u200c\u200d-]{0,61}[^\W_])?\.){1,126}[^\W_][\w\u200c\u200d-]{0,61}[^\W_]|(?:[0-9]{1,3}\.){3}[0-9]{1,3})(?![\w@])"
 )
+#: What an e-mail address may stand behind with a colon between; behind any other word it is a password.
+_EMAIL_LABEL = re.compile(
+    r"(?:mail(?:to|s|address|box)?|from|to|b?cc|sender|recipients?|rcpt|smtp|sips?|xmpp|jabber|acct|contact|addr(?:ess)?"
+    r"|author|owner|abuse|[^\x00-\x7f]):\Z",
+    re.IGNORECASE,
+)
+_USER_BEFORE = re.compile(r"(?:\A|:)[\w.-]{1,64}/\Z")
 _HAS_DIGIT = re.compile(r"[0-9]")
+#: 203.0.113.0/255.255.255.0; not /255.255.255.255, which is the address.
+_MASKED = re.compile(rf"({DOTTED_QUAD.pattern})/(255\.(?!255\.255\.255)[0-9]{{1,3}}\.[0-9]{{1,3}}\.[0-9]{{1,3}})")
 _PREFIX_LENGTH = re.compile(r"/([0-9]{1,3})(?!\w|\.\w)")
 #: W3C Trace Context: 32 digits in the middle that are no hash.
 _TRACE = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _HASH_IN = re.compile(r"(?<![0-9A-Za-z.])[0-9A-Fa-f]{32,128}+(?![0-9A-Za-z.])")
-#: A label in front (src:2001:db8::1) has a letter that is no hexadecimal digit.
+_HASH_OF_NAME = re.compile(r"(?<![0-9A-Za-z.])[0-9A-Fa-f]{32,128}+(?![0-9A-Za-z]|\.[0-9]+\Z)")
+_SHORT_RANGE = re.compile(rf"({DOTTED_QUAD.pattern})-([0-9]{{1,3}})")
+_WITHOUT_JOINT = re.compile(r"[^_-]+")
+#: A label in front (src:2001:db8::1, IPv6:2001:db8::1) has a letter that is no hexadecimal digit.
 _IPV6_IN = re.compile(
-    r"(?<![\w:.])(?:[A-Za-z_]{0,15}[G-Zg-z_][A-Za-z_]{0,15}:)?"
+    r"(?<![\w:.])(?:(?:AAAA|[A-Za-z_]{0,15}[G-Zg-z_][A-Za-z_]{0,15}[0-9]{0,2}):)?"
     r"([0-9A-Fa-f:]{0,39}:[0-9A-Fa-f:.]{1,39})(?:%[\w.-]{1,16})?(?![\w:])"
 )
 _PLAIN_IPV6 = re.compile(r"[0-9A-Fa-f]{1,4}:[0-9A-Fa-f:]{2,36}[0-9A-Fa-f]")
@@ -54,6 +69,11 @@ _EUI64 = re.compile(r"(?:[0-9A-Fa-f]{2}:){7}[0-9A-Fa-f]{2}")
 _HAN = "\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
 #: Chinese, Japanese or Korean next to Latin letters: prose without blanks rather than a name.
 _HAN_MIXED = re.compile(f"[{_HAN}][A-Za-z0-9]|[A-Za-z0-9][{_HAN}]")
+_is_han = re.compile(f"[{_HAN}]*").fullmatch
+#: Signs that stand beside a name without being of it, though Unicode calls them symbols: arrows, boxes, ticks.
+_BULLETS = re.compile(
+    "[\u00a9\u00ae\u2122\u2190-\u21ff\u2500-\u25ff\u2605\u2606\u2700-\u27bf\u27f0-\u27ff\u2900-\u297f\u2b00-\u2bff]"
+)
 
 
 def _readings(piece: str) -> Sequence[Reading]:
@@ -71,6 +91,10 @@ def _readings(piece: str) -> Sequence[Reading]:
         if not found:
             _read_around_at(piece, found)
         return found
+    if "/255." in piece and (masked := _MASKED.fullmatch(piece)):
+        with contextlib.suppress(ValueError):  # a mask with holes
+            network = ipaddress.IPv4Network((masked[1], masked[2]), strict=False)
+            return ((0, len(piece), CIDR, str(network), False), (0, len(masked[1]), IPV4, masked[1], True))
     if ":" in piece and piece.count(":") > 1:
         _read_ipv6(piece, found)
     if len(piece) > 31:
@@ -90,6 +114,21 @@ def read_piece(piece: str) -> Sequence[Reading]:
 
 def forget_pieces() -> None:
     _read_short.cache_clear()
+    _may_be_of_a_name.cache_clear()
+
+
+@lru_cache(maxsize=4096)
+def _may_be_of_a_name(character: str) -> bool:
+    """Whether a character that parts pieces may be one of a name all the same: a mark, a ringed letter, an emoji."""
+    return not character.isascii() and unicodedata.category(character)[0] in "LMNS" and not _BULLETS.match(character)
+
+
+def is_part_of_a_word(text: str, start: int, end: int) -> bool:
+    """
+    Whether a name goes on beyond ``text[start:end]``, with a character that parts pieces: ``ⓑank-of-us.example`` is
+    bank-of-us.example to a browser, and ``ank-of-us.example`` is somebody else's.
+    """
+    return _may_be_of_a_name(text[start - 1 : start]) or _may_be_of_a_name(text[end : end + 1])
 
 
 def _read_hashes(piece: str, found: list[Reading]) -> None:
@@ -110,10 +149,28 @@ def _read_emails(piece: str, found: list[Reading]) -> None:
         if match[0] in seen:
             continue
         seen.add(match[0])
-        if email := read_email(match[0]):
+        if _is_password(piece, match.start(), match.end()):
+            if name := read_domain(match[1]):
+                found.append((match.start(1), len(match[1]), DOMAIN, name, False))
+            elif DOTTED_QUAD.fullmatch(match[1]):
+                found.append((match.start(1), len(match[1]), IPV4, match[1], False))
+        elif email := read_email(match[0]):
             found.append((match.start(), len(match[0]), EMAIL, email, False))
         elif DOTTED_QUAD.fullmatch(match[1]):  # ssh root@203.0.113.7
             found.append((match.start(1), len(match[1]), IPV4, match[1], False))
+
+
+def _is_password(piece: str, start: int, end: int) -> bool:
+    """Whether what stands before an @ belongs to a user's name: user:it@host, user/it@host:1521."""
+    before = piece[start - 1] if start else ""
+    if before == ":":
+        return not _EMAIL_LABEL.search(piece, max(0, start - 24), start)
+    return (
+        before == "/"
+        and _USER_BEFORE.search(piece, max(0, start - 80), start) is not None
+        and piece[end : end + 1] in "/:"
+        and end < len(piece)
+    )
 
 
 def _read_around_at(piece: str, found: list[Reading]) -> None:
@@ -131,7 +188,12 @@ def _read_around_at(piece: str, found: list[Reading]) -> None:
 
 
 def _read_ipv6(piece: str, found: list[Reading]) -> None:
-    if _PLAIN_IPV6.fullmatch(piece) and (address := read_address(piece)) and not _EUI64.fullmatch(piece):
+    if (
+        piece[:5] != "AAAA:"
+        and _PLAIN_IPV6.fullmatch(piece)
+        and (address := read_address(piece))
+        and not _EUI64.fullmatch(piece)
+    ):
         found.append((0, len(piece), *address, False))
         return
     seen: set[str] = set()
@@ -214,21 +276,31 @@ def _read_word(piece: str, start: int, word: str, in_path: bool, found: list[Rea
         for match in _ASCII_WORD.finditer(word):
             if "." in match[0] and match[0] not in seen:
                 seen.add(match[0])
-                _read_word(piece, start + match.start(), match[0], in_path, found)
+                # Of a name with other letters in it this is a piece, and somebody else's name.
+                is_piece = not _is_han(word[: match.start()][-1:] + word[match.end() :][:1])
+                _read_word(piece, start + match.start(), match[0], in_path or is_piece, found)
     else:
         _read_rest(start, word, found)
 
 
 def _read_rest(start: int, word: str, found: list[Reading]) -> None:
-    """The two ends of a range of addresses; a hash that names a file."""
-    if "-" in word:
-        first, _, second = word.partition("-")
-        if DOTTED_QUAD.fullmatch(first) and DOTTED_QUAD.fullmatch(second):
-            found.append((start, len(first), IPV4, first, False))
-            found.append((start + len(first) + 1, len(second), IPV4, second, False))
-            return
-    name, _, ending = word.partition(".")
-    if len(name) > 31 and "." not in ending and not ending.isdecimal():
-        written = name.rpartition("_")[2].rpartition("-")[2]
-        if value := read_hash(written):
-            found.append((start + len(name) - len(written), len(written), FILE, value, False))
+    """The two ends of a range of addresses, several addresses in one word, a hash that names a file."""
+    if len(word) > 300:
+        return
+    if word[:1].isdecimal() and ("-" in word or "_" in word) and (ends := _addresses(word)):
+        found += [(start + at, len(value), IPV4, value, False) for at, value in ends]
+    elif len(word) > 31:
+        for match in _HASH_OF_NAME.finditer(word):
+            if value := read_hash(match[0]):
+                found.append((start + match.start(), len(match[0]), FILE, value, False))
+                return
+
+
+def _addresses(word: str) -> list[tuple[int, str]]:
+    """203.0.113.7-203.0.113.9, 203.0.113.7-9 and 203.0.113.7_203.0.113.9, with where in the word each is written."""
+    if (short := _SHORT_RANGE.fullmatch(word)) and int(short[1].rpartition(".")[2]) < int(short[2]) < 256:
+        return [(0, short[1]), (short.start(2), f"{short[1].rpartition('.')[0]}.{short[2]}")]
+    parts = re.split("[-_]", word)
+    if len(parts) > 16 or not all(DOTTED_QUAD.fullmatch(part) for part in parts):
+        return []
+    return [(match.start(), match[0]) for match in _WITHOUT_JOINT.finditer(word)]

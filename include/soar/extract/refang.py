@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import html
 import re
+import unicodedata
 from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
-_INVISIBLE = "\u00ad\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff"
+#: What a browser leaves out of a name, variation selectors among them.
+_INVISIBLE = "\u00ad\u034f\u061c\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff"
 _WIDE_DOT = "\u2024\u3002\uff0e\uff61"
 _WIDE = "\uff01-\uff5e\u2024"
 _ODD = rf"[{_INVISIBLE}{_WIDE}]"
@@ -36,14 +38,18 @@ _ESCAPE = re.compile(r"\\+(?:u(....)|x(..)|/)")
 _SLASHED = r"\\{0,3}(?:[.:@-]|[\[({]\.\\?[\])}])"
 _ESCAPED_DOTS = re.compile(rf"\\{_SLASHED}(?:\\{_SLASHED})*")
 _BACKSLASHES = re.compile(r"[\\\[\](){}]+")
-_ESCAPED_BLANK = re.compile(r"\\[nrtbf](?<!\\\\[nrtbf])")
-_LOOKUP = re.compile(
-    r"\$\{(?:(?:lower|upper):([^${}]{1,64})|[^${}:]{0,32}:[^${}]{0,32}?:?-([^${}]{1,64}))\}",
-)
+#: Not \\b and \\f, which hardly any text has: evil\\bank.example would become another name.
+_IN_AUTHORITY = re.compile(r"//[^\s/?#@]*\Z")
+_ESCAPED_BLANK = re.compile(r"\\[nrt](?<!\\\\[nrt])")
+#: Of log4j's lookups those that say what they give. A default begins with ":-"; a bare hyphen belongs to the name:
+#: https://logging.apache.org/log4j/2.x/manual/configuration.html#property-substitution
+_LOOKUP = re.compile(r"\$\{(?:(?:lower|upper):([^${}]{1,64})|[^${}]{0,64}?:-([^${}]{1,64}))\}")
+#: JNDI's ldap:/evil.example/a is ldap://evil.example/a.
+_JNDI = re.compile(r"(?<=[Jj][Nn][Dd][Ii]:)([A-Za-z]{2,12}):/(?=[A-Za-z0-9])")
 _BRACKETED = re.compile(
     rf"""
     [\[({{<]
-    (?: (?P<dot>   [\[({{]{{0,3}}+\ ?(?:[.,{_WIDE_DOT}]|dot|DOT|Dot|d0t|punto|punkt)\ ?[\])}}>]{{1,4}}
+    (?: (?P<dot>   [\[({{]{{0,3}}+\ ?(?:[.,{_WIDE_DOT}]|dot|DOT|Dot|d0t|[Pp]unto|[Pp]unkt|PUNTO|PUNKT)\ ?[\])}}>]{{1,4}}
                  | (?<=[0-9A-Za-z][\[({{])[\[({{]{{0,3}}+\.(?=[0-9A-Za-z]) )
       | (?P<at>    \ ?(?:@|at|AT|At|arroba)\ ?[\])}}>] )
       | (?P<inner> (?<=[\[({{])(?:https?|hxxps?|ftp|www|:/{{1,2}}|:\\{{1,4}}|/{{1,2}}|-)[\])}}]
@@ -52,9 +58,7 @@ _BRACKETED = re.compile(
     """,
     re.VERBOSE,
 )
-_INVISIBLE_SET = frozenset(
-    map(chr, [0xAD, 0x180E, *range(0x200B, 0x2010), *range(0x202A, 0x202F), *range(0x2060, 0x2065), 0xFEFF])
-)
+_IS_INVISIBLE = re.compile(f"[{_INVISIBLE}]").match
 _WIDE_DOTS = {"\u2024": "."}
 #: Escapes within escapes (&amp;#46;): more levels than this are no evidence but an attack on the reader.
 _PASSES = 3
@@ -71,7 +75,7 @@ _SCHEME = re.compile(
 )
 #: The same schemes, where what follows is a proper ``://``.
 _ODD_SCHEME = re.compile(
-    r"(?:(?P<http>h[x*t]{2}p|hxp|hxtp|htxp|htp|meow|nxxp|xxxx)|(?P<ftp>s?f[tx*][px*]|s?f\*\*p|s?fp))(?P<s>s?)$",
+    r"(?:(?P<http>h[x*t0]{2}p|hxp|hxtp|htxp|htp|meow|nxxp|xxxx)|(?P<ftp>s?f[tx*][px*]|s?f\*\*p|s?fp))(?P<s>s?)$",
     re.IGNORECASE,
 )
 # Signs that something other than a proper "://" follows a scheme. They begin with literal characters, so are fast.
@@ -80,10 +84,13 @@ _ODD_LINES = re.compile(r"__(?<=[psPS]__)")
 _ONE_SLASH = re.compile(r":/(?!/)")
 #: "evil dot com": only before a top-level domain that is hardly ever meant otherwise.
 _PLAIN_TLD = "(?:com|net|org|info|biz|ru|cn|io|example)"
-_SPOKEN = re.compile(
-    r"(?<![\w.-])[A-Za-z0-9@._-]{1,128}+(?: {1,2}(?:dot|DOT|Dot) {1,2}[A-Za-z0-9-]{1,63}+){0,5}?"
-    rf" {{1,2}}(?:dot|DOT|Dot) {{1,2}}{_PLAIN_TLD}(?![\w.-])"
-)
+_DOTTED_LABELS = r"[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63}){0,8}+"
+_DOT_WORD = re.compile(" {1,2}(?:dot|DOT|Dot) {1,2}")
+#: All of it, however long: the name that "evil dot com dot br" begins with is somebody else's.
+_SPOKEN = re.compile(rf"(?<![\w.-])[A-Za-z0-9@._-]{{1,128}}+(?: {{1,2}}(?:dot|DOT|Dot) {{1,2}}{_DOTTED_LABELS})++")
+_SPOKEN_ON = re.compile(r"[\w-]|\s{1,2}(?:dot|DOT|Dot)\b")
+#: ".com", and also ".com.br"
+_SPOKEN_END = re.compile(rf"\.(?:{_PLAIN_TLD}|(?:com|net|org|co|gov|edu|ac)\.[a-z]{{2}})\Z", re.IGNORECASE)
 _SPOKEN_AT = re.compile(
     r"(?<![\w.-])([A-Za-z0-9._%+-]{1,64}+) {1,2}(?:at|AT) {1,2}(?=[A-Za-z0-9-]{1,63} {1,2}(?:dot|DOT|Dot) )"
 )
@@ -92,9 +99,9 @@ _SPACED_AT = re.compile(
     r"(?<![\w.+-])([A-Za-z0-9._%+-]{1,64}+)(?: {1,2}@ {0,2}|@ {1,2}| {1,2}AT {1,2})"
     r"(?=(?:[A-Za-z0-9-]{1,63}\.){1,8}[A-Za-z]{2})"
 )
-_HALF_WORD = re.compile(rf"(?:[\[({{]dot|dot[\])}}])(?={_PLAIN_TLD}(?![0-9A-Za-z-]))", re.IGNORECASE)
-_DOT_WORD = re.compile(" {1,2}(?:dot|DOT|Dot) {1,2}")
-_SPOKEN_AT = re.compile(r"(?<![\w.-])([A-Za-z0-9._%+-]{1,64}+) (?:at|AT) (?=[A-Za-z0-9-]{1,63} (?:dot|DOT|Dot) )")
+_HALF_WORD = re.compile(
+    rf"(?:[\[({{]dot|dot[\])}}])(?={_PLAIN_TLD}(?![0-9A-Za-z-]|[\[({{]dot|dot[\])}}]))", re.IGNORECASE
+)
 
 #: A mark that is no decoding step: only analysts defang, so what is defanged is meant as an indicator.
 DEFANGED = "defanged"
@@ -142,6 +149,8 @@ def plain(text: str) -> Plain:
     """
     marks: Marks = ()
     if not text.isascii():
+        # "u" and a diaeresis are "ü": else a name would end there, and what is behind it is another's.
+        text = unicodedata.normalize("NFC", text)
         has_joiner = "\u200c" in text or "\u200d" in text
         odd = _ODD_BUT_LETTERS if has_joiner else _ODD_CHARACTERS
         text, marks = _sub(odd, _ordinary, DEFANGED, text, marks)
@@ -156,6 +165,7 @@ def plain(text: str) -> Plain:
             text, marks = _sub(_ESCAPED_BLANK, lambda _: " ", None, text, marks)
         if "${" in text:
             text, marks = _sub(_LOOKUP, lambda match: match[1] or match[2], "lookup", text, marks)
+            text, marks = _sub(_JNDI, lambda match: f"{match[1]}://", None, text, marks)
         # Only an escape can have hidden another one.
         if text == before:
             break
@@ -172,7 +182,7 @@ def plain(text: str) -> Plain:
         text, marks = _sub(_SPACED_AT, lambda match: f"{match[1]}@", DEFANGED, text, marks)
     if " dot " in text or " DOT " in text or " Dot " in text:
         text, marks = _sub(_SPOKEN_AT, lambda match: f"{match[1]}@", DEFANGED, text, marks)
-        text, marks = _sub(_SPOKEN, lambda match: _DOT_WORD.sub(".", match[0]), DEFANGED, text, marks)
+        text, marks = _sub(_SPOKEN, _spoken, DEFANGED, text, marks)
     if ("[" in text and "[dot" in text) or ("]" in text and "dot]" in text):
         text, marks = _sub(_HALF_WORD, lambda _: ".", DEFANGED, text, marks)
     return Plain(text, marks)
@@ -217,7 +227,12 @@ _JOINTS = frozenset(".@")
 
 
 def _ordinary(match: re.Match[str]) -> str:
-    return "".join("" if c in _INVISIBLE_SET else _WIDE_DOTS.get(c) or chr(ord(c) - 0xFEE0) for c in match[0])
+    return "".join(map(_ordinary_character, match[0]))
+
+
+@lru_cache(maxsize=512)
+def _ordinary_character(odd: str) -> str:
+    return "" if _IS_INVISIBLE(odd) else _WIDE_DOTS.get(odd) or chr(ord(odd) - 0xFEE0)
 
 
 @lru_cache(maxsize=4096)
@@ -239,8 +254,17 @@ def _character(digits: str) -> str:
     return " " if 0xD800 <= code < 0xE000 else chr(code)
 
 
-def _unslashed(match: re.Match[str]) -> str:
+def _unslashed(match: re.Match[str]) -> str | None:
+    # https://evil.example\\@good.example/ is a page of evil.example, since a browser takes the backslash for a slash.
+    if "@" in match[0] and _IN_AUTHORITY.search(match.string, max(0, match.start() - 128), match.start()):
+        return None
     return _BACKSLASHES.sub("", match[0])
+
+
+def _spoken(match: re.Match[str]) -> str | None:
+    written = _DOT_WORD.sub(".", match[0])
+    goes_on = _SPOKEN_ON.match(match.string, match.end())
+    return written if _SPOKEN_END.search(written) and not goes_on else None
 
 
 def _bare(match: re.Match[str]) -> str:

@@ -12,23 +12,25 @@ import binascii
 import re
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
 from operator import itemgetter
 from typing import NamedTuple
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
-from include.soar.extract.pieces import PARTING, PIECE, forget_pieces, read_piece
-from include.soar.extract.prose import is_name, is_version
-from include.soar.extract.refang import DEFANGED, plain, scheme_at_end
+from include.soar.extract.pieces import PARTING, PIECE, Reading, forget_pieces, is_part_of_a_word, read_piece
+from include.soar.extract.prose import forget_words, is_name, is_secret, is_slice, is_version, verp_prefix
+from include.soar.extract.refang import DEFANGED, plain
+from include.soar.extract.urls import FoundUrl, find_urls, forget_schemes
 from include.soar.extract.values import (
     ASN,
     CVE,
     DOMAIN,
+    DOTTED_QUAD,
+    EMAIL,
     FILE,
     IPV4,
+    IPV6,
     LONGEST_URL,
     URL,
-    URL_SCHEMES,
     read_asn,
     read_authority,
     read_domain,
@@ -67,7 +69,10 @@ DEPTH = 3
 #: How many URLs deep a URL within a URL is looked for.
 NESTED_URLS = 2
 _BREAKS = re.compile(r"%0[AaDd]")
-_PERCENT = re.compile(r"%[0-9A-Fa-f]{2}")
+_PERCENT = re.compile(r"%(?:[0-9A-Fa-f]{2}|[uU][0-9A-Fa-f]{4})")
+#: IIS reads it as a character of UTF-16.
+_PERCENT_U = re.compile(r"%[uU]([0-9A-Fa-f]{4})")
+_BASE64_BEGIN = re.compile(r"/base64/", re.IGNORECASE)
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]{16,}+")
 _HEX_URL = re.compile(r"(?:[0-9A-Fa-f]{2}){0,64}?(?:68747470|667470)(?:73)?3[Aa]2[Ff]2[Ff](?:[0-9A-Fa-f]{2})+")
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f\ufffd]")
@@ -96,46 +101,20 @@ def _from_base64(written: str) -> str | None:
 
 # --- a text ------------------------------------------------------------------------------------------------------
 
-_QUOTES = "\u2018-\u201f\u00ab\u00bb\u3001\u3002\u300a-\u3011\uff01\uff08\uff09\uff0c\uff1a\uff1b"
-_AUTHORITY = re.compile(rf"[^\s/?#<>\"'`\x00-\x20\\^|{{}}(),;{_QUOTES}]{{1,600}}+")
-_TAIL_END = re.compile(rf"[\s<>\"'`\x00-\x20\\^|{{}}{_QUOTES}]")
-#: A second URL behind a comma or the like begins a new one; http://a.example/http://b.example/ is one that has another.
-_NEXT_URL = re.compile(r"[,;|'\]](?:h[tx*]{2}ps?|f[tx]p)://|\]\(|\[/", re.IGNORECASE)
 _PARAMETER = re.compile(r"[^?&=#;]++")
-_BRACKETED_HOST = re.compile(r"\[[^\]]*\](?::[0-9]{1,5})?")
-_PATH_BEGINS = frozenset("/?#")
-_TRAILING = frozenset(".,;:!?'\"*_~…")
-_BRACKETS = {")": "(", "]": "[", "}": "{"}
-
 _OF_PARTS = re.compile(r"(?:imphash|import hash|authentihash|rich hash|telfhash|vhash)[\s:=\"'-]{0,9}$", re.IGNORECASE)
 _FILE_IN_PATH = re.compile(r"(?<=/)[0-9A-Fa-f]{64}(?![0-9A-Za-z])")
 _DOTTED = re.compile(r"[0-9](?<![\w.-].)[0-9]{0,2}(?:\.[0-9]{1,3}){3}(?![\w-]|\.\w)")
+#: tcpdump writes the port behind a dot: 203.0.113.9.4444 > 198.51.100.3.443: Flags [S]
+_QUAD = DOTTED_QUAD.pattern
+_PACKET = re.compile(rf"(?<![\w.-])({_QUAD})\.[0-9]{{1,5}} > ({_QUAD})\.[0-9]{{1,5}}(?![\w.])")
 _CVE_IN = re.compile(r"[Cc][Vv][Ee](?<![A-Za-z0-9]...)[-‐‑–_ ][0-9]{4}[-‐‑–_ ][0-9]{4,19}(?![0-9A-Za-z])")
 # Both begin with literal characters, for which the search is fast.
 _ASN_IN = re.compile(r"AS(?:N[ :#-]{0,2}|[ ]?)[0-9]{1,10}(?![\w.]*\w)")
 _ASN_SMALL_IN = re.compile(r"as(?:n[ :#]{0,2})?[0-9]{1,10}(?![\w.]*\w)")
 
-_SCHEMES = tuple(sorted(URL_SCHEMES, key=len, reverse=True))
-_SCHEME_ENDS = (
-    frozenset(scheme[-1] for scheme in URL_SCHEMES) | {scheme[-1].upper() for scheme in URL_SCHEMES} | set("xXwW*")
-)
 
-
-def _scheme_before(text: str, start: int, end: int) -> tuple[str, str]:
-    """The URL scheme that ends at ``end``: as written, and as meant; both empty where there is none."""
-    if text[end - 1 : end] not in _SCHEME_ENDS:
-        return "", ""
-    return _scheme_at_end(text[end - 6 if end - 6 > start else start : end])
-
-
-@lru_cache(maxsize=4096)
-def _scheme_at_end(text: str) -> tuple[str, str]:
-    lower = text.lower()
-    plain_one = next((scheme for scheme in _SCHEMES if lower.endswith(scheme)), "")
-    odd_one, meant = scheme_at_end(text)
-    if len(odd_one) > len(plain_one):
-        return odd_one, meant
-    return text[len(text) - len(plain_one) :], plain_one
+_NAMES = frozenset({DOMAIN, EMAIL})
 
 
 class _Scan:
@@ -181,92 +160,92 @@ class _Scan:
         """Read the URLs; return the text with blanks in their place."""
         kept: list[str] = []
         copied = 0
-        self._run_end = self._next_url = 0
-        place = text.find("://")
-        while place >= 0:
-            after = place + 3
-            named, scheme = _scheme_before(text, copied, place)
-            authority = _AUTHORITY.match(text, after) if scheme else None
-            written = authority[0] if authority else ""
-            if written[:1] == "[":
-                if bracketed := _BRACKETED_HOST.match(written):
-                    written = bracketed[0]
-                elif ":" not in written:  # http://[a.example
-                    after, written = after + 1, written[1:]
-            elif authority and text[authority.end() : authority.end() + 1] not in _PATH_BEGINS:
-                # The sentence's punctuation: "see http://a.example."
-                written = written.rstrip("].:*_~!")
-            # A cheap test that ends here for most hostile text: no name and no address looks like that.
-            read = read_authority(written) if "." in written or ":" in written or written[:1].isdecimal() else None
-            if read:
-                start, end = place - len(named), after + len(written)
-                end = self._read_url(text, start, end, scheme, read)
-                kept += (text[copied:start], " " * (end - start))
-                copied = after = end
-            place = text.find("://", after)
+        for found in find_urls(text):
+            if found.host:
+                self._add_url(text, found)
+            kept += (text[copied : found.start], " " * (found.end - found.start))
+            copied = found.end
         return "".join((*kept, text[copied:])) if kept else text
 
-    def _tail_end(self, text: str, path_at: int) -> int:
-        """Where a path and query that begin here end at the latest. Reads each part of the text once."""
-        if self._run_end <= path_at:
-            stop = _TAIL_END.search(text, path_at)
-            self._run_end = stop.start() if stop else len(text)
-            self._next_url = 0
-        if self._next_url <= path_at:
-            following = _NEXT_URL.search(text, path_at, self._run_end)
-            self._next_url = following.start() if following else self._run_end
-        return self._next_url
-
-    def _read_url(self, text: str, start: int, path_at: int, scheme: str, read: tuple[str, ObservableType, str]) -> int:
-        """Read one URL whose authority ends at ``path_at``; return where the URL ends."""
-        authority, kind, host = read
-        end = path_at
-        if text[path_at : path_at + 1] in _PATH_BEGINS:
-            end = self._tail_end(text, path_at)
-        if end - start > LONGEST_URL:
-            # Longer than any URL that we keep, so its end is not looked for; the rest is read like any text.
-            self._add(start, path_at - start, kind, host, derived=True)
-            return path_at
-        tail = _trim(text[path_at:end])
-        end = path_at + len(tail)
-        self._add(start, end - start, URL, f"{scheme}://{authority}{tail}")
-        self._add(start, end - start, kind, host, derived=True)
+    def _add_url(self, text: str, found: FoundUrl) -> None:
+        start, tail_at, length = found.start, found.tail_at, found.end - found.start
+        if found.url:
+            self._add(start, length, URL, found.url)
+        host_at = text.find("://", start) + 3
+        if not found.doubted or found.kind is not DOMAIN or self._is_name(host_at, found.host):
+            self._add(start, length, found.kind, found.host, derived=bool(found.url))
+        tail = text[tail_at : found.end]
         if "://" in tail and self._nested < NESTED_URLS:
             inner = _Scan("", nested=self._nested + 1)
             inner._take_urls(tail)
             for item in inner.found.values():
-                self._add(path_at + item.start, 0, item.type, item.value, item.derived, inner=True)
+                self._add(tail_at + item.start, 0, item.type, item.value, item.derived, inner=True)
         if len(tail) > 64:
             for match in _FILE_IN_PATH.finditer(tail):  # an analysis page of that file
-                self._add(path_at + match.start(), 64, FILE, match[0].lower(), inner=True)
+                self._add(tail_at + match.start(), 64, FILE, match[0].lower(), inner=True)
         if "%" in tail or len(tail) > 15:
             for match in _PARAMETER.finditer(tail):
-                self._note_encoded(path_at + match.start(), match[0], in_url=True)
-        return end
+                self._note_encoded(tail_at + match.start(), match[0], in_url=True)
 
     # all others
 
     def _read_pieces(self) -> None:
         text = self._text
-        pieces = text.translate(PARTING).split() if text.isascii() else PIECE.findall(text)
+        is_ascii = text.isascii()
+        pieces = text.translate(PARTING).split() if is_ascii else PIECE.findall(text)
         place = 0
         doubted: set[str] = set()
+        parts: set[str] = set()
         # Most pieces are plain words, which hold nothing.
         for piece in [piece for piece in dict.fromkeys(pieces) if len(piece) > 15 or not piece.isalnum()]:
             if "." in piece or ":" in piece or "%" in piece or "@" in piece or len(piece) > 15:
                 place = text.find(piece, place)
                 if ("%" in piece or len(piece) > 15) and self._note_encoded(place, piece, in_url=False):
                     continue
-                for offset, length, kind, value, derived in read_piece(piece):
-                    start, written = place + offset, piece[offset : offset + length]
-                    if kind is IPV4 and is_version(self._text, start, written):
-                        doubted.add(written)
-                    elif (kind is not DOMAIN or self._is_name(start, written)) and (
-                        kind is not FILE or self._is_of_a_file(start)
-                    ):
-                        self._add(start, length, kind, value, derived)
+                if not is_ascii and is_part_of_a_word(text, place, place + len(piece)):
+                    parts.add(piece)
+                elif readings := read_piece(piece):
+                    self._take(place, piece, readings, doubted)
         if doubted:
             self._look_again(doubted)
+        if parts:
+            self._read_parts(parts)
+
+    def _take(self, place: int, piece: str, readings: Sequence[Reading], doubted: set[str]) -> None:
+        for offset, length, kind, value, derived in readings:
+            start, written = place + offset, piece[offset : offset + length]
+            if kind is IPV4 and is_version(self._text, start, written):
+                doubted.add(written)
+            elif kind is EMAIL:
+                self._add_email(start, length, value)
+            elif (
+                (kind is not DOMAIN or self._is_name(start, written))
+                and (kind is not FILE or self._is_of_a_file(start))
+                and (kind is not IPV6 or not is_slice(self._text, start, start + length))
+            ):
+                self._add(start, length, kind, value, derived)
+
+    def _add_email(self, start: int, length: int, value: str) -> None:
+        before = self._text[start - 1 : start]
+        if before and before in "=!#$&*?~^>:\"' ":
+            if is_secret(self._text, start):
+                return
+            if before == "=" and (prefix := verp_prefix(self._text, start, value)):
+                start, length, value = start - len(prefix), length + len(prefix), prefix + value
+                for part in prefix.split("="):
+                    if part in self.found and self.found[part].start >= start:
+                        del self.found[part]
+        self._add(start, length, EMAIL, value)
+
+    def _read_parts(self, parts: set[str]) -> None:
+        """Pieces that a sign parts from the rest of a word: they are no names, but where they stand by themselves."""
+        for match in PIECE.finditer(self._text):
+            if match[0] in parts:
+                is_part = is_part_of_a_word(self._text, *match.span())
+                readings = [reading for reading in read_piece(match[0]) if not (is_part and reading[2] in _NAMES)]
+                self._take(match.start(), match[0], readings, set())
+                if not is_part:
+                    parts.discard(match[0])
 
     def _is_name(self, start: int, written: str) -> bool:
         if self._marked and DEFANGED in self._plain.undone(start, start + len(written)):
@@ -289,6 +268,10 @@ class _Scan:
 
     def _read_names(self) -> None:
         text = self._text
+        if ">" in text and " > " in text:
+            for match in _PACKET.finditer(text):
+                for side in (1, 2):
+                    self._add(match.start(side), len(match[side]), IPV4, match[side])
         if "CVE" in text or "cve" in text or "Cve" in text:
             for match in _CVE_IN.finditer(text):
                 self._add(match.start(), len(match[0]), CVE, f"CVE-{match[0][4:8]}-{match[0][9:]}")
@@ -312,29 +295,18 @@ class _Scan:
         # Base64 of an observable has letters in both cases: aHR0, MjAz, LmNv.
         if len(piece) > 15 and not (piece.islower() or piece.isupper()):
             for match in _BASE64.finditer(piece):
-                if (text := _from_base64(match[0])) is not None:
-                    self.base64.append(_Encoded(start + match.start(), text.replace("\n", " "), in_url))
+                text, at = _from_base64(match[0]), match.start()
+                if text is None and "/" in match[0]:  # a/b/Base64/Y3VybC…: the words before it are none of it
+                    begin = _BASE64_BEGIN.search(match[0])
+                    at += begin.end() if begin else match[0].rfind("/") + 1
+                    text = _from_base64(piece[at : match.end()]) if match.end() - at > 15 else None
+                if text is not None:
+                    self.base64.append(_Encoded(start + at, text.replace("\n", " "), in_url))
         if len(piece) > 23 and ("2f2f" in piece or "2F2F" in piece):
             for match in _HEX_URL.finditer(piece):
                 text = bytes.fromhex(match[0]).decode("latin-1").replace("\n", " ")
                 self.hex.append(_Encoded(start + match.start(), text, in_url))
         return False
-
-
-def _trim(tail: str) -> str:
-    """The path and query of a URL found in prose, without the punctuation that belongs to the sentence."""
-    end = len(tail)
-    if not tail or (tail[-1] not in _TRAILING and tail[-1] not in _BRACKETS):
-        return tail
-    surplus = {closing: tail.count(closing) - tail.count(opening) for closing, opening in _BRACKETS.items()}
-    while end:
-        last = tail[end - 1]
-        if surplus.get(last, 0) > 0:
-            surplus[last] -= 1
-        elif last not in _TRAILING:
-            break
-        end -= 1
-    return tail[:end]
 
 
 def _scan(text: str, depth: int) -> Iterator[Extracted]:
@@ -344,6 +316,8 @@ def _scan(text: str, depth: int) -> Iterator[Extracted]:
     if depth and scan.percent:
         # All at once, one per line; an encoded line break would look like the start of the next piece.
         encoded = "\n".join(item.piece for item in scan.percent)
+        if "%u" in encoded or "%U" in encoded:
+            encoded = _PERCENT_U.sub(lambda match: quote(chr(int(match[1], 16)), errors="replace"), encoded)
         yield from _decoded("percent", scan.percent, unquote(_BREAKS.sub(" ", encoded), errors="replace"), depth)
     for step, decoded in (("base64", scan.base64), ("hex", scan.hex)):
         if depth and decoded:
@@ -385,6 +359,8 @@ def extract_text(text: str) -> tuple[Extracted, ...]:
 
 def forget() -> None:
     """Empty what is kept between calls: for a measurement, or for its memory."""
-    for kept in (read_domain, read_authority, _scheme_at_end):
+    for kept in (read_domain, read_authority):
         kept.cache_clear()
+    forget_schemes()
+    forget_words()
     forget_pieces()

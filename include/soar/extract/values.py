@@ -37,8 +37,13 @@ URL_SCHEMES = word_set(
     http https file ftp ftps sftp tftp ssh telnet ldap ldaps rmi dns ws wss smb tcp udp git svn rtsp irc ircs
     """
 )
-#: What ends the authority of a URL.
-AUTHORITY_END = re.compile(r"[/?#]")
+#: Schemes of which a browser takes a backslash for a slash, with the port that need not be written: RFC 3986 6.2.3,
+#: https://url.spec.whatwg.org/#special-scheme
+DEFAULT_PORTS: Mapping[str, str] = MappingProxyType(
+    {"http": ":80", "https": ":443", "ftp": ":21", "ws": ":80", "wss": ":443"}
+)
+#: What ends the authority of a URL. https://good.example\\@evil.example/ is a page of good.example.
+AUTHORITY_END = re.compile(r"[/?#\\]")
 _OCTET = r"(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
 DOTTED_QUAD = re.compile(rf"{_OCTET}(?:\.{_OCTET}){{3}}")
 _MAPPED = bytes(10) + b"\xff\xff"
@@ -48,6 +53,7 @@ _ASN = re.compile(r"ASN?[ :#-]{0,2}([0-9]{1,10})", re.IGNORECASE)
 _CVE = re.compile(r"CVE[-‐‑–_ ]([0-9]{4})[-‐‑–_ ]([0-9]{4,19})", re.IGNORECASE)
 _NAME = re.compile(r"[a-z0-9_][a-z0-9_.-]*+")
 _LOCAL = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]{1,64}(?:\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]{1,64}){0,31}")
+_QUERY = re.compile(r"[?#]")
 _BLANK = re.compile(r"[\s\x00-\x20\x7f]")
 
 
@@ -215,7 +221,8 @@ def read_asn(text: str) -> str | None:
 
 def parse_url(text: str) -> Observable | None:
     """
-    An absolute URL with a real host: scheme and host lower-case, the rest as it is.
+    An absolute URL with a real host: scheme and host lower-case, the scheme's own port left out, an empty path "/", the
+    rest as it is.
 
     A host that is an address in one of the forms that only browsers read (``0x7f.1``) is that address. None for a
     URL of more than 4,096 characters: one that is cut would be another URL.
@@ -227,8 +234,27 @@ def parse_url(text: str) -> Observable | None:
     end = AUTHORITY_END.search(rest)
     authority = rest[: end.start()] if end else rest
     read = read_authority(authority)
-    value = f"{scheme.lower()}://{read[0]}{rest[len(authority) :]}" if read else ""
+    value = url_of(scheme.lower(), read[0], rest[len(authority) :]) if read else ""
     return Observable(type=URL, value=value) if 0 < len(value) <= LONGEST_URL else None
+
+
+def url_of(scheme: str, authority: str, tail: str) -> str:
+    """
+    A URL as we compare it: ``http://a.example``, ``http://a.example:80`` and ``http://a.example/`` are one.
+
+    The slash at the end of a longer path does matter.
+
+    :param authority: as :func:`read_authority` gives it
+    :param tail: path, query and fragment
+    """
+    if port := DEFAULT_PORTS.get(scheme):
+        authority = authority.removesuffix(port)
+        if "\\" in tail:
+            path = _QUERY.split(tail, maxsplit=1)[0]
+            tail = path.replace("\\", "/") + tail[len(path) :]
+        if tail[:1] != "/":
+            tail = f"/{tail}"
+    return f"{scheme}://{authority}{tail}"
 
 
 @lru_cache(maxsize=16384)
@@ -253,7 +279,7 @@ def read_authority(text: str) -> tuple[str, ObservableType, str] | None:
         return None
     kind, value = named
     shown = f"[{value}]" if kind is IPV6 else value
-    return f"{user}{at}{shown}{f':{port}' if port else ''}", kind, value
+    return f"{user}{at}{shown}{f':{int(port)}' if port else ''}", kind, value
 
 
 def browser_number(name: str) -> bytes | None:

@@ -7,7 +7,8 @@ Pure: rules and lists in, a decision out. Six layers, of which the first that kn
 ``partner``          our partners'
 ``allow``            entries with an owner, a reason and an end
 ``well-known``       good infrastructure that ``policy.yaml`` names
-``warning-list``     the MISP warning lists that ``never_block/lists.yaml`` refuses
+``warning-list``     the MISP warning lists and our own that ``never_block/lists.yaml`` refuses, and the names below
+                     which anybody can rent one (public suffix list)
 
 Within a layer the longest prefix or the longest name answers. Precedence is worked out when the gate is made, so that
 a decision is one look-up per address and one to a few per name.
@@ -76,7 +77,7 @@ class Gate:
         self._edges4 = edges_of(self._networks[4])
         self._edges6 = edges_of(overlay(maybe, self._networks[6]))
         self._exact = self._lists.exact_names
-        names = (*self._below, *self._itself, *self._lists.suffixes)
+        names = (*self._below, *self._itself, *self._lists.suffixes, *self._lists.wildcards)
         long = [name for name in names if len(name) >= _ENDING - 1]
         short = [name for name in names if len(name) < _ENDING - 1]
         # With a dot before it for the names below, without for the name itself.
@@ -157,6 +158,9 @@ class Gate:
                 if value := self._lists.suffixes.get(suffix):
                     found.append(_listed(self._lists.name(value, suffix)))
                     break
+            else:
+                if value := self._lists.wildcards.get(host.partition(".")[2]):
+                    found.append(_listed(self._lists.name(value, host)))
         return _first(found)
 
     def _url(self, value: str) -> Hit | None:
@@ -187,8 +191,9 @@ class Gate:
 
 
 def _listed(entry: Entry) -> Hit:
-    name = entry.list_name.removeprefix("misp:")
-    reason = f"{entry.entry} is on the MISP warning list {name}: {entry.reason}"
+    kind, _, name = entry.list_name.rpartition(":")
+    words = {"misp": "the MISP warning list ", "own": "our own list "}.get(kind, "the ")
+    reason = f"{entry.entry} is on {words}{name}: {entry.reason}"
     return Hit(layer=LISTED, list_name=entry.list_name, entry=entry.entry, reason=reason)
 
 

@@ -7,14 +7,15 @@ import re
 from array import array
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from include.soar.gate.hosts import plain_name
 from include.soar.gate.intervals import BITS, Intervals, Network, Row, flatten, interval
-from include.soar.gate.warninglists import WWW, Block, ListDecision, Match, WarningLists
+from include.soar.gate.warninglists import SUFFIXES, WWW, Block, ListDecision, Match, WarningLists
 from include.soar.model import HASH_BY_LENGTH
 
 _HASH = re.compile(r"[0-9a-f]+")
+_NOTE = re.compile(r"(?:^|\s)#")
 _REGEX = re.compile(r"/(.*)/i?")
 
 #: MISP's attribute types -> the kinds of entries that we read from a list.
@@ -25,12 +26,43 @@ _EMAILS = {"email-src", "email-dst"}
 _MATCH: Mapping[str, Match] = {"string": "exact", "hostname": "www", "substring": "suffix"}
 
 
+class OwnList(NamedTuple):
+    """A list of the SOC's own. :param content: as in the package: ``list``, ``type``, ``matching_attributes``"""
+
+    name: str
+    decision: ListDecision
+    content: Mapping[str, Any]
+
+
+def own_list(text: str) -> list[dict[str, Any]]:
+    """
+    A list of a SOC's own as the package writes them: an address, network, name or hash a line, notes behind a ``#``.
+    A name is meant as such; with a dot before it, it is meant with all names below it.
+
+    :raises ValueError: naming the line that is none of these
+    """
+    names, hashes = [], []
+    for number, line in enumerate(text.splitlines(), start=1):
+        entry = _NOTE.split(line, maxsplit=1)[0].strip()
+        if not entry:
+            continue
+        if len(entry) in HASH_BY_LENGTH and _HASH.fullmatch(entry.lower()):
+            hashes.append(entry)
+        elif _is_network(entry) or ((name := plain_name(entry)) and "." in name and not name[-1].isdigit()):
+            names.append(entry)
+        else:
+            raise ValueError(f"line {number}: {entry!r} is no address, network, name or hash")
+    kinds = ((names, ["ip-src", "hostname"]), (hashes, ["sha256"]))
+    return [{"list": found, "type": "string", "matching_attributes": kind} for found, kind in kinds if found]
+
+
 class IndexBuilder:
     """Collects entries. Order counts: of two lists with the same entry the first one answers."""
 
     def __init__(self) -> None:
         self.lists: list[list[str]] = []
         self.skipped: list[list[str]] = []
+        self.wildcards: dict[str, int] = {}
         self.emails: list[tuple[str, int]] = []
         self.entries: list[str] = []
         self.entry_lists: list[int] = []
@@ -50,6 +82,15 @@ class IndexBuilder:
             tag = decision.use == "tag" and entry not in decision.refused
             if not self._add_entry(entry, content["type"], kinds, decision.match, tag=tag, holes=holes):
                 self.skipped.append([name, entry])
+
+    def add_suffixes(self, suffixes: Sequence[str]) -> None:
+        """The names below which anybody can rent one: a block of the name itself would hit all of them."""
+        self.lists.append([SUFFIXES, "anybody can rent a name below it, so a block would hit unrelated people"])
+        for suffix in suffixes:
+            if name := plain_name(suffix.removeprefix("*.")):
+                self.names["exact"].setdefault(name, len(self.lists))
+                if suffix.startswith("*."):
+                    self.wildcards[name] = len(self.lists)
 
     def _add_entry(
         self, entry: str, kind: str, kinds: set[str], match: Match | None, *, tag: bool, holes: Sequence[Network]
@@ -153,6 +194,7 @@ class IndexBuilder:
             "tagged": list(self.combinations),
             "emails": self.emails,
             "skipped": self.skipped,
+            "wildcards": list(self.wildcards.items()),
         }
         return WarningLists(head, sections)
 

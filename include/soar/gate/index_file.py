@@ -13,7 +13,7 @@ import json
 import sys
 import tempfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
@@ -23,10 +23,14 @@ from pydantic import ValidationError
 
 from include.soar.extract import names
 from include.soar.gate import hosts, index_builder, intervals, warninglists
-from include.soar.gate.index_builder import IndexBuilder
-from include.soar.gate.warninglists import UNDECIDED, Block, ListDecision, ListsError, WarningLists
+from include.soar.gate.index_builder import IndexBuilder, OwnList, own_list
+from include.soar.gate.warninglists import UNDECIDED, UNDECIDED_OWN, Block, ListDecision, ListsError, WarningLists
 
 PACKAGE = "pymispwarninglists"
+#: Packages whose data or rules are in the index.
+_PACKAGES = (PACKAGE, "idna", "tldextract")
+#: Beside the decisions: a SOC's own lists.
+OWN_FOLDER = "own"
 DECISIONS = Path(__file__).resolve().parents[2] / "config/never_block/lists.yaml"
 
 _MAGIC = b"never-block 1\n"
@@ -49,8 +53,9 @@ def load(decisions: Path, *, cache: Path | None) -> WarningLists:
     """
     lists = package_lists()
     try:
-        versions = [version(package).encode() for package in (PACKAGE, "idna")]
-        parts = [_MAGIC, *versions, sys.byteorder.encode(), decisions.read_bytes()]
+        versions = [version(package).encode() for package in _PACKAGES]
+        own = [part for path in own_files(decisions) for part in (path.as_posix().encode(), path.read_bytes())]
+        parts = [_MAGIC, *versions, sys.byteorder.encode(), decisions.read_bytes(), *own]
     except OSError as error:
         raise ListsError(f"{decisions}: {error}") from None
     code = [Path(file).read_bytes() for file in (__file__, *(str(module.__file__) for module in _MAKERS))]
@@ -58,7 +63,7 @@ def load(decisions: Path, *, cache: Path | None) -> WarningLists:
     path = cache / f"never-block-{key}.index" if cache else None
     if path and (kept := _read(path)):
         return kept
-    made = build(read_decisions(decisions), lists)
+    made = build(read_decisions(decisions), lists, read_own(decisions), private_suffixes())
     if path:
         _write(path, made)
     return made
@@ -80,11 +85,57 @@ def package_lists() -> Path:
     return Path(found.submodule_search_locations[0]) / "data/misp-warninglists/lists"
 
 
-def read_decisions(path: Path) -> dict[str, ListDecision]:
-    """:raises ListsError: naming file, list and problem"""
+def own_files(decisions: Path) -> list[Path]:
+    """The SOC's own lists: ``own/NAME.txt`` beside the decisions, and ``own/NAME/list.json`` in MISP's form."""
+    folder = decisions.parent / OWN_FOLDER
+    return sorted((*folder.glob("*.txt"), *folder.glob("*/list.json")))
+
+
+def read_own(decisions: Path) -> list[OwnList]:
+    """
+    The SOC's own lists with what the ``own`` section of the decisions says of them; without a word there, they refuse.
+
+    :raises ListsError: naming the file, and the line that is neither an address, a network, a name nor a hash
+    """
+    decided = read_decisions(decisions, "own")
+    lists = []
+    for path in own_files(decisions):
+        name = path.parent.name if path.name == "list.json" else path.stem
+        decision = decided.get(name, UNDECIDED_OWN)
+        try:
+            contents = (
+                [json.loads(path.read_bytes())] if path.name == "list.json" else own_list(path.read_text("utf-8"))
+            )
+        except (OSError, ValueError) as error:
+            raise ListsError(f"{path}: {error}") from None
+        lists += [OwnList(name, decision, content) for content in contents]
+    return lists
+
+
+def private_suffixes() -> list[str]:
+    """
+    The part of the public-suffix list that companies entered: names below which they let to anybody, as in
+    ``github.io``; with ``*.`` where each name below is such a name itself.
+    """
+    import tldextract
+
+    with_private, without = (
+        tldextract.TLDExtract(
+            suffix_list_urls=(), cache_dir=None, fallback_to_snapshot=True, include_psl_private_domains=private
+        ).tlds
+        for private in (True, False)
+    )
+    return sorted(set(with_private) - set(without))
+
+
+def read_decisions(path: Path, section: str = "lists") -> dict[str, ListDecision]:
+    """
+    :param section: ``lists``, the package's, or ``own``
+    :raises ListsError: naming file, list and problem
+    """
     try:
         document = yaml.safe_load(path.read_text("utf-8"))
-        lists = document["lists"]
+        lists = document["lists"] if section == "lists" else document.get(section) or {}
         listed = list(lists)
     except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError) as error:
         raise ListsError(f"{path}: {error}") from None
@@ -94,18 +145,27 @@ def read_decisions(path: Path) -> dict[str, ListDecision]:
             decided[name] = ListDecision.model_validate(lists[name])
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
-            raise ListsError(f"{path}: lists.{name}.{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+            raise ListsError(f"{path}: {section}.{name}.{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
     return decided
 
 
-def build(decisions: Mapping[str, ListDecision], folder: Path) -> WarningLists:
+def build(
+    decisions: Mapping[str, ListDecision], folder: Path, own: Sequence[OwnList] = (), suffixes: Sequence[str] = ()
+) -> WarningLists:
     """
-    Read every list that counts.
+    Read every list that counts. Of several that have an entry our own answer first, and the suffixes last.
 
     :param folder: holds a folder per list, as in the package. A list that is not there is passed over.
+    :param suffixes: see :func:`private_suffixes`
     :raises ListsError: a list cannot be read
     """
     builder = IndexBuilder()
+    for name, decision, content in own:
+        if decision.use != "ignore":
+            try:
+                builder.add(f"own:{name}", decision, content)
+            except (KeyError, TypeError, ValueError) as error:
+                raise ListsError(f"own list {name}: {error}") from None
     there = sorted(path.parent.name for path in folder.glob("*/list.json"))
     decided = [name for name in decisions if name in set(there)]
     for name in (*decided, *(name for name in there if name not in decisions)):
@@ -117,6 +177,7 @@ def build(decisions: Mapping[str, ListDecision], folder: Path) -> WarningLists:
             builder.add(name, decision, json.loads(path.read_bytes()))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ListsError(f"{path}: {error}") from None
+    builder.add_suffixes(suffixes)
     return builder.index()
 
 

@@ -60,6 +60,12 @@ class ListDecision(BaseModel):
 UNDECIDED = ListDecision(use="refuse", reason="no decision on this new list yet (never_block/lists.yaml)")
 
 
+#: Who lays a list of their own beside the package's wants it to protect.
+UNDECIDED_OWN = ListDecision(use="refuse", reason="on a list of our own")
+#: What the public-suffix list is called among the lists.
+SUFFIXES = "public suffix list"
+
+
 class Entry(NamedTuple):
     list_name: str
     entry: str
@@ -71,7 +77,8 @@ class WarningLists:
     The index. Its values are numbers, which ``network`` and ``name`` turn into entries; 0 is no entry.
 
     :param head: ``lists`` (name and reason of each), ``tagged`` (the lists of each tag value), ``emails``
-        (pattern and list of each), ``skipped`` (entries that are of no kind that we know)
+        (pattern and list of each), ``skipped`` (entries that are of no kind that we know), ``wildcards`` (names of
+        which each name below is let to anybody, with the number of their list)
     """
 
     def __init__(self, head: dict[str, Any], sections: Mapping[str, Block]) -> None:
@@ -82,6 +89,7 @@ class WarningLists:
         self.networks = {family: self._intervals(f"refuse.{family}") for family in (4, 6)}
         self.exact = self._names("refuse.exact")
         self.suffixes = self._names("refuse.suffix")
+        self.wildcards: dict[str, int] = dict(head["wildcards"])
         self.emails = [(re.compile(pattern, re.IGNORECASE), number) for pattern, number in head["emails"]]
 
     @property
@@ -154,7 +162,7 @@ class WarningLists:
 
     def _entry(self, number: int, entry: str) -> Entry:
         name, reason = self._lists[number]
-        return Entry(f"misp:{name}", entry, reason)
+        return Entry(name if name == SUFFIXES or name.startswith("own:") else f"misp:{name}", entry, reason)
 
     def _numbers(self, name: str, kind: str = "I") -> array[int]:
         numbers = array(kind)

