@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from airflow.sdk import ObjectStoragePath
 
-from include.soar.vendor.errors import RateLimited, Unavailable, Unexpected, VendorError
+from include.soar.vendor.errors import RateLimited, Unauthorized, Unavailable, Unexpected, VendorError, WrongConnection
 from threat_response.runtime import settings
 
 #: What describes one copy; ``uri`` is where it is.
@@ -97,3 +97,31 @@ def has_shrunk(before: int, after: int, *, largest_loss: float) -> bool:
 def level_of(error: VendorError) -> int:
     """Of the log line: a provider that is down is usual; one that is not as it was needs a person."""
     return logging.ERROR if isinstance(error, Unexpected) else logging.WARNING
+
+
+def read_object(vendor: str, operation: str, location: str, *, largest_bytes: int) -> bytes:
+    """
+    The object's bytes.
+
+    :param location: ``file:///lists/team.txt``, ``s3://conn_id@bucket/team.txt``
+    :raises Unavailable: it is not there, or the store does not answer
+    :raises Unauthorized: the store refuses; WrongConnection where this Airflow has no file system of that kind
+    :raises Unexpected: it is longer than ``largest_bytes``; it is then not read to its end
+    """
+    try:
+        with ObjectStoragePath(location).open("rb") as file:
+            content: bytes = file.read(largest_bytes + 1)
+    except FileNotFoundError:
+        raise Unavailable(vendor, operation, "there is no such object") from None
+    except PermissionError:
+        raise Unauthorized(vendor, operation, "the store refuses to give the object") from None
+    except ValueError:
+        scheme = location.partition("://")[0]
+        problem = f"no file system for {scheme}:// (is that store's Airflow provider installed?)"
+        raise WrongConnection(vendor, operation, problem) from None
+    except Exception as error:
+        # Every store's client has errors of its own; their texts may hold anything.
+        raise Unavailable(vendor, operation, f"the store gave {type(error).__name__}") from None
+    if len(content) > largest_bytes:
+        raise Unexpected(vendor, operation, f"object is longer than {largest_bytes:,} bytes")
+    return content

@@ -517,14 +517,11 @@ def _traffic_of(row: Row) -> tuple[Traffic, ...]:
     )
 
 
-#: Python refuses to read a number of thousands of digits.
-_ASN_DIGITS = 10
-
-
 def _asn(value: Any) -> int | None:
     """``64496`` or ``AS64496``; the vendor's words for nothing, and whatever else is no number, are none."""
     digits = _text(value).upper().removeprefix("AS")
-    is_number = digits.isascii() and digits.isdigit() and len(digits) <= _ASN_DIGITS
+    # Ten digits at most: Python refuses to read a number of thousands of them.
+    is_number = digits.isascii() and digits.isdigit() and len(digits) <= 10
     return int(digits) if is_number and 0 < int(digits) < 2**32 else None
 
 

@@ -22,9 +22,8 @@ from include.soar.vendor.errors import (
 )
 from threat_response.runtime import settings
 from threat_response.transport.asking import Meter, Provider
-from threat_response.transport.copies import Copies, Reference, has_shrunk, level_of, load_copy
+from threat_response.transport.copies import Copies, Reference, has_shrunk, level_of, load_copy, read_object
 from threat_response.transport.hook import VendorHook
-from threat_response.transport.objects import read_object
 from threat_response.vendors.list_feed import api
 from threat_response.vendors.list_feed.api import Copy, ListIndex, Source
 from threat_response.vendors.list_feed.formats import parse_list

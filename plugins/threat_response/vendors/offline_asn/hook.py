@@ -9,8 +9,8 @@ from typing import Any
 
 from include.soar.model import Observable, ObservableType, Reputation
 from threat_response.transport.asking import Provider
+from threat_response.transport.copies import read_object
 from threat_response.transport.hook import VendorHook
-from threat_response.transport.objects import read_object
 from threat_response.vendors.offline_asn import api
 from threat_response.vendors.offline_asn.vendor import VENDOR
 
