@@ -287,8 +287,6 @@ class _FileChanges:
         if event == "call" and name != self._last and name.startswith(self._parts):
             self._last = name
             self.changes += 1
-            if os.environ.get("TRACE"):
-                print(self.changes, Path(name).name, frame.f_code.co_name, frame.f_lineno, file=sys.stderr)
 
 
 def main() -> int:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from include.bench.decide_path import caused_by_one, measure
 
-#: 59 before the case was parsed once and each value gated and gathered once.
-MOST_CHANGES = 40
+#: 59 before the case was parsed once and each value gated and gathered once, then 40; each text of the model passes the
+#: check in model/text.py since.
+MOST_CHANGES = 46
 
 
 def test_one_address_changes_the_file_few_times_on_its_way_through_decide() -> None:

@@ -126,4 +126,4 @@ def test_a_page_of_a_proxy_says_nothing_about_the_key(
     assert not passed
     assert "a page in HTML instead of the vendor's answer" in message
     assert "key" not in message.lower()
-    assert "will be tried again" in message
+    assert "will be tried again" not in message  # N12: that is for a task, not for the person at the form

@@ -226,7 +226,7 @@ def _sources() -> list[Reading]:
     start, end = NOW.replace(year=2000), NOW.replace(year=2100)
 
     def read_sia(body: bytes) -> Sequence[Any]:
-        rows, _ = akamai_sia.parse_details(Response(200, {}, body), page=1, page_size=5000)
+        rows = akamai_sia.parse_details(Response(200, {}, body), page=1, page_size=5000).rows
         rows = [row for row in rows if akamai_sia.in_window(row, start, end)]
         return _parsed_each(rows, akamai_sia.parse_row)
 

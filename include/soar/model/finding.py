@@ -182,7 +182,7 @@ class LeftOutValues(Frozen):
     :param texts: texts that were not read at all
     """
 
-    finding_uid: str
+    finding_uid: Text
     values: int = Field(ge=0)
     acting: int = Field(default=0, ge=0)
     texts: int = Field(default=0, ge=0)

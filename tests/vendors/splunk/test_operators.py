@@ -205,14 +205,13 @@ def test_a_row_that_a_person_removes_meanwhile_costs_itself_only(sim: SimServer,
 
 
 @pytest.mark.parametrize("end", [10**18, 1e300, 253_402_300_800, 9_223_372_036_854_775_807])
-def test_an_end_beyond_the_calendar_is_none(sim: SimServer, end: float) -> None:
-    """3e: a person's word for "never" was an OSError. The row is there, and is not shortened."""
+def test_an_end_beyond_the_calendar_fails_its_row_only(sim: SimServer, end: float) -> None:
+    """3e, R17: it was an OSError, and no action was told. The row is not touched: what a person meant is not known."""
     watch(ONE)
     seed(sim, held(sim)[KEY] | {"expires_at": end})
     result = watch()
-    assert result.error is None
-    assert set(result.outcomes.values()) == {"watched"}
-    assert result.actions["198.51.100.7"].expires_at is None
+    assert [v for v, outcome in result.outcomes.items() if outcome != "watched"] == ["198.51.100.7"]
+    assert "not as we write it" in result.actions["198.51.100.7"].detail
     assert held(sim)[KEY]["expires_at"] == end
 
 

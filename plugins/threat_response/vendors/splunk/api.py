@@ -176,6 +176,9 @@ def merge(old: Document, new: Document) -> Document:
     except ValidationError as error:
         problem = f"a document of ours is not as we write it: {first_problem(error)}"
         raise Unexpected(VENDOR, "query", problem) from None
+    if ends_at(old) is None and float(old["expires_at"]) > 0:
+        # Milliseconds, say. Whatever a person meant by it, no search would take the row for a valid one.
+        raise Unexpected(VENDOR, "query", "a document of ours is not as we write it: expires_at is no time")
     later = new if new["last_seen_at"] >= old["last_seen_at"] else old
     longer = new if new["expires_at"] >= float(old["expires_at"]) else old
     return {
