@@ -9,7 +9,7 @@ import pytest
 
 from include.soar.model import Severity
 from tests.soar.examples import at
-from threat_response.runtime.run import Run
+from threat_response.runtime.run import PARAMETERS, Run
 
 
 def context(run_type: str = "manual", **values: Any) -> Any:
@@ -64,3 +64,20 @@ def test_a_runs_own_severity() -> None:
 
 def test_the_name_of_a_run() -> None:
     assert Run.of(context()).name == "d/r-1"
+
+
+def test_a_parameter_that_there_is_not_is_refused_by_name() -> None:
+    """``{"effect": "plan"}`` was read as nothing, and the run blocked."""
+    misspelt = context(params={"effects": "auto"})
+    misspelt["dag_run"].conf = {"effect": "plan", "answers": "frozen"}
+    for read in (lambda run: run.may_write(blocks=True), lambda run: run.window, lambda run: run.answers_are_frozen):
+        with pytest.raises(ValueError, match=r"no such parameter: effect; there are answers, effects"):
+            read(Run.of(misspelt))
+    misspelt["dag_run"].conf = {"effects": "plan"}
+    assert Run.of(misspelt).may_write(blocks=True)  # Airflow merges conf into params; here they are the test's own
+
+
+def test_the_dag_declares_the_parameters_that_a_run_reads() -> None:
+    from api_threat_response import PARAMS
+
+    assert set(PARAMS) == PARAMETERS

@@ -14,7 +14,11 @@ from airflow.sdk import Context
 from airflow.sdk.configuration import conf
 
 from include.soar.model import Severity, Window
+from include.soar.vendor.errors import one_line
 from include.soar.window import resolve_window
+
+#: What a run may be triggered with; the DAG file declares each. A test holds them equal.
+PARAMETERS = frozenset({"effects", "minimum_severity", "answers", "window_start", "window_end", "lookback_minutes"})
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,15 @@ class Run:
 
     @property
     def params(self) -> Mapping[str, Any]:
+        """
+        The run's parameters.
+
+        :raises ValueError: the run was triggered with one that there is not: ``{"effect": "plan"}`` must not block
+        """
+        given = getattr(self.context["dag_run"], "conf", None) or {}
+        if unknown := sorted(set(given) - PARAMETERS):
+            known = ", ".join(sorted(PARAMETERS))
+            raise ValueError(f"no such parameter: {', '.join(map(one_line, unknown))}; there are {known}")
         return self.context.get("params") or {}
 
     @property
