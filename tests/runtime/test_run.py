@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,7 +12,7 @@ import pytest
 
 from include.soar.model import Severity
 from tests.soar.examples import at
-from threat_response.runtime.run import PARAMETERS, Run
+from threat_response.runtime.run import PARAMETERS, Run, is_gone
 
 
 def context(run_type: str = "manual", **values: Any) -> Any:
@@ -81,3 +84,24 @@ def test_the_dag_declares_the_parameters_that_a_run_reads() -> None:
     from api_threat_response import PARAMS
 
     assert set(PARAMS) == PARAMETERS
+
+
+def test_a_try_whose_process_has_ended_is_gone_and_no_other() -> None:
+    here = Run.of(context()).claimant
+    assert not is_gone(here)
+    done = subprocess.run(
+        [sys.executable, "-c", "from threat_response.runtime.run import _process; print(_process())"],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    ended = done.stdout.strip().splitlines()[-1]
+    assert is_gone(f"dag/run#{ended}#0badcafe")
+    place, _, rest = ended.partition("/")
+    assert not is_gone(f"dag/run#another-{place}/{rest}#0badcafe"), "of another machine nobody knows"
+    for claimant in ("dag/run", "dag/run#0badcafe", "", f"dag/run#{place}/x/1#0badcafe"):
+        assert not is_gone(claimant)
+    # The same number, taken by a process that began later.
+    pid = here.split("#")[1].split("/")[1]
+    assert is_gone(f"dag/run#{place}/{pid}/1.00#0badcafe")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from include.soar.ledger.database import Part
@@ -13,12 +14,21 @@ from include.soar.ledger.tables import (
 class Claims(Part):
     """For what two must not do at once at a vendor that has no lock of its own."""
 
-    def take(self, name: str, *, by: str, now: datetime, lease: timedelta) -> bool:
+    def take(
+        self,
+        name: str,
+        *,
+        by: str,
+        now: datetime,
+        lease: timedelta,
+        is_gone: Callable[[str], bool] = lambda claimant: False,
+    ) -> bool:
         """
         Claim a name until ``release`` or the end of the lease. False while another one holds it.
 
         :param by: unique to the try of a task (``Run.claimant``). Not to the run: a try that was given up for dead may
             still be writing beside its successor, which waits for the end of the lease.
+        :param is_gone: whether a claimant is known to have ended: nobody waits for it then
         """
         with self._database.session() as session:
             row = session.get(ClaimRow, name, with_for_update=True)
@@ -31,7 +41,9 @@ class Claims(Part):
                     keep={"claimed_by", "claimed_until"},
                 )
                 row = session.get(ClaimRow, name, with_for_update=True)
-            if row is None or (row.claimed_by != by and row.claimed_until > now):
+            if row is None:
+                return False
+            if row.claimed_by != by and row.claimed_until > now and not is_gone(row.claimed_by):
                 return False
             row.claimed_by, row.claimed_until = by, now + lease
             return True

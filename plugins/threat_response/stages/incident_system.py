@@ -31,7 +31,7 @@ from include.soar.model import (
 )
 from include.soar.vendor.errors import Rejected, Unauthorized, Unavailable, Unexpected, one_line
 from threat_response.runtime import settings
-from threat_response.runtime.run import Run
+from threat_response.runtime.run import Run, is_gone
 from threat_response.stages.base import Failures, StageOperator
 
 if TYPE_CHECKING:
@@ -303,7 +303,7 @@ class IncidentWork:
         if not self.system.writes_allowed:
             yield lambda: None
             return
-        if not claims.take(name, by=self.claimant, now=settings.now(), lease=COMMENT_LEASE):
+        if not claims.take(name, by=self.claimant, now=settings.now(), lease=COMMENT_LEASE, is_gone=is_gone):
             raise Unavailable(self.system.name, "claim", f"another run is {doing} at this moment")
         try:
             yield hold

@@ -13,6 +13,7 @@ from include.soar.incident import marks
 from include.soar.model import Finding, IncidentBatch, IncidentOutcome, IncidentRef, Role
 from include.soar.vendor.errors import Rejected, Unavailable, Unexpected, VendorError, one_line
 from threat_response.runtime import settings
+from threat_response.runtime.run import is_gone
 from threat_response.stages.incident_system import Case, CaseId, Draft, IncidentOperator, IncidentWork, State
 
 #: How long one may take from claiming an incident to the end of its create. Then another one may claim it: a retry
@@ -140,7 +141,7 @@ class _Opening:
         if self.system.writes_allowed:
             claims, now = self.work.ledger.claims, settings.now()
             for mark in (marks.marker(finding.uid) for finding in findings):
-                if claims.take(_claim(mark), by=self.work.claimant, now=now, lease=LEASE):
+                if claims.take(_claim(mark), by=self.work.claimant, now=now, lease=LEASE, is_gone=is_gone):
                     self.claimed.add(mark)
 
     def _may_create(self, mark: str) -> bool:
