@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import secrets
-import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,35 +16,15 @@ from airflow.sdk.configuration import conf
 from include.soar.model import Severity, Window
 from include.soar.vendor.errors import one_line
 from include.soar.window import resolve_window
-
-
-def _process(pid: int | None = None) -> str:
-    """
-    A process of this machine, also apart from a later one with the same number; empty where there is none.
-
-    :param pid: None: this one
-    """
-    import psutil
-
-    try:
-        started_at = psutil.Process(pid).create_time()
-        pids = os.readlink("/proc/self/ns/pid") if os.path.exists("/proc/self/ns/pid") else ""
-    except (psutil.Error, OSError):
-        return ""
-    return f"{socket.gethostname()}{pids}/{pid or os.getpid()}/{started_at:.2f}"
+from threat_response.runtime.process import has_ended, process_name
 
 
 def is_gone(claimant: str) -> bool:
     """
-    Whether the process of a try (:attr:`Run.claimant`) is known to have ended: it ran on this machine, and is not here
-    any more. Of another machine's nobody knows, and its successor waits for the end of the lease.
+    Whether the process of a try (:attr:`Run.claimant`) is known to have ended. Of another machine's nobody knows, and
+    its successor waits for the end of the lease.
     """
-    place, _, rest = claimant.rpartition("#")[0].rpartition("#")[2].partition("/")
-    pid = rest.partition("/")[0]
-    here = _process()
-    if not pid.isdigit() or not here or place != here.partition("/")[0]:
-        return False
-    return _process(int(pid)) != f"{place}/{rest}"
+    return has_ended(claimant.rpartition("#")[0].rpartition("#")[2])
 
 
 #: What a run may be triggered with; the DAG file declares each. A test holds them equal.
@@ -103,7 +81,7 @@ class Run:
         the try's number: a try that Airflow gave up for dead may still be working beside its successor.
         """
         # The ledger keeps 512 characters; the token alone would tell tries apart.
-        return f"{self.name[:300]}#{_process()[:150]}#{secrets.token_hex(4)}"
+        return f"{self.name[:300]}#{process_name()}#{secrets.token_hex(4)}"
 
     @property
     def started_at(self) -> datetime | None:
