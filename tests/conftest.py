@@ -23,6 +23,8 @@ os.environ.update(
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{HOME}/airflow.db",
         "AIRFLOW__LOGGING__LOGGING_LEVEL": "INFO",
         "AIRFLOW__THREAT_RESPONSE__HOME": str(HOME / "threat-response"),
+        # What Hypothesis remembers of the source names this machine's paths: not into the work tree.
+        "HYPOTHESIS_STORAGE_DIRECTORY": str(HOME / "hypothesis"),
     }
 )
 for path in (ROOT, ROOT / "plugins", ROOT / "dags"):
