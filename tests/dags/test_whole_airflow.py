@@ -229,8 +229,7 @@ def test_a_run_asks_first_and_what_then_fails_turns_it_red_and_costs_only_itself
     refuses everything, Respond refuses one incident; the EDR and the other incidents are as they should be.
     """
     end_at = whole.end_at - timedelta(hours=2)
-    # Half a day, since at night four hours may hold no two attackers of one network.
-    window = {"window_start": (end_at - timedelta(hours=12)).isoformat(), "window_end": end_at.isoformat()}
+    window = {"window_start": (end_at - timedelta(hours=4)).isoformat(), "window_end": end_at.isoformat()}
     before = whole.vendors()
     # The WAF, since its confirmation succeeds on what the failed control could still publish.
     waf = {"product": "akamai_client_lists", "kind": "status", "status": 403, "path": "/items", "times": -1}

@@ -176,13 +176,13 @@ class Fetch(StageOperator):
 
     def _grown(self, window: Window, findings: Sequence[Finding], free: AbstractSet[str]) -> tuple[Finding, ...]:
         """
-        Of events that may have grown, what is this window's. An event that is older than our first window is of before
-        our time, and left alone until it grows.
+        Of events that may have grown, what is this window's. An event that is older than our first window, which may
+        be this one (a backfill), is of before our time, and left alone until it grows.
         """
         from include.soar.extract import growth
 
         windows = settings.ledger().windows
-        since = (windows.first_start(self.vendor) or window.start_at) - self.overlap
+        since = min(windows.first_start(self.vendor) or window.start_at, window.start_at) - self.overlap
         shares = growth.shares(findings, free, window)
         mine = tuple(f for f in shares if f.grown_at or f.detected_at >= since)
         before = [f for f in shares if not (f.grown_at or f.detected_at >= since)]

@@ -102,6 +102,23 @@ def test_what_was_detected_before_our_first_window_is_left_alone(sim: SimServer)
     assert names(run(5)) == []
 
 
+@pytest.mark.parametrize("update_dates", [True, False], ids=["by last update", "by looking back"])
+@pytest.mark.parametrize("hours", [1, 5, 40], ids=["just before", "behind the overlap", "long before"])
+def test_a_backfill_of_before_our_first_window_reads_its_events(sim: SimServer, update_dates: bool, hours: int) -> None:
+    """They were taken for those of before our time, and a backfill of API Security gave nothing."""
+    sim.configure(PRODUCT, update_dates=update_dates)
+    at_hour(sim, 1)
+    changed = {"lastUpdate": time_of(30), "status": "resolved"}
+    seed(sim, incident(1, 10), incident(2, 20 - 60 * hours), incident(3, 30 - 60 * hours) | changed)
+    # What arrived late within the overlap is the first window's too.
+    assert set(names(run())) == {"i-0001"} | ({"i-0002", "i-0003"} if hours == 1 else set())
+    for _ in range(2):
+        backfilled = run(-hours)
+        assert names(backfilled) == ["i-0002", "i-0003"]
+        assert [f.grown_at for f in backfilled.findings] == [None, None]
+        assert extracted(backfilled) == attackers(backfilled)
+
+
 def test_what_an_earlier_version_has_read_does_not_grow_by_its_old_attackers(sim: SimServer) -> None:
     at_hour(sim, 1)
     seed(sim, grows(1, 10, (90, {"status": "open"}), (150, {"attackerIps": ["198.51.100.7"]})))
