@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from include.soar.ledger.database import Part
+from sqlalchemy import select
+
+from include.soar.ledger.database import Part, chunks
 from include.soar.ledger.tables import (
+    CaseTimeRow,
     IncidentRow,
 )
+
+#: As the column has it. A product's longer id is not remembered, and read each time.
+LONGEST_ID = 200
 
 
 class Incidents(Part):
@@ -29,3 +36,26 @@ class Incidents(Part):
         }
         with self._database.session() as session:
             self._database.upsert(session, IncidentRow, [row], keep=set())
+
+    def created_at(self, system: str, ids: Sequence[str]) -> dict[str, datetime]:
+        """When the product created these incidents, by id, of those that :meth:`remember_created` was told."""
+        known: dict[str, datetime] = {}
+        with self._database.reading() as session:
+            for part in chunks(ids):
+                query = select(CaseTimeRow.unique_id, CaseTimeRow.created_at).where(
+                    CaseTimeRow.system == system, CaseTimeRow.unique_id.in_(part)
+                )
+                for id, at in session.execute(query):
+                    known[id] = at
+        return known
+
+    def remember_created(self, system: str, times: Mapping[str, datetime]) -> None:
+        """
+        :param times: by the product's id and clock
+        """
+        rows = [
+            {"system": system, "unique_id": id, "created_at": at} for id, at in times.items() if len(id) <= LONGEST_ID
+        ]
+        if rows:
+            with self._database.session() as session:
+                self._database.upsert(session, CaseTimeRow, rows, keep=set())

@@ -156,6 +156,15 @@ class IncidentRow(Table):
     updated_at: Mapped[datetime]
 
 
+class CaseTimeRow(Table):
+    """When the case-management product created an incident, ours or a person's: it never changes."""
+
+    __tablename__ = "case_times"
+    system: Mapped[str] = mapped_column(String(64), primary_key=True)
+    unique_id: Mapped[str] = mapped_column(String(200), primary_key=True)
+    created_at: Mapped[datetime]
+
+
 class ClaimRow(Table):
     """
     Who may do something now that two must not do at once, where the vendor has no lock of its own (create an

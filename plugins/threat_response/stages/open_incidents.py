@@ -249,6 +249,7 @@ class _Opening:
             ledger.incidents.record(
                 mark, finding.uid, unique_id=kept.id, readable_id=kept.readable_id, now=settings.now()
             )
+            ledger.incidents.remember_created(self.system.name, {kept.id: kept.created_at})
             if mark in self.claimed:
                 ledger.claims.release(_claim(mark), by=self.work.claimant)
                 self.claimed.remove(mark)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Context
@@ -92,18 +92,34 @@ class _Relating:
         return relations
 
     def _newest(self, me: Case, ref: IncidentRef, ids: Sequence[str]) -> list[Case]:
-        """Of the cases that share something: those that are older, not too old, and of another finding."""
+        """
+        Of the cases that share something: those that are older, not too old, and of another finding. A scanner's
+        address may be shared by thousands: no more are read than it takes to find the newest.
+        """
         oldest = me.created_at - timedelta(days=self.limits.days)
-        older = [
-            case
-            for case in map(self._case, ids)
-            if case is not None
-            and oldest <= case.created_at
-            and case.order < me.order
-            and case.state is not State.MERGED
-            and marks.marker_in(case.title) != ref.marker
-        ]
-        return sorted(older, key=lambda case: case.order, reverse=True)[: self.limits.maximum_per_incident]
+        times = ((at, id) for id, at in self._created_at(ids).items() if oldest <= at)
+        newest: list[Case] = []
+        for _, id in sorted((time for time in times if time < me.order), reverse=True):
+            if len(newest) == self.limits.maximum_per_incident:
+                break
+            case = self._case(id)
+            if case and case.state is not State.MERGED and marks.marker_in(case.title) != ref.marker:
+                newest.append(case)
+        return newest
+
+    def _created_at(self, ids: Sequence[str]) -> dict[str, datetime]:
+        """When each of the cases was created. What the ledger does not know is read, once and for all runs."""
+        ledger = self.work.ledger.incidents
+        known = ledger.created_at(self.system.name, ids)
+        read: dict[str, datetime] = {}
+        try:
+            for id in ids:
+                if id not in known and (case := self._case(id)):
+                    read[id] = case.created_at
+        finally:
+            # Also of a task that goes no further: its retry then begins here.
+            ledger.remember_created(self.system.name, read)
+        return known | read
 
     def _case(self, id: str) -> Case | None:
         if id not in self._cases:

@@ -20,6 +20,17 @@ def test_the_last_word_about_an_incident_is_kept(ledger: Ledger) -> None:
     assert (row.unique_id, row.readable_id, row.updated_at) == ("u-2", "INC-2", NOW + HOUR)
 
 
+def test_when_an_incident_was_created_is_known_for_each_product_apart(ledger: Ledger) -> None:
+    many = {f"id-{n}": NOW + timedelta(microseconds=n) for n in range(1200)}
+    ledger.incidents.remember_created("one", many | {"long" * 100: NOW})
+    ledger.incidents.remember_created("one", {"id-1": NOW + timedelta(microseconds=1)})
+    ledger.incidents.remember_created("other", {"id-1": NOW + HOUR, "id-5000": NOW})
+    ledger.incidents.remember_created("other", {})
+    assert ledger.incidents.created_at("one", [*many, "id-5000", "long" * 100]) == many
+    assert ledger.incidents.created_at("other", ["id-1"]) == {"id-1": NOW + HOUR}
+    assert ledger.incidents.created_at("one", []) == {}
+
+
 def test_of_many_claims_at_once_one_wins(url: str) -> None:
     Ledger(url).close()
 

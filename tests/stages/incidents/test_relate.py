@@ -54,6 +54,52 @@ def test_which_incidents_are_related(product: Product, runs: Runs) -> None:
     assert {r.related_id for r in again} == {r.related_id for r in found}
 
 
+def test_3j_a_scanners_old_incidents_are_not_read_again_and_again(product: Product, runs: Runs) -> None:
+    """Sixty older incidents share the address: each is read once in all runs, and then only those that are told."""
+    for day in range(60):
+        product.seed(f"{day} days", ATTACKER, days=1 + day / 3)
+    batch = case(finding("f-1"))
+    opened = runs.open(batch)
+    reads = []
+    for _ in range(2):
+        product.forget_calls()
+        found = RelationBatch.model_validate(runs.relate(batch, opened)).relations
+        titles = {held.id: held.title for held in product.held()}
+        assert [titles[r.related_id] for r in found] == [f"{day} days" for day in range(10)]
+        reads.append(product.calls("get"))
+    assert reads == [61, 11]
+    # An incident of ours is known from its making.
+    batch = case(finding("f-2"))
+    opened = runs.open(batch)
+    product.forget_calls()
+    assert len(RelationBatch.model_validate(runs.relate(batch, opened)).relations) == 10
+    assert product.calls("get") == 11
+
+
+def test_3j_what_was_read_before_a_failure_is_not_read_again(product: Product, runs: Runs) -> None:
+    older = sorted(product.seed(f"{day} days", ATTACKER, days=day) for day in range(1, 6))
+    batch = case(finding("f-1"))
+    opened = runs.open(batch)
+    product.fault("get", "down", about=older[3])
+    with pytest.raises(Unavailable):
+        runs.relate(batch, opened)
+    product.forget_calls()
+    assert len(RelationBatch.model_validate(runs.relate(batch, opened)).relations) == 5
+    # The new one and the five that are told, none of them twice.
+    assert product.calls("get") == 6
+
+
+@pytest.mark.parametrize("product", ["cyware_respond"], indirect=True)
+def test_3j_an_incident_that_was_merged_since_gives_its_place_to_an_older_one(product: Product, runs: Runs) -> None:
+    ids = [product.seed(f"{day} days", ATTACKER, days=day) for day in range(1, 13)]
+    batch = case(finding("f-1"))
+    opened = runs.open(batch)
+    runs.relate(batch, opened)
+    product.change(ids[0], status="merged")
+    again = RelationBatch.model_validate(runs.relate(batch, opened)).relations
+    assert [r.related_id for r in again] == ids[1:11]
+
+
 def test_another_incident_of_the_same_finding_is_not_related(product: Product, runs: Runs) -> None:
     product.seed(f"a copy [{marks.marker('f-1')}]", ATTACKER, days=3)
     batch = case(finding("f-1"))
