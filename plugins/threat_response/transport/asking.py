@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -71,12 +71,17 @@ class Provider:
 
     #: What it can say something about.
     types: ClassVar[frozenset[ObservableType]]
+    #: By which hashes it knows files; None: by all of ours.
+    hash_algorithms: ClassVar[Collection[str] | None] = None
     #: The least time between two downloads of its lists.
     refresh_every: ClassVar[timedelta] = timedelta(hours=1)
 
     def unaskable(self, observable: Observable) -> NoAnswer | None:
         """Why this value of one of its ``types`` cannot be asked about; None: it can."""
-        return None
+        known = self.hash_algorithms
+        if observable.type is not ObservableType.FILE or known is None or observable.hash_algorithm in known:
+            return None
+        return NoAnswer(Answer.NOT_APPLICABLE, f"no {observable.hash_algorithm} here")
 
     def answers(
         self, observables: Sequence[Observable], copies: Sequence[Mapping[str, Any]], *, now: datetime

@@ -117,11 +117,6 @@ class UserAnswer(VendorShape):
     username: str = Field(min_length=1)
 
 
-def knows(observable: Observable) -> bool:
-    """Whether it can be asked about at all: not every hash can."""
-    return observable.type is not ObservableType.FILE or observable.hash_algorithm in HASH_ALGORITHMS
-
-
 def slug(observable: Observable) -> str:
     """The vendor's word for its kind. A name below a registrable one is a ``hostname``."""
     if observable.type is ObservableType.DOMAIN:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from include.soar.model import Answer, Observable, ObservableType, Reputation
+from include.soar.model import Observable, ObservableType, Reputation
 from threat_response.transport.apikey import ApiKeyHook
-from threat_response.transport.asking import NoAnswer, Provider
+from threat_response.transport.asking import Provider
 from threat_response.vendors.alienvault_otx import api
 from threat_response.vendors.alienvault_otx.vendor import VENDOR
 
@@ -19,6 +19,7 @@ class AlienVaultOTXHook(Provider, ApiKeyHook):
     types = frozenset(
         {ObservableType.IPV4, ObservableType.IPV6, ObservableType.DOMAIN, ObservableType.URL, ObservableType.FILE}
     )
+    hash_algorithms = api.HASH_ALGORITHMS
     quotas = api.QUOTAS
 
     def lookup(self, observable: Observable) -> Reputation:
@@ -32,11 +33,6 @@ class AlienVaultOTXHook(Provider, ApiKeyHook):
         if not api.is_unknown(response):
             response = self.accept(request, response)
         return api.parse_general(observable, response, known_at=datetime.now(UTC))
-
-    def unaskable(self, observable: Observable) -> NoAnswer | None:
-        if api.knows(observable):
-            return None
-        return NoAnswer(Answer.NOT_APPLICABLE, f"no {observable.hash_algorithm} here")
 
     def ping(self) -> str:
         return f"the key works; it is {api.parse_user(self.send(api.user_request()))}'s"

@@ -77,11 +77,6 @@ class SearchAnswer(VendorShape):
     data: tuple[Ioc, ...]
 
 
-def knows(observable: Observable) -> bool:
-    """Whether it can be asked about at all: not every hash can."""
-    return observable.type is not ObservableType.FILE or observable.hash_algorithm in HASH_ALGORITHMS
-
-
 def search_request(observable: Observable) -> Request:
     """A question, although it is a POST: nothing is submitted."""
     if observable.type is ObservableType.FILE:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from include.soar.model import Answer, Observable, ObservableType, Reputation
+from include.soar.model import Observable, ObservableType, Reputation
 from threat_response.transport.apikey import ApiKeyHook
-from threat_response.transport.asking import NoAnswer, Provider
+from threat_response.transport.asking import Provider
 from threat_response.vendors.threatfox import api
 from threat_response.vendors.threatfox.vendor import VENDOR
 
@@ -18,6 +18,7 @@ class ThreatFoxHook(Provider, ApiKeyHook):
     key_header = "Auth-Key"
     # An address is listed as ip:port, which the vendor knows for IPv4 only.
     types = frozenset({ObservableType.IPV4, ObservableType.DOMAIN, ObservableType.URL, ObservableType.FILE})
+    hash_algorithms = api.HASH_ALGORITHMS
     quotas = api.QUOTAS
 
     def lookup(self, observable: Observable) -> Reputation:
@@ -28,11 +29,6 @@ class ThreatFoxHook(Provider, ApiKeyHook):
         """
         response = self.send(api.search_request(observable))
         return api.parse_search(observable, response, known_at=datetime.now(UTC))
-
-    def unaskable(self, observable: Observable) -> NoAnswer | None:
-        if api.knows(observable):
-            return None
-        return NoAnswer(Answer.NOT_APPLICABLE, f"no {observable.hash_algorithm} here")
 
     def ping(self) -> str:
         # There is no call about the key itself; a resolver that everybody knows tells as much.

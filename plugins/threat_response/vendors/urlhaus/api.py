@@ -130,11 +130,6 @@ class PayloadAnswer(VendorShape):
         return self.md5_hash is self.sha256_hash is None and not (self.url_count or self.urls or self.signature)
 
 
-def knows(observable: Observable) -> bool:
-    """Whether it can be asked about at all: not every hash can."""
-    return observable.type is not ObservableType.FILE or observable.hash_algorithm in HASH_FIELDS
-
-
 def lookup_request(observable: Observable) -> Request:
     """A question, although it is a POST: nothing is submitted, and URLhaus fetches nothing for it."""
     if observable.type is ObservableType.URL:
