@@ -7,18 +7,19 @@ with a ``query_status``, and only two of its words are answers.
 from __future__ import annotations
 
 import hashlib
-from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any
+from datetime import datetime
+from typing import Any
 from urllib.parse import quote
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
-from include.soar.enrich.quota import Quota
 from include.soar.extract.values import parse_address, parse_url
 from include.soar.model import Answer, Observable, ObservableType, Reputation
-from include.soar.vendor.errors import Rejected, Unauthorized, Unexpected, one_line
+from include.soar.vendor import abuse_ch
+from include.soar.vendor.abuse_ch import Moment
+from include.soar.vendor.errors import one_line
 from include.soar.vendor.lenient import Cosmetic, Digits, Labels
-from include.soar.vendor.wire import Request, Response, VendorShape, decode, load_json
+from include.soar.vendor.wire import Request, Response, VendorShape, decode
 
 VENDOR = "threatfox"
 
@@ -27,35 +28,16 @@ SITE = "https://threatfox.abuse.ch"
 TIMEOUT_SECONDS = 20.0
 
 # Third party or inferred: the vendor's page does not settle these.
-#: "Fair use": no number is published. The terms of use allow volumes that a non-commercial user would need.
-#: The shorter one also says how long to leave the vendor alone after a 429 that names no time.
-QUOTAS = (Quota("lookup", 120, timedelta(minutes=1)), Quota("lookup", 1000, timedelta(days=1)))
 #: ``exact_match`` of search_ioc. Without it the term matches anywhere in an indicator: 8.8.8.8 finds 18.8.8.80:443.
 #: An address is asked about without it all the same, since it is listed with its port; the rows are sifted here.
 EXACT_MATCH = "exact_match"
 #: Words for a value that ThreatFox cannot take; the misspelt one has been seen.
 REFUSED = frozenset({"illegal_search_term", "illegal_hash", "illegl_hash"})
-UNKNOWN_KEY = frozenset({"unknown_auth_key", "unauthorized"})
 
 #: SHA-1 and SHA-512 cannot be searched.
 HASH_ALGORITHMS = ("MD5", "SHA-256")
 MOST_TAGS = 20
 LONGEST_ID = 20
-
-
-def _moment(value: Any) -> Any:
-    """``2020-12-06 09:10:23 UTC``; never another zone."""
-    try:
-        return datetime.strptime(value.removesuffix(" UTC"), "%Y-%m-%d %H:%M:%S").replace(tzinfo=UTC)
-    except (AttributeError, ValueError):  # its own words would repeat the value, which is foreign
-        raise ValueError("not a time such as 2020-12-06 09:10:23 UTC") from None
-
-
-Moment = Annotated[datetime, BeforeValidator(_moment)]
-
-
-class Status(VendorShape):
-    query_status: str = Field(min_length=1)
 
 
 class Ioc(VendorShape):
@@ -87,18 +69,8 @@ def search_request(observable: Observable) -> Request:
 
 
 def is_found(operation: str, response: Response) -> bool:
-    """
-    What ``query_status`` means.
-
-    :raises Rejected: ThreatFox cannot take the value
-    :raises Unauthorized: it does not know the key
-    :raises Unexpected: any other word; it says nothing about the value
-    """
-    word = decode(VENDOR, operation, Status, load_json(VENDOR, operation, response.body)).query_status
-    if word in ("ok", "no_result"):
-        return word == "ok"
-    kind = Rejected if word in REFUSED else Unauthorized if word in UNKNOWN_KEY else Unexpected
-    raise kind(VENDOR, operation, f"query_status: {word}", status=response.status)
+    """See ``abuse_ch.is_found``."""
+    return abuse_ch.is_found(VENDOR, operation, response, nothing="no_result", refused=REFUSED)
 
 
 def parse_search(observable: Observable, response: Response, *, known_at: datetime) -> Reputation:

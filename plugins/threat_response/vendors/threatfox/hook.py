@@ -5,21 +5,18 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from include.soar.model import Observable, ObservableType, Reputation
-from threat_response.transport.apikey import ApiKeyHook
-from threat_response.transport.asking import Provider
+from threat_response.transport.apikey import AbuseChHook
 from threat_response.vendors.threatfox import api
 from threat_response.vendors.threatfox.vendor import VENDOR
 
 
-class ThreatFoxHook(Provider, ApiKeyHook):
+class ThreatFoxHook(AbuseChHook):
     """Ask ThreatFox. Connection: ``host`` (https://threatfox-api.abuse.ch), and the Auth-Key as ``password``."""
 
     declared = VENDOR
-    key_header = "Auth-Key"
     # An address is listed as ip:port, which the vendor knows for IPv4 only.
     types = frozenset({ObservableType.IPV4, ObservableType.DOMAIN, ObservableType.URL, ObservableType.FILE})
     hash_algorithms = api.HASH_ALGORITHMS
-    quotas = api.QUOTAS
 
     def lookup(self, observable: Observable) -> Reputation:
         """

@@ -6,18 +6,19 @@ Every answer is a 200 with a ``query_status``, and only two of its words are ans
 from __future__ import annotations
 
 import hashlib
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Annotated, Any
 from urllib.parse import quote, urlsplit
 
 from pydantic import AliasChoices, BeforeValidator, Field
 
-from include.soar.enrich.quota import Quota
 from include.soar.extract.values import parse_address
 from include.soar.model import Answer, Observable, ObservableType, Reputation
-from include.soar.vendor.errors import Rejected, Unauthorized, Unexpected, one_line
+from include.soar.vendor import abuse_ch
+from include.soar.vendor.abuse_ch import Moment
+from include.soar.vendor.errors import Unexpected, one_line
 from include.soar.vendor.lenient import Cosmetic, CosmeticRows, Labels, Rows
-from include.soar.vendor.wire import Request, Response, VendorShape, decode, load_json
+from include.soar.vendor.wire import Request, Response, VendorShape, decode
 
 VENDOR = "urlhaus"
 
@@ -26,16 +27,12 @@ SITE = "https://urlhaus.abuse.ch/"
 TIMEOUT_SECONDS = 20.0
 
 # Third party or inferred: the vendor's page does not settle these.
-#: "Fair use": no number is published. The terms of use allow volumes that a non-commercial user would need.
-#: The shorter one also says how long to leave the vendor alone after a 429 that names no time.
-QUOTAS = (Quota("lookup", 120, timedelta(minutes=1)), Quota("lookup", 1000, timedelta(days=1)))
 #: The vendor's page spells the key wrong in its example of a host.
 STATUS_SPELLINGS = ("query_status", "query_staus")
 #: Words for a value that URLhaus cannot take. The hashes' are seen in both spellings.
 REFUSED = frozenset(
     {"invalid_url", "invalid_host", "invalid_md5", "invalid_sha256", "invalid_md5_hash", "invalid_sha256_hash"}
 )
-UNKNOWN_KEY = frozenset({"unknown_auth_key", "unauthorized"})
 #: A host that Spamhaus DBL calls ``abused_legit_malware``: malware that was put on a good site.
 ABUSED_LEGIT = "abused_legit"
 #: Badness: a URL or host that spreads malware now, one of which that is not known, one that did once.
@@ -50,26 +47,17 @@ MOST_TAGS = 20
 LONGEST_LINK = 300
 
 
-def _moment(value: Any) -> Any:
-    """``2024-02-09 13:41:05 UTC``, in some answers without the zone; never another one."""
-    try:
-        return datetime.strptime(value.removesuffix(" UTC"), "%Y-%m-%d %H:%M:%S").replace(tzinfo=UTC)
-    except (AttributeError, ValueError):  # its own words would repeat the value, which is foreign
-        raise ValueError("not a time such as 2024-02-09 13:41:05 UTC") from None
-
-
 def _no_switch(value: Any) -> Any:
     if isinstance(value, bool):
         raise ValueError("a number is wanted")
     return value
 
 
-Moment = Annotated[datetime, BeforeValidator(_moment)]
 #: "10" is a 10, true is not a 1.
 Number = Annotated[int, BeforeValidator(_no_switch), Field(ge=0)]
 
 
-class Status(VendorShape):
+class Status(abuse_ch.Status):
     query_status: str = Field(min_length=1, validation_alias=AliasChoices(*STATUS_SPELLINGS))
 
 
@@ -148,18 +136,8 @@ def lookup_request(observable: Observable) -> Request:
 
 
 def is_found(operation: str, response: Response) -> bool:
-    """
-    What ``query_status`` means.
-
-    :raises Rejected: URLhaus cannot take the value
-    :raises Unauthorized: it does not know the key
-    :raises Unexpected: any other word; it says nothing about the value
-    """
-    word = decode(VENDOR, operation, Status, load_json(VENDOR, operation, response.body)).query_status
-    if word in ("ok", "no_results"):
-        return word == "ok"
-    kind = Rejected if word in REFUSED else Unauthorized if word in UNKNOWN_KEY else Unexpected
-    raise kind(VENDOR, operation, f"query_status: {word}", status=response.status)
+    """See ``abuse_ch.is_found``."""
+    return abuse_ch.is_found(VENDOR, operation, response, nothing="no_results", refused=REFUSED, shape=Status)
 
 
 def parse_lookup(observable: Observable, response: Response, *, known_at: datetime) -> Reputation:

@@ -5,21 +5,18 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from include.soar.model import Observable, ObservableType, Reputation
-from threat_response.transport.apikey import ApiKeyHook
-from threat_response.transport.asking import Provider
+from threat_response.transport.apikey import AbuseChHook
 from threat_response.vendors.urlhaus import api
 from threat_response.vendors.urlhaus.vendor import VENDOR
 
 
-class URLhausHook(Provider, ApiKeyHook):
+class URLhausHook(AbuseChHook):
     """Ask URLhaus. Connection: ``host`` (https://urlhaus-api.abuse.ch), and the Auth-Key as ``password``."""
 
     declared = VENDOR
-    key_header = "Auth-Key"
     # The vendor documents hosts as IPv4 addresses and names.
     types = frozenset({ObservableType.IPV4, ObservableType.DOMAIN, ObservableType.URL, ObservableType.FILE})
     hash_algorithms = api.HASH_FIELDS
-    quotas = api.QUOTAS
 
     def lookup(self, observable: Observable) -> Reputation:
         """
