@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping
@@ -77,6 +78,11 @@ class Response:
     status: int
     headers: Mapping[str, str]
     body: bytes
+
+    @property
+    def digest(self) -> str:
+        """Which body it was, for the record of what was judged by it."""
+        return hashlib.sha256(self.body).hexdigest()
 
     @property
     def request_id(self) -> str | None:

@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import ipaddress
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -101,10 +100,6 @@ class BlacklistAnswer(VendorShape):
     data: tuple[BlacklistRow, ...]
 
 
-def body_digest(response: Response) -> str:
-    return hashlib.sha256(response.body).hexdigest()
-
-
 # --- check --------------------------------------------------------------------------------------------------
 
 
@@ -146,7 +141,7 @@ def parse_check(observable: Observable, response: Response, *, known_at: datetim
         data.abuseConfidenceScore,
         facts,
         last_reported_at=data.lastReportedAt,
-        digest=body_digest(response),
+        digest=response.digest,
         known_at=known_at,
     )
 
@@ -218,7 +213,7 @@ def parse_block(
     if None in reported:
         # It may be any of the members: their absence from the list would say nothing.
         raise Unexpected(VENDOR, "check-block", "a reported address is not an address")
-    digest = body_digest(response)
+    digest = response.digest
     answers = []
     for observable in members:
         row = reported.get(observable)
@@ -325,7 +320,7 @@ def parse_blacklist(response: Response, *, confidence_minimum: int) -> Blacklist
         }
     if not rows:
         raise Unexpected(VENDOR, "blacklist", "the list is empty")
-    return Blacklist(generated_at, rows, body_digest(response))
+    return Blacklist(generated_at, rows, response.digest)
 
 
 def _plain_rows(response: Response, score: int) -> tuple[datetime, dict[str, Listed]]:

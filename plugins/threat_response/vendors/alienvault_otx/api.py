@@ -6,7 +6,6 @@ https://otx.alienvault.com/assets/static/external_api.html, and the vendor's SDK
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Iterable
@@ -215,7 +214,7 @@ def _reputation(
             "score": 0,
             "summary": summary,
             "reference": page(observable),
-            "body_digest": hashlib.sha256(response.body).hexdigest(),
+            "body_digest": response.digest,
             "known_at": known_at,
             **listed,
         }

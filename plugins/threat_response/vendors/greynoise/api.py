@@ -7,7 +7,6 @@ calls ended on 2026-01-01: https://docs.greynoise.io/docs/v2-v3-api-migration-ma
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Annotated, Any, TypeVar
@@ -314,7 +313,7 @@ def _reputation(
         tags=tags,
         first_reported_at=_midnight(first_seen),
         last_reported_at=_midnight(last_seen),
-        body_digest=_digest(response),
+        body_digest=response.digest,
         known_at=known_at,
     )
 
@@ -327,7 +326,7 @@ def _not_observed(observable: Observable, response: Response, known_at: datetime
         score=0,
         summary="not observed scanning the internet",
         reference=PAGE + observable.value,
-        body_digest=_digest(response),
+        body_digest=response.digest,
         known_at=known_at,
     )
 
@@ -344,7 +343,3 @@ def _known_name(name: str) -> str:
 def _midnight(day: date | None) -> datetime | None:
     """The vendor names days; the start of one never makes it look fresher than it is."""
     return datetime.combine(day, time(), UTC) if day else None
-
-
-def _digest(response: Response) -> str:
-    return hashlib.sha256(response.body).hexdigest()

@@ -6,7 +6,6 @@ with a ``query_status``, and only two of its words are answers.
 
 from __future__ import annotations
 
-import hashlib
 from datetime import datetime
 from typing import Any
 from urllib.parse import quote
@@ -95,7 +94,7 @@ def parse_search(observable: Observable, response: Response, *, known_at: dateti
         "score": 0,
         "summary": "no indicator",
         "reference": f"{SITE}/browse.php?search={quote('ioc:' + observable.value, safe='')}",
-        "body_digest": hashlib.sha256(response.body).hexdigest(),
+        "body_digest": response.digest,
         "known_at": known_at,
     }
     if rows:

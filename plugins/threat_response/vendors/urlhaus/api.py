@@ -5,7 +5,6 @@ Every answer is a 200 with a ``query_status``, and only two of its words are ans
 
 from __future__ import annotations
 
-import hashlib
 from datetime import datetime
 from typing import Annotated, Any
 from urllib.parse import quote, urlsplit
@@ -154,7 +153,7 @@ def parse_lookup(observable: Observable, response: Response, *, known_at: dateti
         "score": 0,
         "summary": "no record",
         "reference": f"{SITE}browse.php?search={quote(observable.value, safe='')}",
-        "body_digest": hashlib.sha256(response.body).hexdigest(),
+        "body_digest": response.digest,
         "known_at": known_at,
     }
     if is_found(operation, response):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -180,7 +179,7 @@ def parse_lookup(observable: Observable, response: Response, *, known_at: dateti
         tags=tags[:MOST_TAGS],
         first_reported_at=attributes.first_submission_date,
         last_reported_at=attributes.last_analysis_date,
-        body_digest=hashlib.sha256(response.body).hexdigest(),
+        body_digest=response.digest,
         known_at=known_at,
     )
 
@@ -203,7 +202,7 @@ def parse_not_found(observable: Observable, response: Response, *, known_at: dat
         answer=Answer.NOT_LISTED,
         score=0,
         summary="never seen",
-        body_digest=hashlib.sha256(response.body).hexdigest(),
+        body_digest=response.digest,
         known_at=known_at,
     )
 
