@@ -12,6 +12,7 @@ import pytest
 
 from include.soar.model import Answer, Observable, ObservableType, Reputation
 from include.soar.vendor.errors import Unavailable, Unexpected
+from include.soar.vendor.tags import MOST_TAGS
 from include.soar.vendor.wire import Response
 from tests.soar.examples import NOW, address, domain
 from threat_response.vendors.alienvault_otx import api
@@ -128,7 +129,7 @@ def test_techniques_are_attack_ids_and_nothing_else(spelling: list[Any]) -> None
 def test_labels_are_foreign_text_and_bounded() -> None:
     tags = ["two\nlines", "x" * 500, "", *(f"tag-{n}" for n in range(100))]
     reputation = parse(changed(pulse={"tags": tags, "malware_families": ["Gozi"], "name": "a\r\nb" + "c" * 900}))
-    assert len(reputation.tags) == api.MOST_TAGS
+    assert len(reputation.tags) == MOST_TAGS
     assert all(len(tag) <= 60 and tag.isprintable() for tag in reputation.tags)
     assert {"Gozi", "two lines"} <= set(reputation.tags)
     assert reputation.summary.isprintable()

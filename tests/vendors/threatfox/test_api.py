@@ -12,6 +12,7 @@ import pytest
 
 from include.soar.model import Answer, Observable, ObservableType, Reputation
 from include.soar.vendor.errors import Rejected, Unauthorized, Unavailable, Unexpected
+from include.soar.vendor.tags import MOST_TAGS
 from include.soar.vendor.wire import Response
 from tests.soar.examples import NOW, address, domain
 from threat_response.vendors.threatfox import api
@@ -198,7 +199,7 @@ def test_found_needs_rows(data: Any) -> None:
 def test_labels_are_foreign_text_and_bounded() -> None:
     tags = ["two\nlines", "x" * 500, *(f"tag-{n}" for n in range(100))]
     reputation = parse(changed(tags=tags, malware_printable="a\r\nb", id="../evil"))
-    assert len(reputation.tags) == api.MOST_TAGS
+    assert len(reputation.tags) == MOST_TAGS
     assert all(len(tag) <= 60 and tag.isprintable() for tag in reputation.tags)
     assert reputation.summary.isprintable()
     assert reputation.reference == "https://threatfox.abuse.ch/browse.php?search=ioc%3A203.0.113.7"

@@ -12,6 +12,7 @@ import pytest
 
 from include.soar.model import Answer, Observable, ObservableType, Reputation
 from include.soar.vendor.errors import Rejected, Unauthorized, Unavailable, Unexpected
+from include.soar.vendor.tags import MOST_TAGS
 from include.soar.vendor.wire import Response
 from tests.soar.examples import NOW, address, domain
 from threat_response.vendors.urlhaus import api
@@ -238,7 +239,7 @@ def test_labels_are_foreign_text_and_bounded() -> None:
     urls = json.loads(SAMPLES["host"])["urls"]
     urls[0]["tags"] = ["two\nlines", "x" * 500, *(f"tag-{n}" for n in range(100))]
     reputation = parse(changed(urls=urls, blacklists={"surbl": "a\r\nb"}))
-    assert len(reputation.tags) == api.MOST_TAGS
+    assert len(reputation.tags) == MOST_TAGS
     assert all(len(tag) <= 60 and tag.isprintable() for tag in reputation.tags)
     assert reputation.summary.isprintable()
 

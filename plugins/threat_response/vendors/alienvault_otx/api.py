@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -20,6 +19,7 @@ from include.soar.extract.values import parse_address, parse_domain
 from include.soar.model import Answer, Instant, Observable, ObservableType, Reputation
 from include.soar.vendor.errors import Unexpected, one_line
 from include.soar.vendor.lenient import Cosmetic, CosmeticRows, Rows
+from include.soar.vendor.tags import distinct
 from include.soar.vendor.wire import Request, Response, VendorShape, decode
 
 VENDOR = "alienvault_otx"
@@ -40,7 +40,6 @@ FIRST_VOICE, FURTHER_VOICE, MOST = 20, 10, 80
 
 #: SHA-512 is no indicator type of OTX.
 HASH_ALGORITHMS = ("MD5", "SHA-1", "SHA-256")
-MOST_TAGS = 20
 
 _SLUGS = {
     ObservableType.IPV4: "IPv4",
@@ -196,7 +195,7 @@ def parse_general(observable: Observable, response: Response, *, known_at: datet
         answer=Answer.LISTED,
         score=badness(info),
         # Families first: where there are too many, the free labels are what is left out.
-        tags=_distinct([t for p in pulses for t in p.malware_families] + [t for p in pulses for t in p.tags]),
+        tags=distinct([t for p in pulses for t in p.malware_families] + [t for p in pulses for t in p.tags]),
         techniques=tuple(sorted({t for p in pulses for t in p.attack_ids if t and _TECHNIQUE.fullmatch(t)})),
         first_reported_at=min(created, default=None),
         last_reported_at=max(touched, default=None),
@@ -237,7 +236,3 @@ def _harmless(answer: GeneralAnswer) -> str:
     words = [v.name or v.source or "validation" for v in answer.validation]
     words += ["accepted false positive" for f in answer.false_positive if f.assessment == "accepted"]
     return ", ".join(one_line(word, 60) for word in dict.fromkeys(words))
-
-
-def _distinct(labels: Iterable[str | None]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(label for text in labels if text and (label := one_line(text, 60))))[:MOST_TAGS]

@@ -18,6 +18,7 @@ from include.soar.extract.values import parse_address
 from include.soar.model import Answer, Observable, ObservableType, Reputation
 from include.soar.vendor.errors import Unauthorized, Unexpected, one_line
 from include.soar.vendor.lenient import Cosmetic, CosmeticRows, Digits, Labels
+from include.soar.vendor.tags import distinct
 from include.soar.vendor.wire import Request, Response, VendorShape, decode
 
 VENDOR = "greynoise"
@@ -45,7 +46,6 @@ SCORES = {"malicious": 100, "suspicious": 50, "unknown": 0, "benign": 0}
 MOST_WHEN_DOUBTFUL = 50
 #: Business services that many share. Level 3 is a label without trust: anybody may rent a machine there.
 TRUSTED_LEVELS = ("1", "2")
-MOST_TAGS, LONGEST_TAG = 20, 60
 
 #: The status of an answer from which the key's plan leaves out fields.
 PARTIAL = 206
@@ -302,7 +302,7 @@ def _reputation(
     last_seen: date | None,
     known_at: datetime,
 ) -> Reputation:
-    tags = tuple(dict.fromkeys(filter(None, (one_line(fact, LONGEST_TAG) for fact in facts))))[:MOST_TAGS]
+    tags = distinct(facts)
     return Reputation(
         observable=observable,
         provider=VENDOR,

@@ -18,6 +18,7 @@ from include.soar.vendor import abuse_ch
 from include.soar.vendor.abuse_ch import Moment
 from include.soar.vendor.errors import one_line
 from include.soar.vendor.lenient import Cosmetic, Digits, Labels
+from include.soar.vendor.tags import distinct
 from include.soar.vendor.wire import Request, Response, VendorShape, decode
 
 VENDOR = "threatfox"
@@ -35,7 +36,6 @@ REFUSED = frozenset({"illegal_search_term", "illegal_hash", "illegl_hash"})
 
 #: SHA-1 and SHA-512 cannot be searched.
 HASH_ALGORITHMS = ("MD5", "SHA-256")
-MOST_TAGS = 20
 LONGEST_ID = 20
 
 
@@ -104,7 +104,7 @@ def parse_search(observable: Observable, response: Response, *, known_at: dateti
             "score": rows[0].confidence_level,
             "summary": _summary(rows),
             # Families first: where there are too many, the free labels are what is left out.
-            "tags": _distinct([*_families(rows), *(tag for row in rows for tag in row.tags)]),
+            "tags": distinct([*_families(rows), *(tag for row in rows for tag in row.tags)]),
             "first_reported_at": min(row.first_seen for row in rows),
             "last_reported_at": max(row.last_seen or row.first_seen for row in rows),
         }
@@ -133,7 +133,3 @@ def _summary(rows: list[Ioc]) -> str:
     # Somebody else's host, broken into: good to know before it is blocked.
     facts += ["a compromised host"] if all(row.is_compromised for row in rows) else []
     return ", ".join(one_line(fact, 60) for fact in facts)
-
-
-def _distinct(labels: list[str]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(label for text in labels if (label := one_line(text, 60))))[:MOST_TAGS]

@@ -17,6 +17,7 @@ from include.soar.vendor import abuse_ch
 from include.soar.vendor.abuse_ch import Moment
 from include.soar.vendor.errors import Unexpected, one_line
 from include.soar.vendor.lenient import Cosmetic, CosmeticRows, Labels, Rows
+from include.soar.vendor.tags import distinct
 from include.soar.vendor.wire import Request, Response, VendorShape, decode
 
 VENDOR = "urlhaus"
@@ -42,7 +43,6 @@ ABUSED_AT_MOST = 40
 FAMILY, NAMELESS = 95, 60
 
 HASH_FIELDS = {"MD5": "md5_hash", "SHA-256": "sha256_hash"}
-MOST_TAGS = 20
 LONGEST_LINK = 300
 
 
@@ -190,7 +190,7 @@ def _host(observable: Observable, response: Response) -> dict[str, Any]:
             f"{statuses.count('online')} online",
             *_blacklisted(answer.blacklists),
         ),
-        "tags": _distinct([tag for url in answer.urls for tag in url.tags]),
+        "tags": distinct([tag for url in answer.urls for tag in url.tags]),
         "first_reported_at": answer.firstseen or min(added, default=None),
         "last_reported_at": max(added, default=None),
         **_reference(answer.urlhaus_reference),
@@ -207,7 +207,7 @@ def _url(observable: Observable, response: Response) -> dict[str, Any]:
         "answer": Answer.LISTED,
         "score": badness([answer.url_status], answer.blacklists),
         "summary": _summary(answer.threat, answer.url_status, *_blacklisted(answer.blacklists)),
-        "tags": _distinct([*families, *answer.tags]),
+        "tags": distinct([*families, *answer.tags]),
         "first_reported_at": answer.date_added,
         "last_reported_at": answer.last_online or answer.date_added,
         **_reference(answer.urlhaus_reference),
@@ -226,7 +226,7 @@ def _payload(observable: Observable, response: Response) -> dict[str, Any]:
         "answer": Answer.LISTED,
         "score": FAMILY if answer.signature else NAMELESS,
         "summary": _summary(answer.signature, answer.file_type, spread, f"{online} online"),
-        "tags": _distinct([answer.signature] if answer.signature else []),
+        "tags": distinct([answer.signature] if answer.signature else []),
         "first_reported_at": answer.firstseen,
         "last_reported_at": answer.lastseen or answer.firstseen,
     }
@@ -257,7 +257,3 @@ def _host_of(url: str) -> str | None:
         return urlsplit(url).hostname
     except ValueError:
         return None
-
-
-def _distinct(labels: list[str]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(label for text in labels if (label := one_line(text, 60))))[:MOST_TAGS]

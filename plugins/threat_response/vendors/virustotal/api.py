@@ -16,6 +16,7 @@ from include.soar.extract.values import parse_address
 from include.soar.model import Answer, Observable, ObservableType, Reputation
 from include.soar.vendor.errors import Unexpected, one_line
 from include.soar.vendor.lenient import Cosmetic, CosmeticRows, Labels
+from include.soar.vendor.tags import distinct
 from include.soar.vendor.wire import Request, Response, VendorShape, decode
 
 VENDOR = "virustotal"
@@ -43,7 +44,6 @@ PAGE = "https://www.virustotal.com/gui"
 
 #: Badness per engine that says so. Ten engines are certain; one alone is so often wrong that it is next to nothing.
 POINTS_MALICIOUS, POINTS_SUSPICIOUS = 10, 5
-MOST_TAGS, LONGEST_TAG = 20, 60
 #: A domain has 253 characters, a hash 64.
 LONGEST_ID = 256
 
@@ -158,8 +158,6 @@ def parse_lookup(observable: Observable, response: Response, *, known_at: dateti
     stats, threat = attributes.last_analysis_stats, attributes.popular_threat_classification
     badness = score(stats)
     opinions = f"{stats.malicious} of {stats.engines} engines say malicious, {stats.suspicious} suspicious"
-    # Names of files and families are whatever their author wrote.
-    tags = tuple(dict.fromkeys(filter(None, (one_line(tag, LONGEST_TAG) for tag in _tags(attributes)))))
     facts = [
         opinions if stats.engines else "known, but no engine has looked at it",
         threat.suggested_threat_label if threat else None,
@@ -176,7 +174,8 @@ def parse_lookup(observable: Observable, response: Response, *, known_at: dateti
         score=badness,
         summary=one_line(", ".join(fact for fact in facts if fact)),
         reference=f"{PAGE}/{page}/{quote(data.id[:LONGEST_ID], safe=':')}",
-        tags=tags[:MOST_TAGS],
+        # Names of files and families are whatever their author wrote.
+        tags=distinct(_tags(attributes)),
         first_reported_at=attributes.first_submission_date,
         last_reported_at=attributes.last_analysis_date,
         body_digest=response.digest,
