@@ -230,7 +230,7 @@ def _incidents_by_observable(decision: Decision, incidents: IncidentBatch) -> di
     }
 
 
-class Confirm(BaseSensorOperator):
+class Confirm(StageOperator, BaseSensorOperator):
     """
     Wait until a control's environment says that pending actions are in force. Frees its slot between two looks.
 
@@ -238,12 +238,9 @@ class Confirm(BaseSensorOperator):
     incident says so, and nothing claims a block that is not there yet. What the environment says has failed is not
     waited for: the task fails at once, after its batch was published, and no retry of the sensor can mend it.
 
-    :param actions: the control's batch (templated)
-    :param conn_id: the control's connection, by default ``<vendor>_default``. Absent: the task is skipped.
+    :param actions: the control's batch (templated); where the connection is absent the task is skipped
     :param patience: how long to wait
     """
-
-    vendor: str = ""
 
     template_fields: Sequence[str] = ("actions", "conn_id")
 
@@ -251,8 +248,6 @@ class Confirm(BaseSensorOperator):
         self,
         *,
         actions: Any = None,
-        vendor: str | None = None,
-        conn_id: str | None = None,
         patience: timedelta = timedelta(minutes=30),
         poke_interval: float = 30,
         **kwargs: Any,
@@ -262,15 +257,7 @@ class Confirm(BaseSensorOperator):
         # The sensor's own time-out would fail the task; ours ends it with what is true.
         super().__init__(mode="reschedule", poke_interval=poke_interval, timeout=patience.total_seconds() * 2, **kwargs)
         self.actions = actions
-        self.vendor = vendor or type(self).vendor
-        self.conn_id = conn_id or f"{self.vendor}_default"
         self.patience = patience
-
-    @property
-    def hook_class(self) -> Any:
-        from threat_response.transport.hook import hook_class
-
-        return hook_class(self.vendor)
 
     def confirm(self, hook: Any, actions: Sequence[Action]) -> list[Action]:
         """
@@ -288,8 +275,7 @@ class Confirm(BaseSensorOperator):
         pending = [a for a in batch.actions if a.outcome is Outcome.PENDING]
         if not pending:
             return PokeReturnValue(True, batch.to_json())
-        hook = self.hook_class(self.conn_id, writes_allowed=False)
-        confirmed = {a.observable: a for a in self.confirm(hook, pending)}
+        confirmed = {a.observable: a for a in self.confirm(self.hook(writes_allowed=False), pending)}
         batch = batch.model_copy(update={"actions": tuple(confirmed.get(a.observable, a) for a in batch.actions)})
         waiting = sum(a.outcome is Outcome.PENDING for a in batch.actions)
         started_at = context["ti"].get_first_reschedule_date(context) or settings.now()
@@ -298,11 +284,8 @@ class Confirm(BaseSensorOperator):
             return PokeReturnValue(False)
         self._tell(confirmed.values(), waiting)
         settings.ledger().actions.record(batch, run_id=Run.of(context).name, now=settings.now())
-        failed = [a for a in confirmed.values() if a.outcome is Outcome.FAILED]
-        if failed:
-            context["ti"].xcom_push(key="return_value", value=batch.to_json())
-            raise _as_error(failed[0])
-        return PokeReturnValue(True, batch.to_json())
+        failed = [_as_error(a) for a in confirmed.values() if a.outcome is Outcome.FAILED]
+        return PokeReturnValue(True, self.finish(context, batch.to_json(), failed))
 
     def _tell(self, actions: Iterable[Action], waiting: int) -> None:
         for action in actions:
