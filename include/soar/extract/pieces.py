@@ -9,7 +9,7 @@ import contextlib
 import ipaddress
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
 from include.soar.extract.values import (
@@ -35,7 +35,6 @@ PARTING = "".join(c if c.isalnum() or c in _KEPT else " " for c in map(chr, rang
 # The zero-width joiners belong to words of some scripts; refang.py has removed the others.
 PIECE = re.compile(r"[\w\u200c\u200d.:@%+/-]+")
 _DOTTED_WORD = re.compile(r"(?<![\w\u200c\u200d.-])[\w\u200c\u200d-]*+\.[\w\u200c\u200d.-]++")
-_PLAIN_WORD = re.compile(r"[A-Za-z0-9._-]+")
 _ASCII_WORD = re.compile(r"[A-Za-z0-9._-]+")
 _NO_AT = re.compile(r"(?<![^@.])[^@.][^@]*+")
 _EMAIL_IN = re.compile(
@@ -52,6 +51,8 @@ _USER_BEFORE = re.compile(r"(?:\A|:)[\w.-]{1,64}/\Z")
 _HAS_DIGIT = re.compile(r"[0-9]")
 #: 203.0.113.0/255.255.255.0; not /255.255.255.255, which is the address.
 _MASKED = re.compile(rf"({DOTTED_QUAD.pattern})/(255\.(?!255\.255\.255)[0-9]{{1,3}}\.[0-9]{{1,3}}\.[0-9]{{1,3}})")
+#: Characters of the longest prefix length, /128.
+_LONGEST_PREFIX = 4
 _PREFIX_LENGTH = re.compile(r"/([0-9]{1,3})(?!\w|\.\w)")
 #: W3C Trace Context: 32 digits in the middle that are no hash.
 _TRACE = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
@@ -80,7 +81,7 @@ def _readings(piece: str) -> Sequence[Reading]:
     if piece[0].isdecimal() and DOTTED_QUAD.fullmatch(piece):
         return ((0, len(piece), IPV4, piece, False),)
     found: list[Reading] = []
-    if _PLAIN_WORD.fullmatch(piece):
+    if _ASCII_WORD.fullmatch(piece):
         if "." in piece:
             _read_word(piece, 0, piece, False, found)
         elif len(piece) > 31:
@@ -131,24 +132,31 @@ def is_part_of_a_word(text: str, start: int, end: int) -> bool:
     return _may_be_of_a_name(text[start - 1 : start]) or _may_be_of_a_name(text[end : end + 1])
 
 
+def _each_once(pattern: re.Pattern[str], piece: str, group: int = 0, behind: int = 0) -> Iterator[re.Match[str]]:
+    """
+    The matches without those that say the same again, so that a value repeated a thousand times is read once.
+
+    :param group: what tells one from another
+    :param behind: and so many characters after it
+    """
+    seen: set[str] = set()
+    for match in pattern.finditer(piece):
+        said = piece[match.start(group) : match.end(group) + behind]
+        if said not in seen:
+            seen.add(said)
+            yield match
+
+
 def _read_hashes(piece: str, found: list[Reading]) -> None:
     if _TRACE.fullmatch(piece):
         return
-    seen: set[str] = set()
-    for match in _HASH_IN.finditer(piece):
-        if match[0] in seen:
-            continue
-        seen.add(match[0])
+    for match in _each_once(_HASH_IN, piece):
         if value := read_hash(match[0]):
             found.append((match.start(), len(match[0]), FILE, value, False))
 
 
 def _read_emails(piece: str, found: list[Reading]) -> None:
-    seen: set[str] = set()
-    for match in _EMAIL_IN.finditer(piece):
-        if match[0] in seen:
-            continue
-        seen.add(match[0])
+    for match in _each_once(_EMAIL_IN, piece):
         if _is_password(piece, match.start(), match.end()):
             if name := read_domain(match[1]):
                 found.append((match.start(1), len(match[1]), DOMAIN, name, False))
@@ -175,11 +183,7 @@ def _is_password(piece: str, start: int, end: int) -> bool:
 
 def _read_around_at(piece: str, found: list[Reading]) -> None:
     """The parts around an @ that makes no e-mail address; a name after one is an account, not a host."""
-    seen: set[str] = set()
-    for match in _NO_AT.finditer(piece):
-        if match[0] in seen:
-            continue
-        seen.add(match[0])
+    for match in _each_once(_NO_AT, piece):
         if "." not in match[0] and ":" not in match[0] and len(match[0]) < 32:
             continue
         for offset, length, kind, value, derived in _readings(match[0]):
@@ -196,12 +200,7 @@ def _read_ipv6(piece: str, found: list[Reading]) -> None:
     ):
         found.append((0, len(piece), *address, False))
         return
-    seen: set[str] = set()
-    for match in _IPV6_IN.finditer(piece):
-        key = piece[match.start(1) : match.end(1) + 4]  # with the length of a prefix
-        if key in seen:
-            continue
-        seen.add(key)
+    for match in _each_once(_IPV6_IN, piece, 1, _LONGEST_PREFIX):
         written = match[1].rstrip(".")
         # "2001:db8::1: connection reset"
         for candidate in dict.fromkeys((written, written.removesuffix(":"))):
@@ -235,12 +234,7 @@ def _read_words(piece: str, found: list[Reading]) -> None:
     path_at = piece.find("/", 2 if piece.startswith("//") else 0)
     taken = iter([(start, start + length) for start, length, *_ in found])
     first, last = next(taken, (len(piece), 0))
-    seen: set[str] = set()
-    for match in _DOTTED_WORD.finditer(piece):
-        key = piece[match.start() : match.end() + 4]  # with the length of a prefix
-        if key in seen:
-            continue
-        seen.add(key)
+    for match in _each_once(_DOTTED_WORD, piece, 0, _LONGEST_PREFIX):
         while match.start() >= last > first:
             first, last = next(taken, (len(piece), 0))
         if match.end() <= first:
