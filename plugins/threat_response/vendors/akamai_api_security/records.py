@@ -26,6 +26,7 @@ from include.soar.extract.records import (
 from include.soar.judge.traffic import address_of, pseudonym
 from include.soar.model import Finding, Instant, Mention, Role, Severity, Traffic, own_id
 from include.soar.vendor.errors import one_line
+from include.soar.vendor.lenient import Digits
 from include.soar.vendor.wire import VendorShape
 
 VENDOR = "akamai_api_security"
@@ -75,10 +76,6 @@ def _severity(value: Any) -> Any:
     raise PydanticCustomError("severity", "unknown word {word}", {"word": repr(one_line(value, 60))})
 
 
-def _identity(value: Any) -> Any:
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
-
-
 def _text(value: Any) -> str:
     """Text that may be missing or of another kind without harm."""
     if isinstance(value, str):
@@ -111,7 +108,7 @@ def _count(value: Any) -> Any:
     raise PydanticCustomError("count", "{word} is no count", {"word": repr(one_line(value, 60))})
 
 
-Identity = Annotated[str, BeforeValidator(_identity), Field(min_length=1, max_length=512)]
+Identity = Annotated[Digits, Field(min_length=1, max_length=512)]
 #: No default anywhere: a severity that is missing is not a low one.
 Word = Annotated[Severity, BeforeValidator(_severity)]
 Text = Annotated[str, BeforeValidator(_text)]
