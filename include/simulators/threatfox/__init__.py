@@ -34,7 +34,8 @@ from typing import Any
 from fastapi import HTTPException, Request
 from fastapi.responses import JSONResponse, Response
 
-from include.simulators.kit import Clock, Simulator
+from include.simulators.abuse_ch import AbuseChSimulator, said
+from include.simulators.kit import Clock
 
 SITE = "https://threatfox.abuse.ch"
 NOTHING = "Your search did not yield any results"
@@ -50,7 +51,7 @@ IOC_MEMBERS = frozenset(
 FIRST_ID = 1400001
 
 
-class ThreatfoxSimulator(Simulator):
+class ThreatfoxSimulator(AbuseChSimulator):
     product = "threatfox"
     prefixes = ("/api/v1/",)
     settings = {"api_key": "demo-threatfox-key", "expires_after_days": 183}
@@ -74,27 +75,16 @@ class ThreatfoxSimulator(Simulator):
     def snapshot(self) -> dict[str, Any]:
         return {"iocs": self.iocs}
 
-    def error(self, status: int, detail: str | None = None) -> Response:
-        if status == 401:
-            return JSONResponse({"error": detail or "Unauthorized"}, status)
-        word = "unknown_auth_key" if status == 403 else f"status_{status}"
-        return JSONResponse({"query_status": detail or word}, status)
-
     async def ask(self, request: Request) -> Response:
-        key = request.headers.get("auth-key")
-        if not key:
-            return self.error(401)
-        if key != self.knobs["api_key"]:
-            return self.error(403)
-        if request.method != "POST":
-            return _status("http_post_expected")
+        if refusal := self.refusal(request):
+            return refusal
         try:
             body = json.loads(await request.body())
         except ValueError:
-            return _status("illegal_json")
+            return said("illegal_json")
         query = body.get("query") if isinstance(body, dict) else None
         if query not in MEMBERS:
-            return _status("unknown_query")
+            return said("unknown_query")
         if set(body) - MEMBERS[query]:
             return self.error(400, f"unknown members {sorted(set(body) - MEMBERS[query])}")
         return self._by_hash(body) if query == "search_hash" else self._by_term(body)
@@ -102,14 +92,14 @@ class ThreatfoxSimulator(Simulator):
     def _by_term(self, body: dict[str, Any]) -> Response:
         term = str(body.get("search_term", "")).lower()
         if len(term) < SHORTEST_TERM or not isinstance(body.get("exact_match", False), bool):
-            return _status("illegal_search_term")
+            return said("illegal_search_term")
         exact = body.get("exact_match", False)
         return self._answer([i for i in self.iocs if (term == i["ioc"].lower() if exact else term in i["ioc"].lower())])
 
     def _by_hash(self, body: dict[str, Any]) -> Response:
         wanted = str(body.get("hash", "")).lower()
         if not re.fullmatch(r"[0-9a-f]{32}|[0-9a-f]{64}", wanted):
-            return _status("illegal_hash")
+            return said("illegal_hash")
         return self._answer(
             [
                 ioc
@@ -172,7 +162,3 @@ def _kind(ioc: str) -> tuple[str, str]:
     except ValueError:
         pass
     return "domain", "Domain that is used for botnet Command&control (C&C)"
-
-
-def _status(word: str) -> Response:
-    return JSONResponse({"query_status": word})

@@ -32,7 +32,8 @@ from urllib.parse import urlsplit
 from fastapi import HTTPException, Request
 from fastapi.responses import JSONResponse, Response
 
-from include.simulators.kit import Clock, Simulator
+from include.simulators.abuse_ch import AbuseChSimulator, said
+from include.simulators.kit import Clock
 
 SITE = "https://urlhaus.abuse.ch"
 ENDPOINTS = ("url", "host", "payload")
@@ -47,7 +48,7 @@ NOT_LISTED = {"spamhaus_dbl": "not listed", "surbl": "not listed"}
 FIRST_ID = 2758900
 
 
-class UrlhausSimulator(Simulator):
+class UrlhausSimulator(AbuseChSimulator):
     product = "urlhaus"
     prefixes = tuple(f"/v1/{endpoint}" for endpoint in ENDPOINTS)
     settings = {"api_key": "demo-urlhaus-key", "misspell_status": False}
@@ -77,22 +78,16 @@ class UrlhausSimulator(Simulator):
     def snapshot(self) -> dict[str, Any]:
         return {"urls": list(self.urls), "blacklists": self.blacklists}
 
-    def error(self, status: int, detail: str | None = None) -> Response:
-        if status == 401:
-            return JSONResponse({"error": detail or "Unauthorized"}, status)
-        word = "unknown_auth_key" if status == 403 else f"status_{status}"
-        return JSONResponse({"query_status": detail or word}, status)
-
     async def url(self, request: Request) -> Response:
         form = await self._form(request, "url")
         if isinstance(form, Response):
             return form
         parts = urlsplit(form.get("url", ""))
         if not parts.scheme or not parts.hostname:
-            return _status("invalid_url")
+            return said("invalid_url")
         record = self.urls.get(form["url"])
         if record is None:
-            return _status("no_results")
+            return said("no_results")
         row = self._row(record)
         return JSONResponse(
             {
@@ -120,10 +115,10 @@ class UrlhausSimulator(Simulator):
             return form
         host = form.get("host", "").lower()
         if not _is_host(host):
-            return _status("invalid_host")
+            return said("invalid_host")
         rows = [self._row(r) for r in self.urls.values() if urlsplit(r["url"]).hostname == host]
         if not rows:
-            return _status("no_results")
+            return said("no_results")
         rows.sort(key=lambda row: row["date_added"], reverse=True)
         return JSONResponse(
             {
@@ -144,11 +139,11 @@ class UrlhausSimulator(Simulator):
         field, value = next(iter(form.items()), ("md5_hash", ""))
         value = value.lower()
         if len(form) > 1 or not re.fullmatch(rf"[0-9a-f]{{{HASH_LENGTHS[field]}}}", value):
-            return _status("invalid_" + field.removesuffix("_hash"))
+            return said("invalid_" + field.removesuffix("_hash"))
         key = field.removesuffix("_hash")
         spreading = [(r, p) for r in self.urls.values() for p in r.get("payloads", []) if p.get(key) == value]
         if not spreading:
-            return _status("no_results")
+            return said("no_results")
         seen = sorted(p.get("firstseen", r["date_added"].removesuffix(" UTC")) for r, p in spreading)
         file = spreading[0][1]
         return JSONResponse(
@@ -184,13 +179,8 @@ class UrlhausSimulator(Simulator):
 
     async def _form(self, request: Request, endpoint: str) -> dict[str, str] | Response:
         """The fields of a question that is allowed, or the answer that refuses it."""
-        key = request.headers.get("auth-key")
-        if not key:
-            return self.error(401)
-        if key != self.knobs["api_key"]:
-            return self.error(403)
-        if request.method != "POST":
-            return _status("http_post_expected")
+        if refusal := self.refusal(request):
+            return refusal
         form = {name: str(value) for name, value in (await request.form()).items()}
         if set(form) - FIELDS[endpoint] or request.query_params:
             return self.error(400, f"unknown fields {sorted(set(form) - FIELDS[endpoint])}")
@@ -232,10 +222,6 @@ class UrlhausSimulator(Simulator):
 
     def _blacklists(self, host: str) -> dict[str, str]:
         return {**NOT_LISTED, **self.blacklists.get(host, {})}
-
-
-def _status(word: str) -> Response:
-    return JSONResponse({"query_status": word})
 
 
 def _is_host(text: str) -> bool:
