@@ -215,6 +215,21 @@ TLS: tuple[Field, ...] = (
     ),
 )
 
+#: What signing with EdgeGrid takes, besides the client's token and secret.
+ACCESS_TOKEN = Secret("access_token", "Access token", "EdgeGrid access_token of the API client (akab-…)", needed=True)
+ACCOUNT_SWITCH_KEY = Text(
+    "account_switch_key", "Account switch key", "Only for API clients that manage several accounts"
+)
+SIGNED_BODY = Number(
+    "max_body",
+    "Signed body",
+    "Bytes, where Akamai named another",
+    default=131_072,
+    low=1,
+    high=10**9,
+    shown=False,
+)
+
 
 class Settings(SimpleNamespace):
     """A connection's fields by name, read and checked."""

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from threat_response.transport.form import TLS, Choice, Number, Secret, Text, Vendor, Words
+from threat_response.transport.form import (
+    ACCESS_TOKEN,
+    ACCOUNT_SWITCH_KEY,
+    SIGNED_BODY,
+    TLS,
+    Choice,
+    Text,
+    Vendor,
+    Words,
+)
 
 VENDOR = Vendor(
     "akamai_client_lists",
@@ -13,21 +22,13 @@ VENDOR = Vendor(
     password="Client secret",  # noqa: S106
     confirms=True,
     fields=(
-        Secret("access_token", "Access token", "EdgeGrid access_token of the API client (akab-…)", needed=True),
+        ACCESS_TOKEN,
         Text("list_id", "List id", "The IP list that the security policy blocks, e.g. 12345_BLOCKLIST", needed=True),
         Choice("network", "Network", "Where to activate", choices=("PRODUCTION", "STAGING"), default="PRODUCTION"),
         Choice("api_version", "Activation API", "Newer accounts use v2", choices=("v1", "v2"), default="v1"),
         Words("notification_emails", "Notify", "Addresses told of an activation, separated by commas"),
-        Text("account_switch_key", "Account switch key", "Only for API clients that manage several accounts"),
-        Number(
-            "max_body",
-            "Signed body",
-            "Bytes, where Akamai named another",
-            default=131_072,
-            low=1,
-            high=10**9,
-            shown=False,
-        ),
+        ACCOUNT_SWITCH_KEY,
+        SIGNED_BODY,
         *TLS,
     ),
 )

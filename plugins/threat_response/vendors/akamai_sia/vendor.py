@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from threat_response.transport.form import TLS, Number, Secret, Text, Vendor
+from threat_response.transport.form import (
+    ACCESS_TOKEN,
+    ACCOUNT_SWITCH_KEY,
+    SIGNED_BODY,
+    TLS,
+    Number,
+    Text,
+    Vendor,
+)
 
 VENDOR = Vendor(
     "akamai_sia",
@@ -12,7 +20,7 @@ VENDOR = Vendor(
     login="Client token",
     password="Client secret",  # noqa: S106
     fields=(
-        Secret("access_token", "Access token", "EdgeGrid access_token of the API client (akab-…)", needed=True),
+        ACCESS_TOKEN,
         Text(
             "config_id",
             "Configuration id",
@@ -20,17 +28,9 @@ VENDOR = Vendor(
             pattern=r"^\d+$",
             needed=True,
         ),
-        Text("account_switch_key", "Account switch key", "Only for API clients that manage several accounts"),
+        ACCOUNT_SWITCH_KEY,
         Number("page_size", "Page size", "Events a call", default=5000, low=1, high=5000),
-        Number(
-            "max_body",
-            "Signed body",
-            "Bytes, where Akamai named another",
-            default=131_072,
-            low=1,
-            high=10**9,
-            shown=False,
-        ),
+        SIGNED_BODY,
         *TLS,
     ),
 )
