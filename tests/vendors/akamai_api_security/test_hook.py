@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -12,6 +11,7 @@ import pytest
 
 from include.simulators.akamai_api_security import AkamaiApiSecuritySimulator
 from include.soar.vendor.errors import RateLimited, Rejected, Unauthorized, Unavailable, Unexpected, VendorError
+from tests.stages.controls import everything_logged
 from tests.support import SimServer
 from tests.vendors.support import connect
 from threat_response.vendors.akamai_api_security import api
@@ -281,20 +281,9 @@ def test_an_incomplete_connection_names_the_field(
 
 @pytest.fixture
 def said() -> Iterator[list[str]]:
-    """Everything that any standard logger says, at DEBUG. The hooks' own loggers are structlog's: see ``capfd``."""
-    lines: list[str] = []
-
-    class Ear(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            lines.append(record.getMessage())
-
-    ear, root = Ear(), logging.getLogger()
-    level = root.level
-    root.addHandler(ear)
-    root.setLevel(logging.DEBUG)
-    yield lines
-    root.removeHandler(ear)
-    root.setLevel(level)
+    """Everything that any standard logger says. The hooks' own loggers are structlog's: see ``capfd``."""
+    with everything_logged() as lines:
+        yield lines
 
 
 @FAMILIES
