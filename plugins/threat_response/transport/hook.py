@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterable
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -207,6 +208,12 @@ class VendorHook(HttpHook):
         message = f"{self.vendor}: {shown(message)}"
         self.log.info("Test of connection %s passed. %s", self.conn_id, message)
         return True, message
+
+
+def basic_secrets(connection: Connection) -> list[str | None]:
+    """The password, and how the header of Basic authentication spells it."""
+    basic = base64.b64encode(f"{connection.login}:{connection.password}".encode()).decode()
+    return [connection.password, basic if connection.login else None]
 
 
 def hook_class(name: str) -> type[VendorHook]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
@@ -23,7 +22,7 @@ from include.soar.vendor.errors import (
 from threat_response.runtime import settings
 from threat_response.transport.asking import Meter, Provider
 from threat_response.transport.copies import Copies, Reference, has_shrunk, level_of, load_copy, read_object
-from threat_response.transport.hook import VendorHook
+from threat_response.transport.hook import VendorHook, basic_secrets
 from threat_response.vendors.list_feed import api
 from threat_response.vendors.list_feed.api import Copy, ListIndex, Source
 from threat_response.vendors.list_feed.formats import parse_list
@@ -209,5 +208,4 @@ class ListFeedHook(Provider, VendorHook):
         }
 
     def secrets(self, connection: Connection) -> Iterable[str | None]:
-        basic = base64.b64encode(f"{connection.login}:{connection.password}".encode()).decode()
-        return [connection.password, basic if connection.login else None]
+        return basic_secrets(connection)

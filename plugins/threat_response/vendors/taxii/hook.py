@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -23,7 +22,7 @@ from include.soar.vendor.wire import Request, Response
 from threat_response.runtime import settings
 from threat_response.transport.asking import Meter, Provider
 from threat_response.transport.copies import Copies, Reference, has_shrunk, level_of, load_copy
-from threat_response.transport.hook import VendorHook
+from threat_response.transport.hook import VendorHook, basic_secrets
 from threat_response.transport.paging import Paging
 from threat_response.vendors.taxii import api
 from threat_response.vendors.taxii.api import Collection, State
@@ -71,8 +70,7 @@ class TaxiiHook(Provider, VendorHook):
         return {"Authorization": SCHEMES[kind] + self.credential("password")}
 
     def secrets(self, connection: Connection) -> Iterable[str | None]:
-        basic = base64.b64encode(f"{connection.login}:{connection.password}".encode()).decode()
-        return [connection.password, basic if connection.login else None]
+        return basic_secrets(connection)
 
     def accept(self, request: Request, response: Response) -> Response:
         if response.status == 406:
