@@ -13,6 +13,7 @@ import uvicorn
 
 from include.simulators.app import create_app
 from include.simulators.kit import Fault, FaultyLine, World
+from include.simulators.kit.clock import parse_instant
 
 
 def free_port() -> int:
@@ -43,6 +44,9 @@ class SimServer:
 
     def configure(self, product: str, **knobs: Any) -> None:
         self.world.simulators[product].configure(json.loads(json.dumps(knobs)))
+
+    def set_clock(self, now: str) -> None:
+        self.world.clock.set(parse_instant(now))
 
     def fault(self, product: str, kind: str, **options: Any) -> None:
         self.world.faults.append(Fault(product, kind, **options))

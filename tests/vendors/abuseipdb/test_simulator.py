@@ -36,16 +36,12 @@ def server() -> Iterator[SimServer]:
 @pytest.fixture
 def sim(server: SimServer) -> SimServer:
     server.world.reset()
-    set_clock(server, NOON)
+    server.set_clock(NOON)
     server.seed(
         "abuseipdb",
         {"addresses": {"203.0.113.9": BAD}, "public_networks": ["203.0.113.0/24", "2001:db8::/32"]},
     )
     return server
-
-
-def set_clock(sim: SimServer, now: str) -> None:
-    requests.post(f"{sim.url}/_sim/clock", json={"now": now}, timeout=10).raise_for_status()
 
 
 def call(sim: SimServer, endpoint: str, method: str = "GET", **options: Any) -> requests.Response:
@@ -98,7 +94,7 @@ def test_verbose_adds_the_reports_and_the_country_name(sim: SimServer) -> None:
 
 
 def test_reports_older_than_the_asked_age_do_not_count(sim: SimServer) -> None:
-    set_clock(sim, "2027-01-24T12:00:00Z")
+    sim.set_clock("2027-01-24T12:00:00Z")
     assert check(sim, "203.0.113.9")["totalReports"] == 0
     assert check(sim, "203.0.113.9", maxAgeInDays=90)["totalReports"] == 31
 
@@ -126,7 +122,7 @@ def test_a_reserved_address_is_answered_and_costs_quota(
 def test_a_late_record_is_unknown_until_its_time(sim: SimServer) -> None:
     sim.seed("abuseipdb", {"addresses": {"203.0.113.77": BAD | {"_available_at": "2026-11-24T13:00:00Z"}}})
     assert check(sim, "203.0.113.77")["abuseConfidenceScore"] == 0
-    set_clock(sim, "2026-11-24T13:00:00Z")
+    sim.set_clock("2026-11-24T13:00:00Z")
     data = check(sim, "203.0.113.77")
     assert data["abuseConfidenceScore"] == 100
     assert not [k for k in data if k.startswith("_")]
@@ -189,7 +185,7 @@ def test_a_spent_day_says_when_it_ends_and_another_begins(sim: SimServer) -> Non
     assert 43190 <= int(answer.headers["Retry-After"]) <= 43200
 
     assert call(sim, "reports", params={"ipAddress": "203.0.113.9"}).status_code == 200  # another counter
-    set_clock(sim, "2026-11-25T00:00:00Z")
+    sim.set_clock("2026-11-25T00:00:00Z")
     assert call(sim, "check", params={"ipAddress": "203.0.113.9"}).headers["X-RateLimit-Remaining"] == "1"
 
 
@@ -197,7 +193,7 @@ def test_somebody_else_spends_the_quota(sim: SimServer) -> None:
     sim.configure("abuseipdb", used_elsewhere={"check": 999})
     assert call(sim, "check", params={"ipAddress": "203.0.113.9"}).headers["X-RateLimit-Remaining"] == "0"
     assert call(sim, "check", params={"ipAddress": "203.0.113.9"}).status_code == 429
-    set_clock(sim, "2026-11-25T00:00:00Z")
+    sim.set_clock("2026-11-25T00:00:00Z")
     assert call(sim, "check", params={"ipAddress": "203.0.113.9"}).headers["X-RateLimit-Remaining"] == "999"
 
 
@@ -238,10 +234,10 @@ def listed(sim: SimServer, **params: Any) -> list[str]:
 def test_the_blacklist_is_sorted_and_cached_for_a_day(sim: SimServer) -> None:
     seed_blacklist(sim)
     assert listed(sim)[0] == "203.0.113.23"  # same score, reported last
-    set_clock(sim, "2026-11-25T11:59:00Z")
+    sim.set_clock("2026-11-25T11:59:00Z")
     answer = call(sim, "blacklist")
     assert answer.json()["meta"]["generatedAt"] == "2026-11-24T12:00:00+00:00"
-    set_clock(sim, "2026-11-25T12:01:00Z")
+    sim.set_clock("2026-11-25T12:01:00Z")
     assert call(sim, "blacklist").json()["meta"]["generatedAt"] == "2026-11-25T12:01:00+00:00"
 
 
@@ -327,7 +323,7 @@ def test_a_report_is_kept_once_in_fifteen_minutes(sim: SimServer) -> None:
     assert "Retry-After" not in twice.headers
     assert int(twice.headers["X-RateLimit-Remaining"]) > 0
 
-    set_clock(sim, "2026-11-24T12:16:00Z")
+    sim.set_clock("2026-11-24T12:16:00Z")
     assert call(sim, "report", "POST", data=form).status_code == 200
     report = check(sim, "203.0.113.50", verbose="")["reports"][0]
     assert (report["categories"], report["comment"]) == ([18, 21], "API abuse")

@@ -35,17 +35,13 @@ def server() -> Iterator[SimServer]:
 @pytest.fixture
 def sim(server: SimServer) -> SimServer:
     server.world.reset()
-    set_clock(server, NOW)
+    server.set_clock(NOW)
     return server
 
 
 @pytest.fixture
 def falcon(sim: SimServer) -> IOC:
     return IOC(client_id=CLIENT, client_secret=SECRET, base_url=sim.url, timeout=10)
-
-
-def set_clock(sim: SimServer, now: str) -> None:
-    requests.post(f"{sim.url}/_sim/clock", json={"now": now}, timeout=10).raise_for_status()
 
 
 def advance(sim: SimServer, seconds: float) -> None:
@@ -300,7 +296,7 @@ def test_at_most_2000_in_one_request(sim: SimServer, falcon: IOC) -> None:
 
 def test_an_expired_indicator_stays_and_does_nothing(sim: SimServer, falcon: IOC) -> None:
     [one] = created(falcon, ipv4())
-    set_clock(sim, "2026-12-01T00:00:01Z")
+    sim.set_clock("2026-12-01T00:00:01Z")
     fresh = IOC(client_id=CLIENT, client_secret=SECRET, base_url=sim.url, timeout=10)
     [indicator] = fresh.indicator_get(ids=one)["body"]["resources"]
     assert (indicator["expired"], indicator["action"], indicator["deleted"]) == (True, "no_action", False)
@@ -500,7 +496,7 @@ def test_the_blast_radius(stock: SimServer, falcon: IOC) -> None:
 def test_a_late_indicator_appears_at_its_time(sim: SimServer, falcon: IOC) -> None:
     sim.seed("crowdstrike_falcon", {"indicators": [ipv4(_available_at="2026-11-24T12:10:00Z")]})
     assert falcon.indicator_search()["body"]["resources"] == []
-    set_clock(sim, "2026-11-24T12:10:00Z")
+    sim.set_clock("2026-11-24T12:10:00Z")
     [indicator] = falcon.indicator_combined()["body"]["resources"]
     assert not [k for k in indicator if k.startswith("_")]
 

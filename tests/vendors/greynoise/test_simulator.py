@@ -43,7 +43,7 @@ def server() -> Iterator[SimServer]:
 @pytest.fixture
 def sim(server: SimServer) -> SimServer:
     server.world.reset()
-    set_clock(server, NOON)
+    server.set_clock(NOON)
     server.seed("greynoise", SEED)
     return server
 
@@ -57,10 +57,6 @@ def paid(sim: SimServer) -> SimServer:
 @pytest.fixture
 def sdk(paid: SimServer) -> Any:
     return api.GreyNoise(api.APIConfig(api_key=KEY, api_server=paid.url, use_cache=False))
-
-
-def set_clock(sim: SimServer, now: str) -> None:
-    requests.post(f"{sim.url}/_sim/clock", json={"now": now}, timeout=10).raise_for_status()
 
 
 def call(sim: SimServer, path: str, method: str = "GET", key: str | None = KEY, **options: Any) -> requests.Response:
@@ -190,7 +186,7 @@ def test_a_free_week(sim: SimServer, key: str | None, limit: int, plan: str) -> 
     assert (spent.status_code, spent.json()["plan"]) == (429, plan)
     assert spent.json()["rate-limit"] == f"{limit}-lookups/week"
     assert 5 * 86400 + 43190 <= int(spent.headers["Retry-After"]) <= 5 * 86400 + 43200
-    set_clock(sim, "2026-11-30T00:00:00Z")
+    sim.set_clock("2026-11-30T00:00:00Z")
     assert call(sim, f"/v3/community/{EVIL}", key=key).status_code == 200
 
 
@@ -218,7 +214,7 @@ def test_a_late_record_is_unknown_until_its_time(sim: SimServer) -> None:
     late = {SCANNER: {"classification": "malicious"}, "_available_at": "2026-11-24T13:00:00Z"}
     sim.seed("greynoise", {"addresses": {"203.0.113.77": late}})
     assert call(sim, "/v3/community/203.0.113.77").status_code == 404
-    set_clock(sim, "2026-11-24T13:00:00Z")
+    sim.set_clock("2026-11-24T13:00:00Z")
     assert call(sim, "/v3/community/203.0.113.77").status_code == 200
 
 

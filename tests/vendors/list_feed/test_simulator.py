@@ -23,13 +23,9 @@ def server() -> Iterator[SimServer]:
 @pytest.fixture
 def sim(server: SimServer) -> SimServer:
     server.world.reset()
-    set_clock(server, "2026-11-24T12:00:00Z")
+    server.set_clock("2026-11-24T12:00:00Z")
     server.seed("list_feed", {"files": {"drop_v4.json": DROP, "demo-domains.txt": "bad.example\n"}})
     return server
-
-
-def set_clock(sim: SimServer, now: str) -> None:
-    requests.post(f"{sim.url}/_sim/clock", json={"now": now}, timeout=10).raise_for_status()
 
 
 def pull(sim: SimServer, name: str = "drop_v4.json", **options: Any) -> requests.Response:
@@ -53,7 +49,7 @@ def test_nothing_is_sent_again_unless_it_changed(sim: SimServer) -> None:
         assert (again.status_code, again.content) == (304, b"")
         assert again.headers["ETag"] == first.headers["ETag"]
 
-    set_clock(sim, "2026-11-24T13:00:00Z")
+    sim.set_clock("2026-11-24T13:00:00Z")
     sim.seed("list_feed", {"files": {"drop_v4.json": DROP, "demo-domains.txt": "worse.example\n"}})
     assert pull(sim, headers=by_tag).status_code == 304  # seeded again with the same text
     sim.seed("list_feed", {"files": {"drop_v4.json": DROP.replace("/25", "/26")}})
@@ -78,7 +74,7 @@ def test_an_unknown_file_is_404(sim: SimServer) -> None:
 def test_a_late_file_appears_at_its_time(sim: SimServer) -> None:
     sim.seed("list_feed", {"files": {"late.txt": {"text": "x", "_available_at": "2026-11-24T13:00:00Z"}}})
     assert pull(sim, "late.txt").status_code == 404
-    set_clock(sim, "2026-11-24T13:00:00Z")
+    sim.set_clock("2026-11-24T13:00:00Z")
     assert pull(sim, "late.txt").headers["Last-Modified"] == "Tue, 24 Nov 2026 13:00:00 GMT"
 
 
@@ -95,7 +91,7 @@ def test_pulling_too_often_is_refused(sim: SimServer) -> None:
     assert firewalled.status_code == 403
     assert "Retry-After" not in firewalled.headers
 
-    set_clock(sim, "2026-11-24T13:01:00Z")
+    sim.set_clock("2026-11-24T13:01:00Z")
     assert pull(sim, headers={"If-None-Match": tag}).status_code == 304
     assert sim.state("list_feed")["files"]["drop_v4.json"]["pulls"] == 2
 

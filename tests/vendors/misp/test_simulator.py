@@ -49,7 +49,7 @@ def server() -> Iterator[SimServer]:
 @pytest.fixture
 def sim(server: SimServer) -> SimServer:
     server.world.reset()
-    requests.post(f"{server.url}/_sim/clock", json={"now": "2026-11-24T12:00:00Z"}, timeout=10).raise_for_status()
+    server.set_clock("2026-11-24T12:00:00Z")
     server.seed("misp", {"events": [EVENT, {"Event": DRAFT}]})
     return server
 

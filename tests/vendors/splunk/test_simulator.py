@@ -28,7 +28,7 @@ def server() -> Iterator[SimServer]:
 @pytest.fixture
 def sim(server: SimServer) -> SimServer:
     server.world.reset()
-    set_clock(server, "2026-11-24T12:00:00Z")
+    server.set_clock("2026-11-24T12:00:00Z")
     return server
 
 
@@ -47,10 +47,6 @@ def connect(sim: SimServer, **credentials: str) -> client.Service:
     return client.connect(
         host="127.0.0.1", port=sim.port, scheme="http", owner="nobody", app="search", autologin=False, **credentials
     )
-
-
-def set_clock(sim: SimServer, now: str) -> None:
-    requests.post(f"{sim.url}/_sim/clock", json={"now": now}, timeout=10).raise_for_status()
 
 
 def call(sim: SimServer, method: str, path: str, token: str = TOKEN, **options: Any) -> requests.Response:
@@ -87,11 +83,11 @@ def test_no_call_without_credentials(sim: SimServer) -> None:
 def test_a_login_gives_a_session_that_ends_when_idle(sim: SimServer) -> None:
     service = connect(sim, username="admin", password="demo-splunk-password")
     assert service.token.startswith("Splunk ")
-    set_clock(sim, "2026-11-24T12:50:00Z")
+    sim.set_clock("2026-11-24T12:50:00Z")
     assert service.kvstore.list() == []
-    set_clock(sim, "2026-11-24T13:40:00Z")  # used meanwhile, so still alive
+    sim.set_clock("2026-11-24T13:40:00Z")  # used meanwhile, so still alive
     assert service.kvstore.list() == []
-    set_clock(sim, "2026-11-24T14:41:00Z")
+    sim.set_clock("2026-11-24T14:41:00Z")
     with pytest.raises(AuthenticationError):
         service.kvstore.list()
     with pytest.raises(AuthenticationError, match="Login failed"):
@@ -361,7 +357,7 @@ def test_a_late_document_appears_at_its_time(sim: SimServer, service: client.Ser
     late = row("198.51.100.7", _available_at="2026-11-24T12:10:00Z")
     sim.seed("splunk", {"collections": {"watch": [late]}})
     assert service.kvstore["watch"].data.query() == []
-    set_clock(sim, "2026-11-24T12:10:00Z")
+    sim.set_clock("2026-11-24T12:10:00Z")
     assert service.kvstore["watch"].data.query() == [row("198.51.100.7") | {"_user": "nobody"}]
 
 

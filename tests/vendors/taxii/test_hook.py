@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import requests
 
 from include.simulators.taxii import TaxiiSimulator
 from include.soar.vendor.errors import RateLimited, Rejected, Unauthorized, Unavailable, Unexpected
@@ -57,12 +56,8 @@ def put(sim: SimServer, *objects: dict[str, Any], collection: str = BOX, **field
 @pytest.fixture(autouse=True)
 def home(sim: SimServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     monkeypatch.setenv("AIRFLOW__THREAT_RESPONSE__HOME", str(tmp_path))
-    set_clock(sim, "2026-11-24T12:00:00Z")
+    sim.set_clock("2026-11-24T12:00:00Z")
     return tmp_path
-
-
-def set_clock(sim: SimServer, now: str) -> None:
-    requests.post(f"{sim.url}/_sim/clock", json={"now": now}, timeout=10).raise_for_status()
 
 
 def connected(monkeypatch: pytest.MonkeyPatch, sim: SimServer, **fields: Any) -> TaxiiHook:
@@ -281,7 +276,7 @@ def test_nothing_new_and_a_header_without_meaning(hook: TaxiiHook, sim: SimServe
     """R4: an empty page's header says "undefined"."""
     first = only(refresh(hook))
     sim.configure("taxii", last_of_nothing="undefined")
-    set_clock(sim, "2026-11-21T00:00:00Z")
+    sim.set_clock("2026-11-21T00:00:00Z")
     second = only(refresh(hook, HOUR))
     assert second["fetched_at"] > first["fetched_at"]
     assert second["added_after"] == first["added_after"]

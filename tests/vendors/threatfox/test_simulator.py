@@ -26,7 +26,7 @@ def server() -> Iterator[SimServer]:
 @pytest.fixture
 def sim(server: SimServer) -> SimServer:
     server.world.reset()
-    requests.post(f"{server.url}/_sim/clock", json={"now": "2026-11-24T12:00:00Z"}, timeout=10)
+    server.set_clock("2026-11-24T12:00:00Z")
     iocs = [
         {
             "ioc": "203.0.113.9:443",
@@ -126,7 +126,7 @@ def test_nothing_found_turns_data_into_a_sentence(sim: SimServer, body: dict[str
 
 
 def test_old_indicators_are_gone(sim: SimServer) -> None:
-    requests.post(f"{sim.url}/_sim/clock", json={"now": "2026-12-31T12:00:00Z"}, timeout=10)
+    sim.set_clock("2026-12-31T12:00:00Z")
     assert found(sim, query="search_ioc", search_term="evil.example") == ["http://evil.example/gate.php"]
 
 

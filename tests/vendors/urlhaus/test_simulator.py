@@ -28,7 +28,7 @@ def server() -> Iterator[SimServer]:
 @pytest.fixture
 def sim(server: SimServer) -> SimServer:
     server.world.reset()
-    requests.post(f"{server.url}/_sim/clock", json={"now": "2026-11-24T12:00:00Z"}, timeout=10)
+    server.set_clock("2026-11-24T12:00:00Z")
     file = {"sha256": SHA256, "md5": MD5, "signature": "Mirai", "file_type": "elf", "size": 7}
     server.seed(
         "urlhaus",

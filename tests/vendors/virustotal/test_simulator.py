@@ -34,7 +34,7 @@ def server() -> Iterator[SimServer]:
 @pytest.fixture
 def sim(server: SimServer) -> SimServer:
     server.world.reset()
-    set_clock(server, NOON)
+    server.set_clock(NOON)
     server.seed("virustotal", SEED)
     return server
 
@@ -43,10 +43,6 @@ def sim(server: SimServer) -> SimServer:
 def client(sim: SimServer) -> Iterator[Any]:
     with vt.Client(KEY, host=sim.url) as client:
         yield client
-
-
-def set_clock(sim: SimServer, now: str) -> None:
-    requests.post(f"{sim.url}/_sim/clock", json={"now": now}, timeout=10).raise_for_status()
 
 
 def call(sim: SimServer, path: str, method: str = "GET", key: str | None = KEY, **options: Any) -> requests.Response:
@@ -102,15 +98,15 @@ def test_the_vendors_client_is_told_of_a_wrong_key(sim: SimServer) -> None:
 
 
 def test_four_in_any_minute(client: Any, sim: SimServer) -> None:
-    set_clock(sim, "2026-11-24T12:00:58Z")
+    sim.set_clock("2026-11-24T12:00:58Z")
     for _ in range(4):
         client.get_object("/ip_addresses/203.0.113.7")
     # Another minute by the clock, but not a minute later.
-    set_clock(sim, "2026-11-24T12:01:30Z")
+    sim.set_clock("2026-11-24T12:01:30Z")
     with pytest.raises(vt.APIError) as caught:
         client.get_object("/ip_addresses/203.0.113.7")
     assert caught.value.code == "QuotaExceededError"
-    set_clock(sim, "2026-11-24T12:02:00Z")
+    sim.set_clock("2026-11-24T12:02:00Z")
     assert client.get_object("/ip_addresses/203.0.113.7").id == "203.0.113.7"
 
 
@@ -121,7 +117,7 @@ def test_a_spent_day_and_a_spent_month(sim: SimServer, period: str, again_at: st
     answer = call(sim, "/ip_addresses/203.0.113.7")
     assert error(answer) == (429, "QuotaExceededError")
     assert not [name for name in answer.headers if "ratelimit" in name.lower() or name.lower() == "retry-after"]
-    set_clock(sim, again_at)
+    sim.set_clock(again_at)
     assert call(sim, "/ip_addresses/203.0.113.7").status_code == 200
 
 
@@ -159,7 +155,7 @@ def test_the_padded_id_is_padded() -> None:
 def test_a_late_record_is_unknown_until_its_time(sim: SimServer) -> None:
     sim.seed("virustotal", {"domains": {"late.example": {"_available_at": "2026-11-24T13:00:00Z"}}})
     assert call(sim, "/domains/late.example").status_code == 404
-    set_clock(sim, "2026-11-24T13:00:00Z")
+    sim.set_clock("2026-11-24T13:00:00Z")
     attributes = call(sim, "/domains/late.example").json()["data"]["attributes"]
     assert not [name for name in attributes if name.startswith("_")]
 
