@@ -7,7 +7,8 @@ from typing import Any
 
 from include.soar.model import CaseBatch, Decision, IncidentBatch
 from include.soar.vendor.errors import RateLimited, Unavailable
-from tests.stages.incidents.incident_examples import context, decision
+from tests.stages.incidents.incident_examples import case, context, decision, finding
+from tests.stages.incidents.incident_products import Product
 from threat_response.stages.incident_system import IncidentOperator
 from threat_response.stages.open_incidents import OpenIncidents
 from threat_response.stages.relate import Relate
@@ -71,3 +72,14 @@ def until_done(attempt: Callable[[Json], Json], tries: int = 3) -> Json:
         except (Unavailable, RateLimited):
             continue
     return attempt(context())
+
+
+def two_fail_then_one_is_read(product: Product, runs: Runs) -> tuple[CaseBatch, Json]:
+    """Six incidents, of which two cannot be read, one can, and the same again: never three failures in a row."""
+    batch = case(*(finding(f"f-{n}") for n in range(6)), seen={})
+    opened = runs.open(batch)
+    ids = [ref["unique_id"] for ref in opened["incidents"]]
+    for id in (ids[0], ids[1], ids[3], ids[4]):
+        product.fault("get", "down", about=id)
+    product.forget_calls()
+    return batch, opened

@@ -10,7 +10,7 @@ from include.soar.model import RelationBatch
 from include.soar.vendor.errors import Rejected, Unavailable, Unexpected
 from tests.stages.incidents.incident_examples import ATTACKER, SECOND, case, context, finding, observable
 from tests.stages.incidents.incident_products import MemoryProduct, Product
-from tests.stages.incidents.incident_runs import Runs, published, until_done
+from tests.stages.incidents.incident_runs import Runs, published, two_fail_then_one_is_read, until_done
 
 
 def pair(one: str, other: str) -> tuple[str, str]:
@@ -188,12 +188,7 @@ def test_it_stops_when_the_product_is_down(product: Product, runs: Runs) -> None
 
 
 def test_failures_with_a_success_between_them_do_not_stop_it(product: Product, runs: Runs) -> None:
-    batch = case(*(finding(f"f-{n}") for n in range(6)), seen={})
-    opened = runs.open(batch)
-    ids = [ref["unique_id"] for ref in opened["incidents"]]
-    for id in (ids[0], ids[1], ids[3], ids[4]):
-        product.fault("get", "down", about=id)
-    product.forget_calls()
+    batch, opened = two_fail_then_one_is_read(product, runs)
     with pytest.raises(Unavailable):
         runs.relate(batch, opened)
     assert product.calls("get") == 6

@@ -23,7 +23,7 @@ from tests.stages.incidents.incident_examples import (
     observable,
 )
 from tests.stages.incidents.incident_products import Product
-from tests.stages.incidents.incident_runs import Runs, outcomes, published, until_done
+from tests.stages.incidents.incident_runs import Runs, outcomes, published, two_fail_then_one_is_read, until_done
 from threat_response.runtime import settings
 
 
@@ -144,12 +144,7 @@ def test_one_incident_that_cannot_be_updated_costs_itself_only(product: Product,
 
 
 def test_failures_with_a_success_between_them_do_not_stop_it(product: Product, runs: Runs) -> None:
-    batch = case(*(finding(f"f-{n}") for n in range(6)), seen={})
-    opened = runs.open(batch)
-    ids = [ref["unique_id"] for ref in opened["incidents"]]
-    for id in (ids[0], ids[1], ids[3], ids[4]):
-        product.fault("get", "down", about=id)
-    product.forget_calls()
+    batch, opened = two_fail_then_one_is_read(product, runs)
     with pytest.raises(Unavailable):
         runs.update(batch, opened)
     assert product.calls("get") == 6
