@@ -18,6 +18,7 @@ from include.soar.model import CaseBatch, FetchBatch, Finding, ReputationBatch, 
 from tests.soar.deciding import decided
 from tests.soar.examples import address, policy, reputation
 from tests.support import SimServer
+from tests.vendors.akamai_api_security.test_hook import neosec
 from tests.vendors.akamai_api_security.test_operators import KNOBS, PRODUCT, START, home, incident, names, run, seed
 from tests.vendors.support import connect
 from threat_response.runtime import settings
@@ -143,15 +144,7 @@ def test_growing_can_be_turned_off(sim: SimServer, monkeypatch: pytest.MonkeyPat
 
 
 def test_open_alerts_are_looked_back_on(sim: SimServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    connect(
-        monkeypatch,
-        "akamai_api_security_default",
-        PRODUCT,
-        sim,
-        password=KNOBS["api_key"],
-        family="neosec",
-        tenant_key=KNOBS["tenant"],
-    )
+    neosec(monkeypatch, sim)
     alert = {
         "id": "a1",
         "severity": "High",

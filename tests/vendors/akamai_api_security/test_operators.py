@@ -16,6 +16,7 @@ from include.simulators.akamai_api_security import AkamaiApiSecuritySimulator
 from include.soar.model import FetchBatch, Role
 from include.soar.vendor.errors import Unauthorized, Unexpected
 from tests.support import SimServer
+from tests.vendors.akamai_api_security.test_hook import neosec
 from tests.vendors.support import connect
 from threat_response.runtime import settings
 from threat_response.vendors.akamai_api_security.operators import AkamaiApiSecurityFetchOperator
@@ -158,15 +159,7 @@ def test_a_header_of_five_megabytes_is_read(sim: SimServer) -> None:
 
 
 def test_neosec_alerts_become_findings(sim: SimServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    connect(
-        monkeypatch,
-        "akamai_api_security_default",
-        PRODUCT,
-        sim,
-        password=KNOBS["api_key"],
-        family="neosec",
-        tenant_key=KNOBS["tenant"],
-    )
+    neosec(monkeypatch, sim)
     alerts = [
         {
             "id": f"a-{n}",
