@@ -25,7 +25,7 @@ POLICY = [ROOT / "include/config" / name for name in ("policy.yaml", "policy.dem
 
 IPV4 = re.compile(r"\b(?:\d{1,3}\.){3}\d{1,3}\b")
 
-#: What stalls a careless pattern, as (name, first, repeated). Each aims at another pattern of observables.py.
+#: What stalls a careless pattern, as (name, first, repeated). Each aims at another pattern of include/soar/extract.
 HOSTILE = (
     ("a…", "", "a"),
     ("a.…", "", "a."),

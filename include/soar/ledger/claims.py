@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from datetime import datetime, timedelta
+
+from sqlalchemy import delete
 
 from include.soar.ledger.database import Part
 from include.soar.ledger.tables import (
     ClaimRow,
 )
+
+#: As the column has it. A longer name, of a product's long id, is claimed by its digest.
+LONGEST_NAME = 250
+#: The clocks of two workers do not differ by more than this. A claim that ends later was made by a clock that was
+#: wrong: to wait for its end might be to wait for years.
+LARGEST_SKEW = timedelta(hours=1)
 
 
 class Claims(Part):
@@ -30,6 +39,7 @@ class Claims(Part):
             still be writing beside its successor, which waits for the end of the lease.
         :param is_gone: whether a claimant is known to have ended: nobody waits for it then
         """
+        name = _short(name)
         with self._database.session() as session:
             row = session.get(ClaimRow, name, with_for_update=True)
             if row is None:
@@ -43,7 +53,8 @@ class Claims(Part):
                 row = session.get(ClaimRow, name, with_for_update=True)
             if row is None:
                 return False
-            if row.claimed_by != by and row.claimed_until > now and not is_gone(row.claimed_by):
+            is_held = now < row.claimed_until <= now + lease + LARGEST_SKEW
+            if row.claimed_by != by and is_held and not is_gone(row.claimed_by):
                 return False
             row.claimed_by, row.claimed_until = by, now + lease
             return True
@@ -54,7 +65,7 @@ class Claims(Part):
         taken it, even if that one is done: what we saw before is old then.
         """
         with self._database.session() as session:
-            row = session.get(ClaimRow, name, with_for_update=True)
+            row = session.get(ClaimRow, _short(name), with_for_update=True)
             if row is None or row.claimed_by != by:
                 return False
             row.claimed_until = now + lease
@@ -62,7 +73,11 @@ class Claims(Part):
 
     def release(self, name: str, *, by: str) -> None:
         """End our own claim; another one's stays."""
+        # In one statement: between a look and a delete the claim may end, and another one take it.
+        mine = delete(ClaimRow).where(ClaimRow.name == _short(name), ClaimRow.claimed_by == by)
         with self._database.session() as session:
-            row = session.get(ClaimRow, name)
-            if row is not None and row.claimed_by == by:
-                session.delete(row)
+            session.execute(mine)
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= LONGEST_NAME else f"sha256.{hashlib.sha256(name.encode()).hexdigest()}"

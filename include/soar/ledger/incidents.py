@@ -13,8 +13,9 @@ from include.soar.ledger.tables import (
     IncidentRow,
 )
 
-#: As the column has it. A product's longer id is not remembered, and read each time.
+#: As the columns have it. A product's longer id is not remembered, and read each time.
 LONGEST_ID = 200
+LONGEST_INCIDENTS_ID = LONGEST_NAME = 64
 
 
 class Incidents(Part):
@@ -26,12 +27,14 @@ class Incidents(Part):
             return session.get(IncidentRow, marker)
 
     def record(self, marker: str, finding_uid: str, *, unique_id: str, readable_id: str | None, now: datetime) -> None:
-        """Remember that the incident exists."""
+        """Remember that the incident exists. One with a longer id is not remembered: it is a hint only."""
+        if len(unique_id) > LONGEST_INCIDENTS_ID:
+            return
         row = {
             "marker": marker,
             "finding_uid": finding_uid,
             "unique_id": unique_id,
-            "readable_id": readable_id,
+            "readable_id": readable_id[:LONGEST_NAME] if readable_id else readable_id,
             "updated_at": now,
         }
         with self._database.session() as session:

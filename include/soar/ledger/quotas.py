@@ -19,11 +19,17 @@ from include.soar.enrich.quota import (
     kept_calls,
     longest,
 )
+from include.soar.ledger.claims import LARGEST_SKEW
 from include.soar.ledger.database import Part
 from include.soar.ledger.tables import (
     AccountRow,
     QuotaRow,
 )
+
+#: The largest number that the columns hold. Whoever may ask more often may ask without end.
+MOST = 2**31 - 1
+#: No breaker is opened for so long, but by a clock that is wrong.
+LONGEST_PAUSE = timedelta(days=366)
 
 
 class Quotas(Part):
@@ -96,7 +102,7 @@ class Quotas(Part):
                 if seen is None or quota is not told:
                     continue
                 if seen.limit is not None:
-                    row.allowed = seen.limit
+                    row.allowed = min(seen.limit, MOST)
                 if seen.remaining is not None:
                     row.seen_used = max(row.seen_used, row.allowed - seen.remaining)
                     row.used = max(row.used, row.seen_used)
@@ -131,6 +137,8 @@ class Quotas(Part):
                 QuotaRow.key == account.key,
                 QuotaRow.name == account.name,
                 QuotaRow.period_seconds == quota.seconds,
+                # A period that begins later was counted by a clock that was wrong: it may be years away.
+                QuotaRow.started_at <= now + max(quota.period, LARGEST_SKEW),
             )
             .order_by(QuotaRow.started_at.desc())
             .limit(2)
@@ -145,7 +153,7 @@ class Quotas(Part):
             period_seconds=quota.seconds,
             started_at=quota.period_start(now, **phase),
             ends_at=quota.renews_at(now, **phase),
-            allowed=quota.calls,
+            allowed=min(quota.calls, MOST),
             used=0,
             used_by_backfill=0,
             seen_used=0,
@@ -163,7 +171,7 @@ class Quotas(Part):
             row = self._locked(session, account)
             if row.blocked_until is None:
                 return Admission()
-            if now < row.blocked_until:
+            if now < row.blocked_until <= now + LONGEST_PAUSE:
                 return Admission(row.blocked_until, row.reason)
             row.blocked_until = now + probe_lease
             return Admission(probe=True)

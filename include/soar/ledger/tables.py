@@ -33,7 +33,8 @@ class Table(DeclarativeBase):
     type_annotation_map = {datetime: UtcDateTime, dict[str, Any]: JSON}
 
 
-# ``run_id`` is ``dag/run``, of which Airflow allows 250 characters each; ``claimed_by`` has nine more for the try.
+# ``run_id`` is ``dag/run``, of which Airflow allows 250 characters each; ``claimed_by`` has room for
+# as many (``Run.claimant`` cuts the run's name).
 
 
 class WindowRow(Table):

@@ -56,7 +56,7 @@ class Windows(Part):
     def first_start(self, source: str) -> datetime | None:
         """The start of the source's earliest window; None: none was read."""
         query = select(func.min(WindowRow.start_at)).where(WindowRow.source == source)
-        with Session(self._database.engine) as session:
+        with self._database.reading() as session:
             return session.scalar(query)
 
     def first_decided_at(self, window: Window) -> datetime | None:

@@ -42,6 +42,10 @@ _ASN = re.compile(r"AS[1-9][0-9]{0,9}")
 _CVE = re.compile(r"CVE-[0-9]{4}-[0-9]{4,19}")
 
 
+#: The value's part in the key of one that is too long for a key. No domain is like it: no label has 64 characters.
+_HASHED = re.compile(r"sha256\.[0-9a-f]{64}")
+
+
 #: Hexadecimal digits of a file hash -> STIX 2.1 hash algorithm.
 HASH_BY_LENGTH = {32: "MD5", 40: "SHA-1", 64: "SHA-256", 128: "SHA-512"}
 
@@ -68,7 +72,7 @@ class Observable(Frozen):
     def of_key(cls, key: str) -> Observable | None:
         """The observable that a key names; None for a URL that is named by its hash."""
         kind, _, value = key.partition(":")
-        return None if value.startswith("sha256.") else cls(type=ObservableType(kind), value=value)
+        return None if _HASHED.fullmatch(value) else cls(type=ObservableType(kind), value=value)
 
     @property
     def id(self) -> str:

@@ -57,6 +57,16 @@ def test_an_entry_that_is_added_later_cancels_what_is_in_force(ledger: Ledger, t
     assert outcomes == {EVIL.key: "cancelled", OTHER.key: "failed", over.key: "blocked", long_url.key: "blocked"}
 
 
+def test_a_domain_that_begins_like_a_digest_is_cancelled_too(ledger: Ledger, tmp_path: Path) -> None:
+    named = Observable(type=ObservableType.DOMAIN, value="sha256.evil.example")
+    ledger.actions.record(ActionBatch(control="waf", actions=(action(named),)), run_id="r1", now=NOW - HOUR)
+    entry = "{value: evil.example, until: 2030-01-01, owner: j.doe, reason: our own name}"
+    ((row, _),) = ledger.actions.cancel_protected(
+        gate_at(policy(tmp_path, f"never_block: {{allow: [{entry}]}}")), run_id="r2", now=NOW
+    )
+    assert (row.observable, row.outcome) == (named.key, "cancelled")
+
+
 def test_many_writers_wait_for_each_other(url: str) -> None:
     """On SQLite a writer that read first would otherwise die with "database is locked"."""
     Ledger(url).close()

@@ -6,8 +6,11 @@ import contextlib
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 
+from sqlalchemy import create_engine, text
+
 from include.soar.ledger import Ledger
 from tests.soar.examples import NOW
+from tests.soar.ledger.postgres import Postgres
 from tests.soar.ledger.records import HOUR
 
 
@@ -18,6 +21,23 @@ def test_the_last_word_about_an_incident_is_kept(ledger: Ledger) -> None:
     row = ledger.incidents.get("mark")
     assert row is not None
     assert (row.unique_id, row.readable_id, row.updated_at) == ("u-2", "INC-2", NOW + HOUR)
+
+
+def test_a_longer_id_or_name_than_the_columns_have_costs_itself_only(ledger: Ledger) -> None:
+    """Postgres refuses what is too long, and the task died with an incident just opened."""
+    ledger.incidents.record("mark", "f1", unique_id="u" * 65, readable_id=None, now=NOW)
+    assert ledger.incidents.get("mark") is None
+    ledger.incidents.record("mark", "f1", unique_id="u-1", readable_id="I" * 65, now=NOW)
+    row = ledger.incidents.get("mark")
+    assert row is not None
+    assert (row.unique_id, row.readable_id) == ("u-1", "I" * 64)
+    first, second = (f"comment:{'x' * 300}{n}" for n in (1, 2))
+    assert ledger.claims.take(first, by="try-a", now=NOW, lease=HOUR)
+    assert not ledger.claims.take(first, by="try-b", now=NOW, lease=HOUR)
+    assert ledger.claims.take(second, by="try-b", now=NOW, lease=HOUR)
+    assert ledger.claims.renew(first, by="try-a", now=NOW, lease=HOUR)
+    ledger.claims.release(first, by="try-a")
+    assert ledger.claims.take(first, by="try-b", now=NOW, lease=HOUR)
 
 
 def test_when_an_incident_was_created_is_known_for_each_product_apart(ledger: Ledger) -> None:
@@ -77,3 +97,35 @@ def test_a_claim_is_renewed_only_while_it_is_ours(ledger: Ledger) -> None:
     assert not renew("try-a", NOW + 2 * HOUR)
     ledger.claims.release("comment:1", by="try-b")
     assert not renew("try-a", NOW + 2 * HOUR)  # what try-a saw is from before try-b's write
+
+
+def test_a_claim_of_a_clock_that_was_years_ahead_keeps_nobody_away(ledger: Ledger) -> None:
+    def take(by: str, now: datetime) -> bool:
+        return ledger.claims.take("comment:1", by=by, now=now, lease=HOUR)
+
+    assert take("try-a", NOW + HOUR)  # a worker's clock may be somewhat ahead
+    assert not take("try-b", NOW)
+    ledger.claims.release("comment:1", by="try-a")
+    assert take("try-a", NOW + timedelta(days=36_500))
+    assert take("try-b", NOW)
+    assert not ledger.claims.renew("comment:1", by="try-a", now=NOW, lease=HOUR)
+
+
+def test_a_release_does_not_end_the_claim_that_another_one_makes_at_that_moment(postgres: Postgres) -> None:
+    """On Postgres: SQLite lets one in at a time."""
+    url = postgres.new_database()
+    engine = create_engine(url)
+    waiting = text(
+        "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    )
+    with contextlib.closing(Ledger(url)) as ledger, ThreadPoolExecutor(1) as pool, engine.connect() as other:
+        ledger.claims.take("comment:1", by="try-a", now=NOW, lease=HOUR)
+        other.execute(text("UPDATE claims SET claimed_by = 'try-b'"))
+        released = pool.submit(ledger.claims.release, "comment:1", by="try-a")
+        with engine.connect() as watching:
+            while not watching.execute(waiting).scalar():
+                watching.rollback()
+        other.commit()
+        released.result(30)
+        assert not ledger.claims.take("comment:1", by="try-c", now=NOW, lease=HOUR)
+    engine.dispose()

@@ -197,6 +197,23 @@ def test_a_day_that_ends_at_another_hour_is_learnt(ledger: Ledger) -> None:
     assert reserve(ledger, 2000, now=five + DAY).again_at == five + 2 * DAY
 
 
+def test_numbers_that_no_column_holds(ledger: Ledger) -> None:
+    """Postgres refuses them: an answer with such a header cost the task, and with it the round's answers."""
+    settle(ledger, reserve(ledger, 1), QuotaSeen(limit=99_999_999_999, remaining=99_999_999_990))
+    assert left(ledger) == 2**31 - 2
+    endless = (Quota("check", 10**12, DAY),)
+    assert reserve(ledger, 5, account=replace(ACCOUNT, key="another"), quotas=endless).granted == 5
+
+
+def test_a_clock_that_was_years_ahead_does_not_end_the_quota_until_then(ledger: Ledger) -> None:
+    assert reserve(ledger, 1000, now=NOW + timedelta(days=36_500)).granted == 1000
+    assert reserve(ledger, 600).granted == 600
+    assert (left(ledger), left(ledger, now=MIDNIGHT)) == (400, 1000)
+    pauses = {"pause": None, "first_pause": HOUR, "longest_pause": HOUR}
+    ledger.quotas.open_breaker(ACCOUNT, reason="down", now=NOW + timedelta(days=36_500), **pauses)
+    assert ledger.quotas.admit(ACCOUNT, now=NOW).probe
+
+
 # --- at the same time --------------------------------------------------------------------------------------------
 
 
