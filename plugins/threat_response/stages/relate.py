@@ -10,7 +10,7 @@ from airflow.sdk import Context
 
 from include.soar.incident import marks
 from include.soar.model import Finding, IncidentRef, Observable, Relation, RelationBatch
-from include.soar.vendor.errors import Unexpected, VendorError, one_line
+from include.soar.vendor.errors import Rejected, Unexpected, VendorError, one_line
 from threat_response.runtime import settings
 from threat_response.stages.incident_system import Case, IncidentWork, OpenedIncidentOperator, State
 
@@ -102,7 +102,7 @@ class _Relating:
         for _, id in sorted((time for time in times if time < me.order), reverse=True):
             if len(newest) == self.limits.maximum_per_incident:
                 break
-            case = self._case(id)
+            case = self._older(id)
             if case and case.state is not State.MERGED and marks.marker_in(case.title) != ref.marker:
                 newest.append(case)
         return newest
@@ -114,12 +114,22 @@ class _Relating:
         read: dict[str, datetime] = {}
         try:
             for id in ids:
-                if id not in known and (case := self._case(id)):
+                if id not in known and (case := self._older(id)):
                     read[id] = case.created_at
         finally:
             # Also of a task that goes no further: its retry then begins here.
             ledger.remember_created(self.system.name, read)
         return known | read
+
+    def _older(self, id: str) -> Case | None:
+        """One that cannot be read costs itself only: it is not related, and the task tells so by its end."""
+        try:
+            return self._case(id)
+        except (Rejected, Unexpected) as error:
+            self.work.failures.add(error)
+            self._cases[id] = None
+            settings.log.warning("older incident %s: not related, since %s", one_line(id, 80), error)
+            return None
 
     def _case(self, id: str) -> Case | None:
         if id not in self._cases:

@@ -89,6 +89,20 @@ def test_3j_what_was_read_before_a_failure_is_not_read_again(product: Product, r
     assert product.calls("get") == 6
 
 
+def test_an_older_incident_that_cannot_be_read_costs_itself_only(product: Product, runs: Runs) -> None:
+    older = [product.seed(f"{day} days", ATTACKER, days=day) for day in range(1, 4)]
+    batch = case(finding("f-1"), finding("f-2"))
+    opened = runs.open(batch)
+    product.fault("get", "refused", about=older[1], times=-1)
+    ctx = context()
+    with pytest.raises(Rejected):
+        runs.relate(batch, opened, ctx=ctx)
+    found = RelationBatch.model_validate(published(ctx)).relations
+    assert {older[0], older[2]} <= {relation.related_id for relation in found}
+    assert older[1] not in {relation.related_id for relation in found}
+    assert len(product.comments(older[0])) == len(product.comments(older[2])) == 2
+
+
 @pytest.mark.parametrize("product", ["cyware_respond"], indirect=True)
 def test_3j_an_incident_that_was_merged_since_gives_its_place_to_an_older_one(product: Product, runs: Runs) -> None:
     ids = [product.seed(f"{day} days", ATTACKER, days=day) for day in range(1, 13)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -107,6 +108,20 @@ def test_a_created_incident_needs_only_its_id() -> None:
     assert api.parse_created(answer('{"unique_id": "x"}', 202)).unique_id == "x"
     with pytest.raises(Unexpected, match="unique_id"):
         api.parse_created(answer('{"readable_id": "INC1"}'))
+
+
+@pytest.mark.parametrize(("given", "read"), [(101, "101"), ("INC1", "INC1"), (None, None), ({"a": 1}, None)])
+def test_the_id_for_people_is_read_whatever_it_is(given: Any, read: str | None) -> None:
+    row: dict[str, Any] = api.parse_page("list", sample("list_top.json")).rows[0]
+    assert api.parse_row("list_incidents", row | {"readable_id": given}).readable_id == read
+    assert api.parse_created(answer(json.dumps({"unique_id": "x", "readable_id": given}))).readable_id == read
+
+
+@pytest.mark.parametrize("created", ["yesterday", True, [], 10**30])
+def test_a_comment_whose_time_cannot_be_read_is_a_comment(created: Any) -> None:
+    found = api.parse_comment({"unique_id": 5, "created": created, "description": "ref TR-S-0123456789abcdef"})
+    assert found.created is None
+    assert "TR-S-0123456789abcdef" in found.text
 
 
 def test_a_write_may_answer_with_nothing_but_not_with_a_page() -> None:

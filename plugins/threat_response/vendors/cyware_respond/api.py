@@ -22,6 +22,7 @@ from urllib.parse import quote
 from pydantic import BeforeValidator, Field
 
 from include.soar.model import Instant, Observable, ObservableType
+from include.soar.vendor.lenient import Cosmetic, Digits
 from include.soar.vendor.wire import Request, Response, VendorShape, decode, load_json
 from threat_response.vendors.cyware_respond import tenant as defaults
 from threat_response.vendors.cyware_respond.tenant import VENDOR, Tenant
@@ -66,6 +67,8 @@ def _instant(value: Any) -> Any:
 
 
 Moment = Annotated[Instant, BeforeValidator(_instant)]
+#: For people: no document says whether it is a text or a number.
+ReadableId = Cosmetic[Digits]
 
 
 def _names(value: Any) -> Any:
@@ -81,7 +84,7 @@ class IncidentRow(VendorShape):
     """An incident, as a list's row and as a whole. ``created`` orders incidents, so it has no default."""
 
     unique_id: str = Field(min_length=1)
-    readable_id: str | None = None
+    readable_id: ReadableId = None
     title: str
     status: str
     created: Moment
@@ -99,7 +102,7 @@ class Incident(IncidentRow):
 
 class Created(VendorShape):
     unique_id: str = Field(min_length=1)
-    readable_id: str | None = None
+    readable_id: ReadableId = None
 
 
 class Envelope(VendorShape):
@@ -111,8 +114,7 @@ class Envelope(VendorShape):
 class Comment(VendorShape):
     """``text`` is the whole record, to look for a reference in: which field holds a comment's text is inferred."""
 
-    unique_id: str | None = None
-    created: Moment | None = None
+    created: Cosmetic[Moment] = None
     text: str
 
 
@@ -163,8 +165,8 @@ def parse_created(response: Response) -> Created:
 
 def parse_comment(row: Any) -> Comment:
     record = row if isinstance(row, dict) else {"description": row}
-    chosen = {"unique_id": record.get("unique_id"), "created": record.get("created")}
-    return decode(VENDOR, "list_comments", Comment, {**chosen, "text": json.dumps(record, ensure_ascii=False)})
+    chosen = {"created": record.get("created"), "text": json.dumps(record, ensure_ascii=False)}
+    return decode(VENDOR, "list_comments", Comment, chosen)
 
 
 def parse_written(operation: str, response: Response) -> Any:
