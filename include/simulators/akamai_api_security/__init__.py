@@ -32,9 +32,10 @@ Knobs: ``client_id``, ``client_secret``, ``token_seconds`` (life of an access to
 (INFERRED), ``incident_fields`` (the names that ``returnFields`` may hold for incidents; None: our guess; the two
 that public clients are known to get beside ``id`` are ``responseCodes`` and ``status``), ``says_more`` (False: lists of
 incidents come without ``moreEntities``, as the one public client of them expects), ``empty_body`` (True: an empty list
-has no body at all), ``update_dates`` (False: no list can be asked for ``lastUpdate``), ``statuses`` (values that an
-incident may be set to; only ``resolved`` is known), ``rate_limit`` requests
-per ``rate_window_seconds`` over all routes (None: unlimited; the real limits are unknown), ``api_key``, ``tenant``.
+has no body at all), ``update_dates`` (False: no list can be asked for ``lastUpdate``; "ignored": its bounds are
+taken and have no effect), ``statuses`` (values that an incident may be set to; only ``resolved`` is known),
+``rate_limit`` requests per ``rate_window_seconds`` over all routes (None: unlimited; the real limits are unknown),
+``api_key``, ``tenant``.
 
 Not imitated: the API inventory, tags and groups, the v3 issues and attackers, generation of user tokens and their
 two days of life, webhooks and syslog export, Neosec's detokenising node. A field that a record does not have is left
@@ -202,13 +203,18 @@ class AkamaiApiSecuritySimulator(Records):
     def _findings(self, request: Request, body: bytes) -> Response:
         return self._list(request, "findings", FINDING_FIELDS, ("detection", "lastUpdate"), hours_ago=True)
 
+    def _query(self, request: Request) -> dict[str, list[str]]:
+        query: dict[str, list[str]] = {}
+        for name, value in parse_qsl(request.scope["query_string"].decode("latin-1"), keep_blank_values=True):
+            if self.knobs["update_dates"] != "ignored" or not name.startswith("lastUpdate"):
+                query.setdefault(name, []).append(value)
+        return query
+
     def _list(
         self, request: Request, kind: str, fields: tuple[str, ...], dates: tuple[str, ...], *, hours_ago: bool
     ) -> Response:
         self._check_bearer(request)
-        query: dict[str, list[str]] = {}
-        for name, value in parse_qsl(request.scope["query_string"].decode("latin-1"), keep_blank_values=True):
-            query.setdefault(name, []).append(value)
+        query = self._query(request)
         dates = tuple(stem for stem in dates if stem != "lastUpdate" or self.knobs["update_dates"])
         bounds = {f"{stem}{side}Date": (stem, side) for stem in dates for side in ("Start", "End")}
         single = {"limit", "offset", "sortDesc", *bounds, *(("hoursAgo",) if hours_ago else ())}

@@ -86,6 +86,18 @@ def test_an_incident_that_becomes_more_severe_is_read_again(sim: SimServer) -> N
     assert names(run(6)) == []  # less severe is no news
 
 
+def test_a_tenant_that_ignores_the_dates_of_the_last_update_is_looked_back_on(sim: SimServer) -> None:
+    """It gave every record that there ever was, in every run, until that was too much to keep."""
+    sim.configure(PRODUCT, update_dates="ignored")
+    at_hour(sim, 1)
+    seed(sim, grows(1, 10, (300, {"attackerIps": ["198.51.100.7"]})), *(grows(n, -30_000 - n) for n in range(2, 402)))
+    run()
+    at_hour(sim, 6)
+    before = len(sim.calls(PRODUCT))
+    assert attackers(run(5)) == {"i-0001": ["198.51.100.7"]}
+    assert len(sim.calls(PRODUCT)) - before < 12
+
+
 def test_a_change_that_adds_nobody_is_no_news(sim: SimServer) -> None:
     at_hour(sim, 1)
     seed(sim, grows(1, 10, (90, {"status": "resolved"}), (100, {"description": "an analyst looked"})))

@@ -74,6 +74,8 @@ NEOSEC_TIME = "%Y-%m-%dT%H:%M:%S.%fZ"
 MAX_PAGES = 5_000
 #: So many pages of older records are looked through for those that have grown, where nothing better is known.
 LOOK_BACK_PAGES = 20
+#: How far outside of what was asked for a time of last update may be.
+UPDATE_SLACK = timedelta(minutes=1)
 #: Statuses of records that nobody works on any more. INFERENCE: all but ``resolved`` and ``Closed``.
 DONE = frozenset({"resolved", "closed", "dismissed", "ignored"})
 
@@ -236,12 +238,25 @@ def dates_refused(response: Response) -> bool:
 
 def detected_at(record: Any) -> datetime | None:
     """When it was detected; None where that cannot be read."""
+    return _instant_of(record, "detectionTime", "triggered_at")
+
+
+def _instant_of(record: Any, *names: str) -> datetime | None:
     record = unwrap(record)
-    found = record.get("detectionTime", record.get("triggered_at")) if isinstance(record, dict) else None
+    found = next((record[name] for name in names if name in record), None) if isinstance(record, dict) else None
     try:
         return _INSTANT.validate_python(found)
     except ValidationError:
         return None
+
+
+def is_outside(records: Sequence[Any], start_at: datetime, end_at: datetime) -> bool:
+    """Whether some of what was asked for by last update was last updated at another time."""
+    return any(
+        not start_at - UPDATE_SLACK <= found <= end_at + UPDATE_SLACK
+        for record in records
+        if (found := _instant_of(record, "lastUpdate"))
+    )
 
 
 def is_open(record: Any) -> bool:

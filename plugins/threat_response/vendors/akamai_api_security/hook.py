@@ -170,6 +170,8 @@ class AkamaiApiSecurityHook(VendorHook):
             if says is None and offset and names <= seen:
                 return  # the end, where the tenant does not say it
             seen |= names
+            if by == "lastUpdate" and api.is_outside(answer.entities, start_at, end_at):
+                raise _NoUpdateDates  # it ignores them, and would give every record that there is
             if by == "detection":
                 yield self._read(kind, response, answer.entities, start_at, end_at)
             else:
