@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from include.soar.vendor.errors import RateLimited, Unauthorized, Unavailable, Unexpected, VendorError
+from include.soar.vendor.errors import RateLimited, Rejected, Unauthorized, Unavailable, Unexpected, VendorError
 from tests.soar.examples import NOW
 from threat_response.runtime import settings
 from threat_response.transport.copies import Copies, Reference, has_shrunk, load_copy
@@ -56,7 +56,7 @@ def test_a_copy_is_used_until_it_is_time_to_ask_again(provider: Download) -> Non
     assert provider.refresh(HOUR) == b"second"
 
 
-@pytest.mark.parametrize("kind", [Unavailable, RateLimited, Unexpected])
+@pytest.mark.parametrize("kind", [Unavailable, RateLimited, Unexpected, Rejected])
 def test_an_outage_is_told_and_gone_through_with_the_copy(provider: Download, kind: type[VendorError]) -> None:
     provider.refresh()
     provider.error = kind("tests", "copy", "down")

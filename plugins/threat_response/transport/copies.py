@@ -12,7 +12,15 @@ from typing import Any, TypeVar
 
 from airflow.sdk import ObjectStoragePath
 
-from include.soar.vendor.errors import RateLimited, Unauthorized, Unavailable, Unexpected, VendorError, WrongConnection
+from include.soar.vendor.errors import (
+    RateLimited,
+    Rejected,
+    Unauthorized,
+    Unavailable,
+    Unexpected,
+    VendorError,
+    WrongConnection,
+)
 from threat_response.runtime import settings
 
 #: What describes one copy; ``uri`` is where it is.
@@ -56,14 +64,14 @@ class Copies:
 
         :param download: makes new references from those that there are
         :param on_outage: is told why the former copies are gone on with
-        :raises Unavailable, RateLimited, Unexpected: nothing can be read, and there is no copy to go on with
+        :raises Unavailable, RateLimited, Unexpected, Rejected: nothing can be read, and there is no copy to go on with
         :raises VendorError: what else ``download`` raises
         """
         if self.asked_at is not None and now - self.asked_at < not_before:
             return self.references
         try:
             self.references = download(self.references)
-        except (Unavailable, RateLimited, Unexpected) as error:
+        except (Unavailable, RateLimited, Unexpected, Rejected) as error:
             if not any(reference.get("uri") for reference in self.references):
                 raise
             on_outage(error)
@@ -96,7 +104,7 @@ def has_shrunk(before: int, after: int, *, largest_loss: float) -> bool:
 
 def level_of(error: VendorError) -> int:
     """Of the log line: a provider that is down is usual; one that is not as it was needs a person."""
-    return logging.ERROR if isinstance(error, Unexpected) else logging.WARNING
+    return logging.ERROR if isinstance(error, (Unexpected, Rejected)) else logging.WARNING
 
 
 def read_object(vendor: str, operation: str, location: str, *, largest_bytes: int) -> bytes:

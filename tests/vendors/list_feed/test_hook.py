@@ -223,6 +223,16 @@ def test_a_list_that_is_gone_is_an_error(hook: ListFeedHook, sim: SimServer, mon
         refresh(hook, source=Source("gone", "plain", "/feeds/gone.txt", 100))
 
 
+def test_a_list_that_is_gone_for_an_hour_is_gone_on_with(
+    hook: ListFeedHook, sim: SimServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A 404 while its host is changed over: what the list names was "not checked" although its copy was there."""
+    first = refresh(hook)
+    sim.fault("list_feed", "status", status=404)
+    assert refresh(hook, HOUR) == first
+    assert "[error" in capsys.readouterr().out
+
+
 def test_a_list_that_counts_differently_now_starts_anew(hook: ListFeedHook, sim: SimServer) -> None:
     refresh(hook)
     assert refresh(hook, source=Source("drop", "drop", "/feeds/drop_v4.json", 50))["score"] == 50

@@ -159,6 +159,17 @@ def test_another_envelope_is_not_guessed_at(body: Any) -> None:
 
 
 @pytest.mark.parametrize(
+    "poison",
+    [b'"x":' + b"[" * 2000 + b"]" * 2000, b'"x":"a\xffb"', b'"x":' + b"9" * 5000],
+    ids=["too deep", "no UTF-8", "a number of 5,000 digits"],
+)
+def test_one_poisoned_object_costs_no_other(poison: bytes) -> None:
+    first, second = (json.dumps(one).encode() for one in OBJECTS[:2])
+    body = b'{"objects":[' + first + b"," + second[:-1] + b"," + poison + b"}]}"
+    assert state(api.parse_envelope(response(body)).objects) == state(OBJECTS[:2])
+
+
+@pytest.mark.parametrize(
     ("body", "more", "page"),
     [
         ({"more": True, "next": 2, "objects": []}, True, "2"),  # R3

@@ -21,6 +21,7 @@ from urllib.parse import quote, urljoin, urlsplit
 
 from pydantic import BaseModel, BeforeValidator, Field, TypeAdapter, ValidationError
 
+from include.soar.extract.records import load_records
 from include.soar.model import Instant
 from include.soar.vendor.errors import Unexpected, one_line
 from include.soar.vendor.lenient import Cosmetic, CosmeticRows, Digits, Labels, Rows
@@ -232,7 +233,8 @@ def parse_collections(root: str, response: Response) -> tuple[list[Collection], 
 
 
 def parse_envelope(response: Response) -> Envelope:
-    return decode(VENDOR, "objects", Envelope, response.body)
+    # Who may publish in a collection must not keep the others from being read.
+    return decode(VENDOR, "objects", Envelope, load_records(VENDOR, "objects", response.body))
 
 
 def root_path(named: str, *, url: str, discovery_path: str = DISCOVERY_PATH) -> str:
