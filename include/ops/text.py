@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from datetime import datetime
 
 from pydantic import BaseModel
@@ -13,17 +14,19 @@ from include.soar.policy.rules import Policy
 
 _SCHEME = re.compile(r"\b(ht|f)tp(?=s?://)", re.IGNORECASE)
 #: A dotted name or an IPv4 address, and not a number with a fraction.
-_DOTTED = re.compile(r"(?<![\w.])(?:[\w-]+\.)+[^\W\d_][\w-]*|(?<![\w.])\d+(?:\.\d+){3}(?!\w)")
-#: The policy's own file and fields, as reasons name them: ``block.evidence`` is not a host.
-_OURS = (
-    "policy.yaml",
-    *(
-        f"{name}.{inner}"
-        for name, section in Policy.model_fields.items()
-        if isinstance(section.annotation, type) and issubclass(section.annotation, BaseModel)
-        for inner in section.annotation.model_fields
-    ),
-)
+_DOTTED = re.compile(r"(?<!\w)(?:[\w-]+\.)+[^\W\d_][\w-]*|(?<!\w)\d+(?:\.\d+){3}(?!\w)")
+
+
+def _fields(section: type[BaseModel], above: str = "") -> Iterator[str]:
+    for name, field in section.model_fields.items():
+        yield above + name
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from _fields(field.annotation, f"{above}{name}.")
+
+
+#: The policy's own file and fields, as reasons name them: ``block.evidence`` is not a host. Only as a whole: whoever
+#: attacks may have a host that is called ``block.evidence.evil.example``.
+_OURS = frozenset({"policy.yaml", *_fields(Policy)})
 
 
 def shown(text: str) -> str:
@@ -39,7 +42,7 @@ def shown_lines(text: str) -> str:
 def safe(text: str) -> str:
     """Text that may name a host: shown, with every dotted name and address defanged."""
     harmless = _SCHEME.sub(lambda m: "fxp" if m[1].lower() == "f" else "hxxp", text)
-    return shown(_DOTTED.sub(lambda m: m[0] if m[0].startswith(_OURS) else m[0].replace(".", "[.]"), harmless))
+    return shown(_DOTTED.sub(lambda m: m[0] if m[0] in _OURS else m[0].replace(".", "[.]"), harmless))
 
 
 def when(instant: datetime) -> str:

@@ -296,6 +296,11 @@ def test_numbers_are_no_names() -> None:
         "see hxxp://evil[.]example/a[.]html from 203[.]0[.]113[.]7"
     )
     assert json.loads(json.dumps(safe("\ud800"))) == "\\ud800"
+    assert safe("block.widest_prefix.ipv4 of policy.yaml") == "block.widest_prefix.ipv4 of policy.yaml"
+    # Names that an attacker may choose.
+    assert safe("block.evidence.evil.example") == "block[.]evidence[.]evil[.]example"
+    assert safe("policy.yaml.evil.example") == "policy[.]yaml[.]evil[.]example"
+    assert safe("http://.evil.example/ x.203.0.113.7 1.5") == "hxxp://.evil[.]example/ x.203[.]0[.]113[.]7 1.5"
 
 
 # --- answers-diff ------------------------------------------------------------------------------------------------

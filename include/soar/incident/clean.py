@@ -16,9 +16,11 @@ from include.soar.model import Observable, ObservableType
 #: Longest cell and longest running text in characters, and rows of one table: a comment must stay readable, and a
 #: vendor's limit on its length is not known.
 CELL, TEXT, ROWS = 300, 2000, 100
-#: C0 and C1 controls, surrogates, and the characters that turn or hide text (bidirectional overrides, zero width).
+#: C0 and C1 controls, surrogates, and the characters that turn or hide text: bidirectional overrides, zero width,
+#: fillers, and the tags and selectors in which a sentence may be written that only a machine reads.
 _INVISIBLE = re.compile(
-    r"[\x00-\x1f\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff]+"
+    r"[\x00-\x1f\x7f-\x9f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f"
+    r"\u3164\ud800-\udfff\ufe00-\ufe0f\ufeff\uffa0\ufff9-\ufffb\U0001d173-\U0001d17a\U000e0000-\U000e0fff]+"
 )
 #: Plain web addresses. No quotes or angle brackets, and no backslash: browsers read it as a slash.
 _LINKABLE = re.compile(r"https?://[!#-&(-;=?-\[\]-_a-~]+")

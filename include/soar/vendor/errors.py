@@ -14,7 +14,7 @@ from typing import Any
 from include.soar.vendor.redaction import KNOWN
 
 #: Controls, line ends, marks that turn the reading direction, and halves of characters that no log file can hold.
-_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]+")
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]+")
 
 
 #: Of a vendor's own words no more is read than this.

@@ -69,7 +69,7 @@ def redact(text: str, secrets: Iterable[str]) -> str:
     known = list(secrets)
     plain, base64_ = (frozenset[bytes]().union(*map(pieces, known)) for pieces in (_plain_pieces, _base64_pieces))
     hidden = bytearray(len(text))
-    for spelling in _spellings(list(_bytes_of(text)), DEEPEST) if plain else ():
+    for spelling in _all_spellings(text) if plain else ():
         raw = bytes(byte for byte, _, _ in spelling)
         for folded, pieces in ((raw.translate(_PLAIN), plain), (raw.translate(_BASE64), base64_)):
             for place in range(len(folded) - PIECE + 1):
@@ -121,6 +121,20 @@ def _pieces_of(form: bytes, fold: bytes) -> frozenset[bytes]:
 # --- spellings ----------------------------------------------------------------------------------------------
 
 
+def _all_spellings(text: str) -> Iterator[list[_Byte]]:
+    for spelling in _spellings(list(_bytes_of(text)), DEEPEST):
+        yield spelling
+        yield from _from_hex(spelling)
+
+
+def _from_hex(text: list[_Byte]) -> Iterator[list[_Byte]]:
+    """What runs of hexadecimal digits spell, from their first digit on and from their second."""
+    for run in _HEX.finditer(bytes(byte for byte, _, _ in text)):
+        for first in (run.start(), run.start() + 1):
+            pairs = [text[at : at + 2] for at in range(first, run.end() - 1, 2)]
+            yield [(int(bytes((one[0], other[0])), 16), one[1], other[2]) for one, other in pairs]
+
+
 def _spellings(text: list[_Byte], depth: int) -> Iterator[list[_Byte]]:
     """The text as it stands, and with the escapes of one kind or all kinds taken off, up to ``depth`` times."""
     yield text
@@ -160,4 +174,6 @@ _MEANING: dict[str, Callable[[str], bytes]] = {
 _PERCENT = r"%[0-9a-fA-F]{2}"
 _JSON = r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\u[0-9a-fA-F]{4}|\\[\"\\/bfnrt]"
 _HTML = r"&(?:[a-zA-Z]{2,8}|#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6});"
+#: As long as a piece at least.
+_HEX = re.compile(rb"[0-9a-fA-F]{%d,}" % (2 * PIECE))
 _ESCAPES = tuple(map(re.compile, (_PERCENT, _JSON, _HTML, f"{_PERCENT}|{_JSON}|{_HTML}")))

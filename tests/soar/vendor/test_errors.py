@@ -59,6 +59,7 @@ def test_no_reason_can_forge_a_line(reason: str, request_id: str) -> None:
         ("\x1b[31mred", "[31mred"),
         ("a\u2028b", "a b"),
         ("user\u202egpj.exe", "user gpj.exe"),
+        ("a\u200fb\u061cc\u200ed", "a b c d"),
         ("a\ud800b", "a b"),
         ("x" * 500, "x" * 299 + "…"),
         (None, "None"),
