@@ -9,11 +9,15 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator
 
+from include.soar.extract.values import read_domain
 from include.soar.gate.hosts import host_of_url, plain_name
 from include.soar.model import HASH_BY_LENGTH, Instant, Section
 
 #: A network wider than this is a slip: with 0.0.0.0/0 among our networks nothing would ever be blocked.
 WIDEST_PROTECTED = {4: 8, 6: 16}
+#: ``com``, ``co.uk``. Only of these the list is asked, which takes long to load. ``example`` is everybody's own.
+_MAY_BE_A_REGISTRYS = re.compile(r"(?!example\Z)(?:[a-z]{2,4}\.[a-z]{2}|[^.]+)")
+_ASN = re.compile(r"as[0-9]+")
 _HASH_DIGITS = re.compile(r"[0-9a-fA-F]+")
 
 
@@ -39,6 +43,10 @@ def protected_name(text: str) -> str:
         raise ValueError(f"{text!r} is not a domain name")
     if len(name) <= 2:
         raise ValueError(f"{text!r} is a whole country's domain")
+    if _MAY_BE_A_REGISTRYS.fullmatch(name) and read_domain(f"x.{name}") and not read_domain(name):
+        raise ValueError(f"{text!r} is a registry's: it would protect everybody who has a name below it")
+    if _ASN.fullmatch(name):
+        raise ValueError(f"{text!r} is no name: an autonomous system cannot be protected as a whole, its networks can")
     return name
 
 
@@ -79,7 +87,8 @@ class Allowance(Section):
     def _canonical(cls, text: str) -> str:
         text = text.strip()
         if "://" in text:
-            if not host_of_url(text):
+            host = host_of_url(text)
+            if not host or (isinstance(host, str) and plain_name(host) is None):
                 raise ValueError(f"{text!r} has no host")
             return text
         if _HASH_DIGITS.fullmatch(text):

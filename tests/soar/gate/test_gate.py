@@ -458,6 +458,14 @@ def test_the_gate_is_made_once_for_the_same_entries(tmp_path: Path) -> None:
         ("{partners: {networks: [192.0.2.1/24]}}", "192.0.2.1/24 has host bits set: it is 192.0.2.0/24, or"),
         ("{well_known: {domains: [a.example, 192.0.2.1]}}", "well_known.domains[1]: '192.0.2.1' is not a domain name"),
         ("{own: {domains: [de]}}", "own.domains[0]: 'de' is a whole country's domain"),
+        ("{own: {domains: [a.example, com]}}", "own.domains[1]: 'com' is a registry's"),
+        ("{partners: {domains: ['*.co.uk']}}", "partners.domains[0]: '*.co.uk' is a registry's"),
+        ("{allow: [{value: info, until: 2026-12-01, owner: a, reason: b}]}", "allow[0].value: 'info' is a registry's"),
+        ("{allow: [{value: AS64496, until: 2026-12-01, owner: a, reason: b}]}", "allow[0].value: 'AS64496' is no name"),
+        (
+            "{allow: [{value: 'https://evil example/', until: 2026-12-01, owner: a, reason: b}]}",
+            "allow[0].value: 'https://evil example/' has no host",
+        ),
         (
             "{allow: [{value: 0.0.0.0/0, until: 2026-12-01, owner: a, reason: b}]}",
             "allow[0].value: '0.0.0.0/0' is wider",
