@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from include.soar.gate.gate import Gate
 from include.soar.model import (
@@ -76,10 +76,12 @@ def sift(
     gate: Gate,
     source: Source,
     *,
+    now: datetime,
     minimum_severity: Severity | None = None,
     listed: Collection[Observable] = (),
 ) -> Sifted:
     """
+    :param now: what was last seen so long ago that a block would be over by then can become none
     :param minimum_severity: overrides the policy's, for what counts as high priority
     :param listed: what local lists name
     """
@@ -98,7 +100,7 @@ def sift(
         else:
             to_ask.setdefault(item.observable, item)
     floor = minimum_severity or policy.priority.minimum_severity
-    worth = _Worth(findings, floor, policy.block, frozenset(listed))
+    worth = _Worth(findings, floor, policy.block, frozenset(listed), now)
     can_act = frozenset(observable for observable, item in to_ask.items() if worth.can_act(item))
     ordered = _in_turns(sorted(to_ask.values(), key=worth.key), can_act)
     return Sifted(tuple(item.observable for item in ordered), tuple(left_out), can_act)
@@ -137,11 +139,17 @@ class _Worth:
     floor: Severity
     block: BlockPolicy
     listed: frozenset[Observable]
+    now: datetime
 
     def can_act(self, item: Observed) -> bool:
-        """Whether it can become a block: seen in a role that is blocked, in one and the same high-priority finding."""
-        return item.observable.type in self.block.days and any(
-            s.role in self.block.roles and self._is_high(s.finding_uid) for s in item.sightings
+        """
+        Whether it can become a block: seen in a role that is blocked, in one and the same high-priority finding, and
+        not so long ago that the block would be over.
+        """
+        days = self.block.days.get(item.observable.type)
+        return days is not None and any(
+            s.role in self.block.roles and self._is_high(s.finding_uid) and self.now - s.seen_at < timedelta(days=days)
+            for s in item.sightings
         )
 
     def _is_high(self, finding_uid: str) -> bool:

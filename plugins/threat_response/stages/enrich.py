@@ -152,6 +152,7 @@ class Enrich(StageOperator):
             policy,
             settings.gate(now),
             Source(self.vendor, self.hook_class.types, self.is_remote),
+            now=now,
             minimum_severity=minimum_severity,
             listed=self._locally_listed(),
         )
