@@ -195,10 +195,13 @@ def parse_version(response: Response) -> str:
 
 
 def parse_page(response: Response) -> tuple[Attribute | Unread, ...]:
-    """:raises Unexpected: also when not one attribute can be read: that is another MISP than we know"""
+    """
+    :raises Unexpected: also when of not one attribute can be read whom it names: that is another MISP than we know. One
+        that somebody has published alone must not cost the other values that were asked about
+    """
     given = decode(VENDOR, "restSearch", SearchAnswer, response.body).response.attributes
     found = tuple(_attribute(one) for one in given)
-    problems = [one.problem for one in found if isinstance(one, Unread)]
+    problems = [one.problem for one in found if isinstance(one, Unread) and one.names is None]
     if found and len(problems) == len(found):
         raise Unexpected(VENDOR, "restSearch", f"answer is not as documented: response.Attribute: {problems[0]}")
     return found
