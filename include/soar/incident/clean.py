@@ -24,6 +24,8 @@ _INVISIBLE = re.compile(
 )
 #: Plain web addresses. No quotes or angle brackets, and no backslash: browsers read it as a slash.
 _LINKABLE = re.compile(r"https?://[!#-&(-;=?-\[\]-_a-~]+")
+#: What case systems and mail clients make clickable in a text by themselves.
+_LINKED = re.compile(r"(ht|f)tp(?=s?://)|(?<![a-z0-9])www\.", re.IGNORECASE)
 _SCHEMES = {"http": "hxxp", "https": "hxxps", "ftp": "fxp"}
 
 
@@ -41,6 +43,17 @@ def web_address(url: str | None) -> str | None:
         return url if urlsplit(url).hostname else None
     except ValueError:
         return None
+
+
+class WebAddress(str):
+    """A link's address, which :func:`web_address` has passed: the only one that stays as it is."""
+
+
+def unlinked(text: str) -> str:
+    """The text with ``hxxp://`` and ``www[.]``, in whose place a web address would be made clickable."""
+    return _LINKED.sub(
+        lambda found: {"ht": "hxxp", "f": "fxp"}.get((found[1] or "").lower(), f"{found[0][:-1]}[.]"), text
+    )
 
 
 def without_invisible(text: str) -> str:
@@ -72,4 +85,5 @@ class Link:
     url: str | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "url", web_address(self.url) if len(self.url or "") <= TEXT else None)
+        url = web_address(self.url) if len(self.url or "") <= TEXT else None
+        object.__setattr__(self, "url", WebAddress(url) if url else None)

@@ -24,7 +24,7 @@ from jinja2.loaders import ChoiceLoader
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from markupsafe import Markup
 
-from include.soar.incident.clean import TEXT, clean, web_address, without_invisible
+from include.soar.incident.clean import TEXT, WebAddress, clean, unlinked, web_address, without_invisible
 
 SHIPPED = Path(__file__).resolve().parent / "templates"
 #: Filters that make markup out of a value, or make an address clickable.
@@ -76,11 +76,12 @@ def _markup(value: object) -> Markup:
     """A value as it gets into HTML. What is markup already was made by a macro, whose own values went through here."""
     if isinstance(value, Markup):
         return value
-    return Markup("" if value is None else html.escape(clean(value, TEXT)))  # noqa: S704 - escaped right here
+    text = "" if value is None else clean(value, TEXT)
+    return Markup(html.escape(text if isinstance(value, WebAddress) else unlinked(text)))  # noqa: S704 - escaped here
 
 
 def _markdown(value: object) -> Markup:
-    text = "" if value is None else clean(value)
+    text = "" if value is None else unlinked(clean(value))
     return Markup(_MARKDOWN.sub(r"\\\1", text))  # noqa: S704 - no HTML: every bracket has its backslash
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections import Counter
 from datetime import UTC, datetime, timedelta
@@ -301,6 +302,16 @@ def test_no_observable_stands_in_a_report_as_it_is() -> None:
     for document in documents("x", "https://evil.example/a", None):
         assert "203.0.113.10" not in document
         assert "https://evil" not in document
+
+
+@pytest.mark.parametrize(
+    "text", ["see https://evil.example/a", "HTTP://evil.example", "(www.evil.example)", "xftp://evil"]
+)
+def test_no_address_in_a_foreign_text_is_made_clickable(text: str) -> None:
+    """Case systems make a link of whatever looks like one; an attacker's text was only cleaned."""
+    for document in documents(text, "https://evil.example/a", "https://console.example/e/1"):
+        assert not re.search(r"(?i)(?<!href=\")(https?|ftp)://|www\.", document)
+    assert any('href="https://console.example/e/1"' in d for d in documents(text, "x", "https://console.example/e/1"))
 
 
 def test_long_texts_and_tables_are_cut() -> None:
