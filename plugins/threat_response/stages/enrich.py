@@ -146,10 +146,9 @@ class Enrich(StageOperator):
         """What the provider is to be asked about a case, before the stored answers are looked up."""
         from include.soar.enrich.sift import Source, sift
 
-        policy = settings.policy()
         return sift(
             case,
-            policy,
+            settings.policy(),
             settings.gate(now),
             Source(self.vendor, self.hook_class.types, self.is_remote),
             now=now,
