@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from include.soar.extract.bounds import HARMLESS
 from include.soar.gate.gate import Gate
 from include.soar.model import (
     Answer,
@@ -192,12 +193,16 @@ class Unfinished:
 
 
 def unfinished(case: CaseBatch, decision: Decision) -> list[Unfinished]:
-    """The case's high-priority findings that a later run can still learn something about."""
+    """
+    The case's high-priority findings of which a later run may still learn that something is to be blocked. Not those of
+    which only claims and mentions were not asked about: there may be any number of them, and they would take the places
+    of the others.
+    """
     high = {p.finding_uid for p in decision.priorities if p.high}
     silent = {v.observable: [r for r in v.reputations if r.retry_at] for v in decision.verdicts}
     missing: dict[str, list[Reputation]] = {}
     for item in case.observed:
-        for uid in {s.finding_uid for s in item.sightings} & high:
+        for uid in {s.finding_uid for s in item.sightings if s.role not in HARMLESS} & high:
             missing.setdefault(uid, []).extend(silent.get(item.observable, ()))
     return [
         Unfinished(

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from include.soar.enrich.sift import Source, sift
-from include.soar.model import Observable, ObservableType, Role, Severity
-from tests.soar.deciding import case_of_observed
-from tests.soar.examples import NOW, address, finding, gate_at, observed, policy, sighting
+from include.soar.enrich.sift import Source, sift, unfinished
+from include.soar.judge.decision import decide
+from include.soar.model import Answer, Observable, ObservableType, Role, Severity
+from tests.soar.deciding import basis, batches, case_of_observed
+from tests.soar.examples import NOW, address, finding, gate_at, observed, policy, reputation, sighting
 
 ABUSEIPDB = Source("abuseipdb", frozenset({ObservableType.IPV4}), True)
 FRESH, OLD, CLAIMED, OF_LITTLE, AGAIN = (address(f"45.33.32.{n}") for n in range(5))
@@ -37,3 +38,21 @@ def test_what_can_become_no_block_takes_no_quota_from_what_can() -> None:
     """1a: also what was last seen so long ago that it would be refused as expired, as in a backfill."""
     assert can_act(NOW) == [FRESH, AGAIN]
     assert can_act(NOW - timedelta(seconds=1)) == [FRESH, OLD, AGAIN]
+
+
+def test_a_finding_of_which_only_claims_were_not_asked_about_is_finished() -> None:
+    """An attacker claims any number of addresses: his findings were carried over for days, in the places of others."""
+    case = case_of_observed(
+        [finding("claims"), finding("attacked"), finding("low", severity=Severity.LOW)],
+        [
+            observed(CLAIMED, sighting("claims", Role.CLAIM)),
+            observed(FRESH, sighting("attacked"), sighting("claims", Role.MENTIONED), sighting("low")),
+        ],
+    )
+    later = NOW + timedelta(hours=9)
+    silent = [
+        reputation(one, None, answer=Answer.NOT_CHECKED).model_copy(update={"retry_at": later})
+        for one in (CLAIMED, FRESH)
+    ]
+    left = unfinished(case, decide(case, batches(silent), basis(policy(), NOW)).decision)
+    assert [(one.finding.uid, one.providers, one.retry_at) for one in left] == [("attacked", ("abuseipdb",), later)]
