@@ -42,7 +42,10 @@ def parse_instant(text: str, name: str) -> datetime:
         raise WindowError(f"{name}: {text!r} is not an ISO 8601 time such as 2026-01-31T08:00:00Z") from None
     if instant.tzinfo is None:
         raise WindowError(f"{name}: {text!r} has no time zone; write Z for UTC")
-    return instant.astimezone(UTC)
+    try:
+        return instant.astimezone(UTC)
+    except OverflowError:
+        raise WindowError(f"{name}: {text!r} lies outside of the calendar") from None
 
 
 def resolve_window(

@@ -119,3 +119,9 @@ def test_a_date_means_its_beginning_in_utc() -> None:
 def test_a_time_without_a_zone_is_refused_and_not_guessed(text: str) -> None:
     with pytest.raises(WindowError, match=r"^--from: .*(zone|not an ISO 8601 time)"):
         parse_instant(text, "--from")
+
+
+@pytest.mark.parametrize("text", ["9999-12-31T23:59:59-12:00", "0001-01-01T00:00:00+14:00"])
+def test_a_time_outside_of_the_calendar_is_refused_by_name(text: str) -> None:
+    with pytest.raises(WindowError, match=r"^window_start: .* lies outside of the calendar"):
+        parse_instant(text, "window_start")
