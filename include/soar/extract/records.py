@@ -86,8 +86,8 @@ def bounded(mentions: Iterable[Mention]) -> tuple[Mention, ...]:
 
 # --- a page of records ---------------------------------------------------------------------------------------
 
-#: A string, a bracket, or a number so long that Python refuses to read it.
-_TOKEN = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]|-?[0-9]{300,}', re.DOTALL)
+#: A string (the last one may lack its end), a bracket, or a number so long that Python refuses to read it.
+_TOKEN = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)|[\[\]{}]|-?[0-9]{300,}', re.DOTALL)
 
 
 def load_records(vendor: str, operation: str, body: bytes) -> Any:

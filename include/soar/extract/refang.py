@@ -26,6 +26,8 @@ _ARABIC = "\u0620-\u064a\u066e-\u06d5\u0750-\u077f\u08a0-\u08b4"
 #: Fast and permissive: names.py decides whether a name may be spelled like that.
 _NO_LETTER = rf"(?<![{_VIRAMA}][\u200c\u200d])(?:(?<![{_ARABIC}]\u200c)|(?![{_ARABIC}]))"
 _ODD_BUT_LETTERS = re.compile(f"{_ODD}{_NO_LETTER}(?:{_ODD}{_NO_LETTER})*")
+#: Combining marks are no word characters.
+_MANY_MARKS = re.compile(r"[^\w\x00-\x7f]{64}")
 #: A full stop in China and Japan, and a dot of IDNA: between letters of a name it is the dot.
 _IDEOGRAPHIC_DOT = re.compile(r"[\u3002\uff61](?=[0-9A-Za-z])")
 _REFERENCE = "(?:#[0-9]{1,7}|#[xX][0-9A-Fa-f]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});"
@@ -150,7 +152,7 @@ def plain(text: str) -> Plain:
     marks: Marks = ()
     if not text.isascii():
         # "u" and a diaeresis are "ü": else a name would end there, and what is behind it is another's.
-        text = unicodedata.normalize("NFC", text)
+        text = _composed(text)
         has_joiner = "\u200c" in text or "\u200d" in text
         odd = _ODD_BUT_LETTERS if has_joiner else _ODD_CHARACTERS
         text, marks = _sub(odd, _ordinary, DEFANGED, text, marks)
@@ -186,6 +188,18 @@ def plain(text: str) -> Plain:
     if ("[" in text and "[dot" in text) or ("]" in text and "dot]" in text):
         text, marks = _sub(_HALF_WORD, lambda _: ".", DEFANGED, text, marks)
     return Plain(text, marks)
+
+
+def _composed(text: str) -> str:
+    """
+    As NFC composes it. Python sorts the combining marks behind a letter in time quadratic in their number, so what has
+    very many, and is no word, is composed in parts.
+    """
+    parts, done = [], 0
+    for match in _MANY_MARKS.finditer(text):
+        parts.append(unicodedata.normalize("NFC", text[done : match.end()]))
+        done = match.end()
+    return "".join([*parts, unicodedata.normalize("NFC", text[done:])])
 
 
 def _sub(pattern: re.Pattern[str], replace: Replace, step: str | None, text: str, marks: Marks) -> tuple[str, Marks]:

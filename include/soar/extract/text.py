@@ -18,7 +18,7 @@ from urllib.parse import quote, unquote
 
 from include.soar.extract.pieces import PARTING, PIECE, Reading, forget_pieces, is_part_of_a_word, read_piece
 from include.soar.extract.prose import forget_words, is_name, is_secret, is_slice, is_version, verp_prefix
-from include.soar.extract.refang import DEFANGED, plain
+from include.soar.extract.refang import DEFANGED, Plain, plain
 from include.soar.extract.urls import FoundUrl, find_urls, forget_schemes
 from include.soar.extract.values import (
     ASN,
@@ -74,7 +74,14 @@ _PERCENT = re.compile(r"%(?:[0-9A-Fa-f]{2}|[uU][0-9A-Fa-f]{4})")
 _PERCENT_U = re.compile(r"%[uU]([0-9A-Fa-f]{4})")
 _BASE64_BEGIN = re.compile(r"/base64/", re.IGNORECASE)
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]{16,}+")
-_HEX_URL = re.compile(r"(?:[0-9A-Fa-f]{2}){0,64}?(?:68747470|667470)(?:73)?3[Aa]2[Ff]2[Ff](?:[0-9A-Fa-f]{2})+")
+_HEX_RUN = re.compile(r"(?<![0-9A-Fa-f])[0-9A-Fa-f]{14,}+")
+#: http://, https:// or ftp:// in hexadecimal.
+_HEX_SCHEME = re.compile(r"(?:68747470|667470)(?:73)?3[Aa]2[Ff]2[Ff](?=[0-9A-Fa-f]{2})")
+#: So many digits before it are decoded too.
+_BEFORE_HEX_SCHEME = 128
+_HEX_URL = re.compile(
+    rf"(?:[0-9A-Fa-f]{{2}}){{0,{_BEFORE_HEX_SCHEME // 2}}}?{_HEX_SCHEME.pattern}(?:[0-9A-Fa-f]{{2}})+"
+)
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f\ufffd]")
 _BY_START = itemgetter(2)
 
@@ -99,6 +106,15 @@ def _from_base64(written: str) -> str | None:
     return None if _CONTROL.search(text) else text
 
 
+def _hex_urls(piece: str) -> Iterator[re.Match[str]]:
+    """URLs in hexadecimal, with what is before and after them. The short pattern finds where the long one begins."""
+    for run in _HEX_RUN.finditer(piece):
+        if scheme := _HEX_SCHEME.search(piece, *run.span()):
+            begin = max(run.start(), scheme.start() - _BEFORE_HEX_SCHEME)
+            if match := _HEX_URL.search(piece, begin, run.end()):
+                yield match
+
+
 # --- a text ------------------------------------------------------------------------------------------------------
 
 _PARAMETER = re.compile(r"[^?&=#;]++")
@@ -110,8 +126,8 @@ _QUAD = DOTTED_QUAD.pattern
 _PACKET = re.compile(rf"(?<![\w.-])({_QUAD})\.[0-9]{{1,5}} > ({_QUAD})\.[0-9]{{1,5}}(?![\w.])")
 _CVE_IN = re.compile(r"[Cc][Vv][Ee](?<![A-Za-z0-9]...)[-‐‑–_ ][0-9]{4}[-‐‑–_ ][0-9]{4,19}(?![0-9A-Za-z])")
 # Both begin with literal characters, for which the search is fast.
-_ASN_IN = re.compile(r"AS(?:N[ :#-]{0,2}|[ ]?)[0-9]{1,10}(?![\w.]*\w)")
-_ASN_SMALL_IN = re.compile(r"as(?:n[ :#]{0,2})?[0-9]{1,10}(?![\w.]*\w)")
+_ASN_IN = re.compile(r"AS(?:N[ :#-]{0,2}|[ ]?)[0-9]{1,10}(?!\.*+\w)")
+_ASN_SMALL_IN = re.compile(r"as(?:n[ :#]{0,2})?[0-9]{1,10}(?!\.*+\w)")
 
 
 _NAMES = frozenset({DOMAIN, EMAIL})
@@ -120,11 +136,11 @@ _NAMES = frozenset({DOMAIN, EMAIL})
 class _Scan:
     """One pass over a text: what was found, and what is to be read again in its decoded form."""
 
-    def __init__(self, text: str, *, nested: int = 0) -> None:
+    def __init__(self, text: Plain, *, nested: int = 0) -> None:
         """:param nested: inside how many URLs the text is"""
-        self._plain = plain(text)
-        self._text = self._plain.text
-        self._marked = bool(self._plain.marks)
+        self._plain = text
+        self._text = text.text
+        self._marked = bool(text.marks)
         self._nested = nested
         #: By value: no two types share one.
         self.found: dict[str, Extracted] = {}
@@ -134,7 +150,7 @@ class _Scan:
 
     def run(self) -> None:
         if "://" in self._text:
-            self._text = self._take_urls(self._text)
+            self._text = self._take_urls()
         self._read_pieces()
         self._read_names()
 
@@ -156,8 +172,9 @@ class _Scan:
 
     # URLs
 
-    def _take_urls(self, text: str) -> str:
+    def _take_urls(self) -> str:
         """Read the URLs; return the text with blanks in their place."""
+        text = self._text
         kept: list[str] = []
         copied = 0
         for found in find_urls(text):
@@ -176,8 +193,8 @@ class _Scan:
             self._add(start, length, found.kind, found.host, derived=bool(found.url))
         tail = text[tail_at : found.end]
         if "://" in tail and self._nested < NESTED_URLS:
-            inner = _Scan("", nested=self._nested + 1)
-            inner._take_urls(tail)
+            inner = _Scan(Plain(tail), nested=self._nested + 1)
+            inner._take_urls()
             for item in inner.found.values():
                 self._add(tail_at + item.start, 0, item.type, item.value, item.derived, inner=True)
         if len(tail) > 64:
@@ -303,14 +320,14 @@ class _Scan:
                 if text is not None:
                     self.base64.append(_Encoded(start + at, text.replace("\n", " "), in_url))
         if len(piece) > 23 and ("2f2f" in piece or "2F2F" in piece):
-            for match in _HEX_URL.finditer(piece):
+            for match in _hex_urls(piece):
                 text = bytes.fromhex(match[0]).decode("latin-1").replace("\n", " ")
                 self.hex.append(_Encoded(start + match.start(), text, in_url))
         return False
 
 
 def _scan(text: str, depth: int) -> Iterator[Extracted]:
-    scan = _Scan(text)
+    scan = _Scan(plain(text))
     scan.run()
     yield from scan.found.values()
     if depth and scan.percent:

@@ -219,12 +219,13 @@ def _whole(
     is_known = scheme in URL_SCHEMES
     doubted = not is_known and scheme not in _OF_HOSTS
     end = tails.end_of(tail_at) if text[tail_at : tail_at + 1] in _PATH_BEGINS else tail_at
-    if end - start > LONGEST_URL:
-        # Longer than any URL that we keep, so its end is not looked for; the rest is read like any text.
-        return FoundUrl(start, tail_at, tail_at, "", kind, host, doubted)
-    tail = _trim(text[tail_at:end]) if end > tail_at else ""
-    url = url_of(scheme, authority, tail) if is_known and not is_cut else ""
-    return FoundUrl(start, tail_at, tail_at + len(tail), url, kind, host, doubted)
+    if end - start <= LONGEST_URL:
+        tail = _trim(text[tail_at:end]) if end > tail_at else ""
+        url = url_of(scheme, authority, tail) if is_known and not is_cut else ""
+        if len(url) <= LONGEST_URL:  # a slash or an A-label may have made it longer
+            return FoundUrl(start, tail_at, tail_at + len(tail), url, kind, host, doubted)
+    # Longer than any URL that we keep, so its end is not looked for; the rest is read like any text.
+    return FoundUrl(start, tail_at, tail_at, "", kind, host, doubted)
 
 
 class _Tails:

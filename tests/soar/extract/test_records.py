@@ -54,10 +54,18 @@ def test_1g_what_cannot_be_read_is_replaced(body: bytes, document: Any) -> None:
     assert load(body) == document
 
 
-@pytest.mark.parametrize("body", [b'{"a": "x\xff', b'{"a": [1, ', b'{"a": ' + b"[" * 5_000, b'{"a": "\xe2\x82'])
+@pytest.mark.parametrize(
+    "body", [b'{"a": "x\xff', b'{"a": [1, ', b'{"a": ' + b"[" * 5_000, b'{"a": "\xe2\x82', b'{"a": "x\\']
+)
 def test_what_ends_early_is_still_a_cut(body: bytes) -> None:
     with pytest.raises(Unavailable, match="ends early"):
         load(body)
+
+
+@pytest.mark.timeout(300)  # as in test_text.py
+def test_a_cut_within_many_quotation_marks_stalls_nothing() -> None:
+    with pytest.raises(Unavailable, match="ends early"):
+        load(b'{"entities": [{"id": "1", "agent": "' + b'\\"' * 400_000)
 
 
 @pytest.mark.parametrize("body", [b"<html>\xff</html>", b"", b"nonsense"])

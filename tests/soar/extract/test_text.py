@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from include.soar.extract.findings import OwnSurface, extract_finding, observe
 from include.soar.extract.refang import refang
 from include.soar.extract.text import extract_text
-from include.soar.extract.values import parse_address, parse_domain, parse_hash, parse_url
+from include.soar.extract.values import LONGEST_URL, parse_address, parse_domain, parse_hash, parse_url
 from include.soar.model import Finding, Observable, ObservableType, Role
 from tests.soar.examples import address, at, domain, finding, mention
 
@@ -504,6 +504,9 @@ HOSTILE = {
     "hashes": ("0123456789abcdef" * 4 + " ") * 15_000,
     "base64": "QUJD" * 250_000 + "==",
     "backslashes": "\\" * 1_000_000,
+    "systems": "AS1." * 250_000,
+    "combining marks": "a" + "\u0301\u0323" * 300_000,
+    "half URLs in hexadecimal": "687474702f2f" * 80_000,
     "different addresses": " ".join(f"10.{n >> 16 & 255}.{n >> 8 & 255}.{n & 255}" for n in range(60_000)),
     "different names": " ".join(f"h{n}.evil.example" for n in range(60_000)),
 }
@@ -514,6 +517,41 @@ HOSTILE = {
 def test_no_text_stalls_it(name: str) -> None:
     """Known extractors need minutes for a few kilobytes of some of these; the time here is for a busy machine."""
     assert len(extract_text(HOSTILE[name])) <= 60_000 + 1
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("https://shop.example/?next=myapp://open.example/1", ["shop.example", "open.example"]),
+        ("market://details.example/?u=myapp://b.example", ["details.example", "b.example"]),
+        ("app://one.sh/?u=app://two.sh", []),  # as doubtful inside as outside
+        ("app://one.sh/?u=app://two.sh/?u=redis://three.sh", ["three.sh"]),
+    ],
+)
+def test_the_host_of_an_unknown_scheme_within_a_url(text: str, found: list[str]) -> None:
+    assert [item.value for item in extract_text(f"see {text}") if item.type is ObservableType.DOMAIN] == found
+
+
+@pytest.mark.parametrize("before", ["http://a.example?", "http://ä.example/", "http://a.example/"])
+def test_a_url_that_its_canonical_form_makes_too_long_is_none(before: str) -> None:
+    """One character more would be too long as written."""
+    found = extract_text(f"{before}{'b' * (4096 - len(before))} 203.0.113.7")
+    kinds = [item.observable.type for item in found if len(item.value) <= LONGEST_URL]
+    assert len(kinds) == len(found)
+    assert ObservableType.DOMAIN in kinds
+    assert ObservableType.IPV4 in kinds
+    assert (ObservableType.URL in kinds) == (before == "http://a.example/")
+
+
+def test_marks_are_composed_however_many_stand_behind_a_letter() -> None:
+    assert keys("bu\u0308cher.example") == ["domain-name:xn--bcher-kva.example"]
+    assert keys("e\u0301" + "\u0323" * 500 + " bu\u0308cher.example") == ["domain-name:xn--bcher-kva.example"]
+
+
+def test_a_url_in_hexadecimal_with_what_is_before_it() -> None:
+    url = b"http://evil.example/a".hex()
+    for before in ("", "0", "00" * 90, "0" * 181):
+        assert keys(f"x={before}{url}.") == ["url:http://evil.example/a", "domain-name:evil.example"]
 
 
 def test_a_label_of_a_tunnels_domain_is_no_hash() -> None:
