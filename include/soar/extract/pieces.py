@@ -5,6 +5,7 @@ Whether a name is one, or a file or code, cannot be told from the piece alone: s
 
 from __future__ import annotations
 
+import binascii
 import contextlib
 import ipaddress
 import re
@@ -48,6 +49,10 @@ _EMAIL_LABEL = re.compile(
     re.IGNORECASE,
 )
 _USER_BEFORE = re.compile(r"(?:\A|:)[\w.-]{1,64}/\Z")
+_LETTER_AFTER_DOT = re.compile(r"\.[A-Za-z]")
+_TIME = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,9})?(?:Z|[+-][0-9]{2}:[0-9]{2})?"
+)
 _HAS_DIGIT = re.compile(r"[0-9]")
 #: 203.0.113.0/255.255.255.0; not /255.255.255.255, which is the address.
 _MASKED = re.compile(rf"({DOTTED_QUAD.pattern})/(255\.(?!255\.255\.255)[0-9]{{1,3}}\.[0-9]{{1,3}}\.[0-9]{{1,3}})")
@@ -77,9 +82,81 @@ _BULLETS = re.compile(
 )
 
 
+# --- what is encoded ---------------------------------------------------------------------------------------------
+
+PERCENT, BASE64, HEX = "percent", "base64", "hex"
+#: Step, offset in the piece, and what is to be read: decoded, or of ``percent`` the piece itself.
+EncodedPart = tuple[str, int, str]
+_PERCENT = re.compile(r"%(?:[0-9A-Fa-f]{2}|[uU][0-9A-Fa-f]{4})")
+_BASE64_BEGIN = re.compile(r"/base64/", re.IGNORECASE)
+_BASE64 = re.compile(r"[A-Za-z0-9+/_-]{16,}+")
+_HEX_RUN = re.compile(r"(?<![0-9A-Fa-f])[0-9A-Fa-f]{14,}+")
+#: http://, https:// or ftp:// in hexadecimal.
+_HEX_SCHEME = re.compile(r"(?:68747470|667470)(?:73)?3[Aa]2[Ff]2[Ff](?=[0-9A-Fa-f]{2})")
+#: So many digits before it are decoded too.
+_BEFORE_HEX_SCHEME = 128
+_HEX_URL = re.compile(
+    rf"(?:[0-9A-Fa-f]{{2}}){{0,{_BEFORE_HEX_SCHEME // 2}}}?{_HEX_SCHEME.pattern}(?:[0-9A-Fa-f]{{2}})+"
+)
+_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f\ufffd]")
+
+
+def encoded_in(piece: str) -> Sequence[EncodedPart]:
+    """What is encoded in a piece; it need not be read in its encoded form where that is ``percent``."""
+    if "%" in piece and _PERCENT.search(piece):
+        return ((PERCENT, 0, piece),)
+    found: list[EncodedPart] = []
+    # Base64 of an observable has letters in both cases: aHR0, MjAz, LmNv.
+    if len(piece) > 15 and not (piece.islower() or piece.isupper() or piece.isdecimal()):
+        for match in _BASE64.finditer(piece):
+            text, at = _from_base64(match[0]), match.start()
+            if text is None and "/" in match[0]:  # a/b/Base64/Y3VybC…: the words before it are none of it
+                begin = _BASE64_BEGIN.search(match[0])
+                at += begin.end() if begin else match[0].rfind("/") + 1
+                text = _from_base64(piece[at : match.end()]) if match.end() - at > 15 else None
+            if text is not None:
+                found.append((BASE64, at, text.replace("\n", " ")))
+    if len(piece) > 23 and ("2f2f" in piece or "2F2F" in piece):
+        for match in _hex_urls(piece):
+            found.append((HEX, match.start(), bytes.fromhex(match[0]).decode("latin-1").replace("\n", " ")))
+    return found or ()
+
+
+def _from_base64(written: str) -> str | None:
+    """The text behind a piece of base64, standard or URL-safe, of UTF-8 or (PowerShell) UTF-16; None for bytes."""
+    if len(written) % 4 == 1:
+        return None
+    if "-" in written or "_" in written:
+        written = written.replace("-", "+").replace("_", "/")
+    try:
+        raw = binascii.a2b_base64(written + "=" * (-len(written) % 4))
+        text = raw.decode("utf-16-le" if raw[1:8:2] == b"\0\0\0\0" else "utf-8")
+    except (binascii.Error, UnicodeDecodeError):
+        return None
+    return None if _CONTROL.search(text) else text
+
+
+def _hex_urls(piece: str) -> Iterator[re.Match[str]]:
+    """URLs in hexadecimal, with what is before and after them. The short pattern finds where the long one begins."""
+    for run in _HEX_RUN.finditer(piece):
+        if scheme := _HEX_SCHEME.search(piece, *run.span()):
+            begin = max(run.start(), scheme.start() - _BEFORE_HEX_SCHEME)
+            if match := _HEX_URL.search(piece, begin, run.end()):
+                yield match
+
+
+# --- what is written as it is ------------------------------------------------------------------------------------
+
+
 def _readings(piece: str) -> Sequence[Reading]:
-    if piece[0].isdecimal() and DOTTED_QUAD.fullmatch(piece):
-        return ((0, len(piece), IPV4, piece, False),)
+    if piece.isascii():  # most pieces, and most of them are read or known to hold nothing at one look
+        if piece[0].isdecimal() and DOTTED_QUAD.fullmatch(piece):
+            return ((0, len(piece), IPV4, piece, False),)
+        if piece.isalnum():
+            value = read_hash(piece)
+            return ((0, len(piece), FILE, value, False),) if value else ()
+        if len(piece) < 32 and _holds_nothing(piece):
+            return ()
     found: list[Reading] = []
     if _ASCII_WORD.fullmatch(piece):
         if "." in piece:
@@ -105,12 +182,28 @@ def _readings(piece: str) -> Sequence[Reading]:
     return found
 
 
-_read_short = lru_cache(maxsize=65536)(_readings)
+def _read(piece: str) -> tuple[Sequence[EncodedPart], Sequence[Reading]]:
+    encoded = encoded_in(piece) if "%" in piece or len(piece) > 15 else ()
+    return encoded, () if encoded and encoded[0][0] is PERCENT else _readings(piece)
 
 
-def read_piece(piece: str) -> Sequence[Reading]:
-    """What may be in a piece. A short piece is read once, however many texts hold it."""
-    return _read_short(piece) if len(piece) < 300 else _readings(piece)
+def _holds_nothing(piece: str) -> bool:
+    """
+    Whether a short piece of ASCII is one of those that are frequent and name nothing: ``0.9``, ``Mozilla/5.0``, the end
+    of a sentence, a time. No name has a top-level domain that begins with a digit.
+    """
+    colons = piece.count(":")
+    if colons > 1:
+        return piece[4:5] == "-" and _TIME.fullmatch(piece) is not None
+    return piece.count(".") < 3 and _LETTER_AFTER_DOT.search(piece) is None
+
+
+_read_short = lru_cache(maxsize=65536)(_read)
+
+
+def read_piece(piece: str) -> tuple[Sequence[EncodedPart], Sequence[Reading]]:
+    """What is encoded in a piece, and what may be in it. A short piece is read once, however many texts hold it."""
+    return _read_short(piece) if len(piece) < 300 else _read(piece)
 
 
 def forget_pieces() -> None:
@@ -156,6 +249,9 @@ def _read_hashes(piece: str, found: list[Reading]) -> None:
 
 
 def _read_emails(piece: str, found: list[Reading]) -> None:
+    if (match := _EMAIL_IN.match(piece)) and match.end() == len(piece) and (email := read_email(piece)):
+        found.append((0, len(piece), EMAIL, email, False))
+        return
     for match in _each_once(_EMAIL_IN, piece):
         if _is_password(piece, match.start(), match.end()):
             if name := read_domain(match[1]):
@@ -255,7 +351,7 @@ def _read_word(piece: str, start: int, word: str, in_path: bool, found: list[Rea
             if word[0] != "_":  # table.id.in_ is code, _evil.example_ is emphasis
                 _read_rest(start, word.rstrip("_"), found)
                 return
-            word, start = word.strip("_"), start + len(word) - len(word.lstrip("_"))
+            word, start = word.strip("_").rstrip(".-"), start + len(word) - len(word.lstrip("_"))
     if word[:1].isdecimal() and DOTTED_QUAD.fullmatch(word):
         _read_prefix(piece, start, word, (IPV4, word), found)
     elif (

@@ -8,7 +8,6 @@ indicator is left out.
 
 from __future__ import annotations
 
-import binascii
 import re
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
@@ -16,7 +15,19 @@ from operator import itemgetter
 from typing import NamedTuple
 from urllib.parse import quote, unquote
 
-from include.soar.extract.pieces import PARTING, PIECE, Reading, forget_pieces, is_part_of_a_word, read_piece
+from include.soar.extract.pieces import (
+    BASE64,
+    HEX,
+    PARTING,
+    PERCENT,
+    PIECE,
+    EncodedPart,
+    Reading,
+    encoded_in,
+    forget_pieces,
+    is_part_of_a_word,
+    read_piece,
+)
 from include.soar.extract.prose import forget_words, is_name, is_secret, is_slice, is_version, verp_prefix
 from include.soar.extract.refang import DEFANGED, Plain, plain
 from include.soar.extract.urls import FoundUrl, find_urls, forget_schemes
@@ -69,20 +80,8 @@ DEPTH = 3
 #: How many URLs deep a URL within a URL is looked for.
 NESTED_URLS = 2
 _BREAKS = re.compile(r"%0[AaDd]")
-_PERCENT = re.compile(r"%(?:[0-9A-Fa-f]{2}|[uU][0-9A-Fa-f]{4})")
 #: IIS reads it as a character of UTF-16.
 _PERCENT_U = re.compile(r"%[uU]([0-9A-Fa-f]{4})")
-_BASE64_BEGIN = re.compile(r"/base64/", re.IGNORECASE)
-_BASE64 = re.compile(r"[A-Za-z0-9+/_-]{16,}+")
-_HEX_RUN = re.compile(r"(?<![0-9A-Fa-f])[0-9A-Fa-f]{14,}+")
-#: http://, https:// or ftp:// in hexadecimal.
-_HEX_SCHEME = re.compile(r"(?:68747470|667470)(?:73)?3[Aa]2[Ff]2[Ff](?=[0-9A-Fa-f]{2})")
-#: So many digits before it are decoded too.
-_BEFORE_HEX_SCHEME = 128
-_HEX_URL = re.compile(
-    rf"(?:[0-9A-Fa-f]{{2}}){{0,{_BEFORE_HEX_SCHEME // 2}}}?{_HEX_SCHEME.pattern}(?:[0-9A-Fa-f]{{2}})+"
-)
-_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f\ufffd]")
 _BY_START = itemgetter(2)
 
 
@@ -92,38 +91,20 @@ class _Encoded(NamedTuple):
     in_url: bool
 
 
-def _from_base64(written: str) -> str | None:
-    """The text behind a piece of base64, standard or URL-safe, of UTF-8 or (PowerShell) UTF-16; None for bytes."""
-    if len(written) % 4 == 1:
-        return None
-    if "-" in written or "_" in written:
-        written = written.replace("-", "+").replace("_", "/")
-    try:
-        raw = binascii.a2b_base64(written + "=" * (-len(written) % 4))
-        text = raw.decode("utf-16-le" if raw[1:8:2] == b"\0\0\0\0" else "utf-8")
-    except (binascii.Error, UnicodeDecodeError):
-        return None
-    return None if _CONTROL.search(text) else text
-
-
-def _hex_urls(piece: str) -> Iterator[re.Match[str]]:
-    """URLs in hexadecimal, with what is before and after them. The short pattern finds where the long one begins."""
-    for run in _HEX_RUN.finditer(piece):
-        if scheme := _HEX_SCHEME.search(piece, *run.span()):
-            begin = max(run.start(), scheme.start() - _BEFORE_HEX_SCHEME)
-            if match := _HEX_URL.search(piece, begin, run.end()):
-                yield match
-
-
 # --- a text ------------------------------------------------------------------------------------------------------
 
 _PARAMETER = re.compile(r"[^?&=#;]++")
+#: Those in which something without a percent sign may be encoded.
+_LONG_PARAMETER = re.compile(r"(?<![^?&=#;])[^?&=#;]{16,}+")
 _OF_PARTS = re.compile(r"(?:imphash|import hash|authentihash|rich hash|telfhash|vhash)[\s:=\"'-]{0,9}$", re.IGNORECASE)
 _FILE_IN_PATH = re.compile(r"(?<=/)[0-9A-Fa-f]{64}(?![0-9A-Za-z])")
 _DOTTED = re.compile(r"[0-9](?<![\w.-].)[0-9]{0,2}(?:\.[0-9]{1,3}){3}(?![\w-]|\.\w)")
 #: tcpdump writes the port behind a dot: 203.0.113.9.4444 > 198.51.100.3.443: Flags [S]
 _QUAD = DOTTED_QUAD.pattern
 _PACKET = re.compile(rf"(?<![\w.-])({_QUAD})\.[0-9]{{1,5}} > ({_QUAD})\.[0-9]{{1,5}}(?![\w.])")
+# Of two characters and more, a pattern is searched faster than a string; it should begin with a rare character.
+_ARROW = re.compile("> (?<= > )")
+_CVE_WORD, _CVE_SMALL, _CVE_TITLE = re.compile("CVE"), re.compile("cve"), re.compile("Cve")
 _CVE_IN = re.compile(r"[Cc][Vv][Ee](?<![A-Za-z0-9]...)[-‐‑–_ ][0-9]{4}[-‐‑–_ ][0-9]{4,19}(?![0-9A-Za-z])")
 # Both begin with literal characters, for which the search is fast.
 _ASN_IN = re.compile(r"AS(?:N[ :#-]{0,2}|[ ]?)[0-9]{1,10}(?!\.*+\w)")
@@ -131,6 +112,7 @@ _ASN_SMALL_IN = re.compile(r"as(?:n[ :#]{0,2})?[0-9]{1,10}(?!\.*+\w)")
 
 
 _NAMES = frozenset({DOMAIN, EMAIL})
+_ONLY_DEFANGED = (DEFANGED,)
 
 
 class _Scan:
@@ -144,15 +126,14 @@ class _Scan:
         self._nested = nested
         #: By value: no two types share one.
         self.found: dict[str, Extracted] = {}
-        self.percent: list[_Encoded] = []
-        self.base64: list[_Encoded] = []
-        self.hex: list[_Encoded] = []
+        self.encoded: dict[str, list[_Encoded]] = {}
 
     def run(self) -> None:
         if "://" in self._text:
             self._text = self._take_urls()
-        self._read_pieces()
-        self._read_names()
+        if self._text and not self._text.isspace():  # a URL alone is a frequent text
+            self._read_pieces()
+            self._read_names()
 
     def _add(
         self,
@@ -166,8 +147,8 @@ class _Scan:
         first = self.found.get(value)
         if first is None or (first.inner, first.derived) > (inner, derived):
             steps: tuple[str, ...] = ()
-            if self._marked:
-                steps = tuple(step for step in self._plain.undone(start, start + length) if step != DEFANGED)
+            if self._marked and (undone := self._plain.undone(start, start + length)) and undone != _ONLY_DEFANGED:
+                steps = tuple([step for step in undone if step != DEFANGED])
             self.found[value] = Extracted(kind, value, start if first is None else first.start, steps, derived, inner)
 
     # URLs
@@ -201,8 +182,8 @@ class _Scan:
             for match in _FILE_IN_PATH.finditer(tail):  # an analysis page of that file
                 self._add(tail_at + match.start(), 64, FILE, match[0].lower(), inner=True)
         if "%" in tail or len(tail) > 15:
-            for match in _PARAMETER.finditer(tail):
-                self._note_encoded(tail_at + match.start(), match[0], in_url=True)
+            for match in (_PARAMETER if "%" in tail else _LONG_PARAMETER).finditer(tail):
+                self._note(tail_at + match.start(), encoded_in(match[0]), in_url=True)
 
     # all others
 
@@ -217,11 +198,14 @@ class _Scan:
         for piece in [piece for piece in dict.fromkeys(pieces) if len(piece) > 15 or not piece.isalnum()]:
             if "." in piece or ":" in piece or "%" in piece or "@" in piece or len(piece) > 15:
                 place = text.find(piece, place)
-                if ("%" in piece or len(piece) > 15) and self._note_encoded(place, piece, in_url=False):
+                encoded, readings = read_piece(piece)
+                if encoded:
+                    self._note(place, encoded, in_url=False)
+                if not readings:
                     continue
                 if not is_ascii and is_part_of_a_word(text, place, place + len(piece)):
                     parts.add(piece)
-                elif readings := read_piece(piece):
+                else:
                     self._take(place, piece, readings, doubted)
         if doubted:
             self._look_again(doubted)
@@ -259,7 +243,8 @@ class _Scan:
         for match in PIECE.finditer(self._text):
             if match[0] in parts:
                 is_part = is_part_of_a_word(self._text, *match.span())
-                readings = [reading for reading in read_piece(match[0]) if not (is_part and reading[2] in _NAMES)]
+                _, read = read_piece(match[0])
+                readings = [reading for reading in read if not (is_part and reading[2] in _NAMES)]
                 self._take(match.start(), match[0], readings, set())
                 if not is_part:
                     parts.discard(match[0])
@@ -285,11 +270,11 @@ class _Scan:
 
     def _read_names(self) -> None:
         text = self._text
-        if ">" in text and " > " in text:
+        if ">" in text and _ARROW.search(text):
             for match in _PACKET.finditer(text):
                 for side in (1, 2):
                     self._add(match.start(side), len(match[side]), IPV4, match[side])
-        if "CVE" in text or "cve" in text or "Cve" in text:
+        if _CVE_WORD.search(text) or _CVE_SMALL.search(text) or _CVE_TITLE.search(text):
             for match in _CVE_IN.finditer(text):
                 self._add(match.start(), len(match[0]), CVE, f"CVE-{match[0][4:8]}-{match[0][9:]}")
         seen: set[str] = set()
@@ -302,42 +287,26 @@ class _Scan:
                 if value := read_asn(match[0]):
                     self._add(match.start(), len(match[0]), ASN, value)
 
-    # what is encoded
-
-    def _note_encoded(self, start: int, piece: str, *, in_url: bool) -> bool:
-        """Keep a piece's decoded form for the next pass; return whether its encoded form need not be read."""
-        if "%" in piece and _PERCENT.search(piece):
-            self.percent.append(_Encoded(start, piece, in_url))
-            return True
-        # Base64 of an observable has letters in both cases: aHR0, MjAz, LmNv.
-        if len(piece) > 15 and not (piece.islower() or piece.isupper()):
-            for match in _BASE64.finditer(piece):
-                text, at = _from_base64(match[0]), match.start()
-                if text is None and "/" in match[0]:  # a/b/Base64/Y3VybC…: the words before it are none of it
-                    begin = _BASE64_BEGIN.search(match[0])
-                    at += begin.end() if begin else match[0].rfind("/") + 1
-                    text = _from_base64(piece[at : match.end()]) if match.end() - at > 15 else None
-                if text is not None:
-                    self.base64.append(_Encoded(start + at, text.replace("\n", " "), in_url))
-        if len(piece) > 23 and ("2f2f" in piece or "2F2F" in piece):
-            for match in _hex_urls(piece):
-                text = bytes.fromhex(match[0]).decode("latin-1").replace("\n", " ")
-                self.hex.append(_Encoded(start + match.start(), text, in_url))
-        return False
+    def _note(self, start: int, encoded: Sequence[EncodedPart], *, in_url: bool) -> None:
+        """Keep for the next pass what is encoded in a piece that begins at ``start``."""
+        for step, at, text in encoded:
+            self.encoded.setdefault(step, []).append(_Encoded(start + at, text, in_url))
 
 
 def _scan(text: str, depth: int) -> Iterator[Extracted]:
     scan = _Scan(plain(text))
     scan.run()
     yield from scan.found.values()
-    if depth and scan.percent:
+    if not (depth and scan.encoded):
+        return
+    if percent := scan.encoded.get(PERCENT):
         # All at once, one per line; an encoded line break would look like the start of the next piece.
-        encoded = "\n".join(item.piece for item in scan.percent)
+        encoded = "\n".join(item.piece for item in percent)
         if "%u" in encoded or "%U" in encoded:
             encoded = _PERCENT_U.sub(lambda match: quote(chr(int(match[1], 16)), errors="replace"), encoded)
-        yield from _decoded("percent", scan.percent, unquote(_BREAKS.sub(" ", encoded), errors="replace"), depth)
-    for step, decoded in (("base64", scan.base64), ("hex", scan.hex)):
-        if depth and decoded:
+        yield from _decoded(PERCENT, percent, unquote(_BREAKS.sub(" ", encoded), errors="replace"), depth)
+    for step in (BASE64, HEX):
+        if decoded := scan.encoded.get(step):
             yield from _decoded(step, decoded, "\n".join(item.piece for item in decoded), depth)
 
 
@@ -350,12 +319,12 @@ def _decoded(step: str, encoded: Sequence[_Encoded], lines: str, depth: int) -> 
     for item in _scan(lines, depth - 1):
         # Refanging only shortens a text, so this is the right line or, after much shortening, an earlier one.
         source = encoded[bisect_right(starts, item.start) - 1]
-        in_clear = step == "percent" and len(source.piece) < LONGEST_URL and item.value in source.piece.lower()
-        if source.in_url and step == "percent" and not item.derived and (in_clear or item.type is DOMAIN):
+        in_clear = step == PERCENT and len(source.piece) < LONGEST_URL and item.value in source.piece.lower()
+        if source.in_url and step == PERCENT and not item.derived and (in_clear or item.type is DOMAIN):
             continue
         steps = item.steps if in_clear else (step, *item.steps)
         # A field that was percent-encoded as a whole still is that field.
-        inner = item.inner or source.in_url or step != "percent"
+        inner = item.inner or source.in_url or step != PERCENT
         yield Extracted(item.type, item.value, source.start, steps, item.derived, inner)
 
 

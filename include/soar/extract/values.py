@@ -48,7 +48,7 @@ _OCTET = r"(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
 DOTTED_QUAD = re.compile(rf"{_OCTET}(?:\.{_OCTET}){{3}}")
 _MAPPED = bytes(10) + b"\xff\xff"
 _COMPATIBLE = bytes(8)
-_HEX = re.compile(r"[0-9A-Fa-f]+")
+_HEX = "0123456789ABCDEFabcdef"
 _ASN = re.compile(r"ASN?[ :#-]{0,2}([0-9]{1,10})", re.IGNORECASE)
 _CVE = re.compile(r"CVE[-‐‑–_ ]([0-9]{4})[-‐‑–_ ]([0-9]{4,19})", re.IGNORECASE)
 _NAME = re.compile(r"[a-z0-9_][a-z0-9_.-]*+")
@@ -191,7 +191,7 @@ def parse_hash(text: str) -> Observable | None:
 
 def read_hash(text: str) -> str | None:
     """As :func:`parse_hash`, for a text without blanks around it."""
-    if len(text) not in HASH_BY_LENGTH or not _HEX.fullmatch(text):
+    if len(text) not in HASH_BY_LENGTH or text.strip(_HEX):
         return None
     value = text.lower()
     return None if value.strip("0") == "" or value.strip("f") == "" else value

@@ -12,7 +12,15 @@ from hypothesis import strategies as st
 from include.soar.extract.findings import OwnSurface, extract_finding, observe
 from include.soar.extract.refang import refang
 from include.soar.extract.text import extract_text
-from include.soar.extract.values import LONGEST_URL, parse_address, parse_domain, parse_hash, parse_url
+from include.soar.extract.values import (
+    _TOP,
+    LONGEST_URL,
+    parse_address,
+    parse_domain,
+    parse_hash,
+    parse_url,
+    read_domain,
+)
 from include.soar.model import Finding, Observable, ObservableType, Role
 from tests.soar.examples import address, at, domain, finding, mention
 
@@ -541,6 +549,25 @@ def test_a_url_that_its_canonical_form_makes_too_long_is_none(before: str) -> No
     assert ObservableType.DOMAIN in kinds
     assert ObservableType.IPV4 in kinds
     assert (ObservableType.URL in kinds) == (before == "http://a.example/")
+
+
+@pytest.mark.parametrize("text", ["_a.example._", "_a.example.-_", "__a.example..__"])
+def test_emphasis_around_the_end_of_a_sentence(text: str) -> None:
+    assert keys(text) == ["domain-name:a.example"]
+
+
+@pytest.mark.parametrize(
+    "text", ["0.9", "Mozilla/5.0", "end.", "1.5.2/x", "2026-03-04T11:22:43.544Z", "1234567890123456"]
+)
+def test_what_every_log_is_full_of_names_nothing(text: str) -> None:
+    assert keys(f"{text} {text}, ({text})") == []
+
+
+def test_no_top_level_domain_begins_with_a_digit() -> None:
+    """Pieces are left out at one look for that."""
+    read_domain("a.example")
+    assert len(_TOP) > 1_000
+    assert [last for last in _TOP if not last[0].isalpha()] == []
 
 
 def test_marks_are_composed_however_many_stand_behind_a_letter() -> None:
