@@ -198,7 +198,7 @@ def _holds_nothing(piece: str) -> bool:
     return piece.count(".") < 3 and _LETTER_AFTER_DOT.search(piece) is None
 
 
-_read_short = lru_cache(maxsize=65536)(_read)
+_read_short = lru_cache(maxsize=16384)(_read)
 
 
 def read_piece(piece: str) -> tuple[Sequence[EncodedPart], Sequence[Reading]]:
@@ -254,7 +254,7 @@ def _read_emails(piece: str, found: list[Reading]) -> None:
         return
     for match in _each_once(_EMAIL_IN, piece):
         if _is_password(piece, match.start(), match.end()):
-            if name := read_domain(match[1]):
+            if name := read_domain(match[1]) if len(match[1]) < 300 else None:
                 found.append((match.start(1), len(match[1]), DOMAIN, name, False))
             elif DOTTED_QUAD.fullmatch(match[1]):
                 found.append((match.start(1), len(match[1]), IPV4, match[1], False))

@@ -133,7 +133,7 @@ def _load_suffixes() -> None:
     _TOP.update({rule.rpartition(".")[2] for rule in rules})
 
 
-@lru_cache(maxsize=65536)
+@lru_cache(maxsize=16384)
 def read_domain(text: str) -> str | None:
     """As :func:`parse_domain`, for a text without blanks around it."""
     name = text.lower() if text.isascii() else ascii_name(text) or ""
