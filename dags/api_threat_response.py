@@ -9,12 +9,14 @@ Akamai events in, incidents and blocks out. The nine stages of the runbook, in i
 | 2 | `extract` | addresses, domains, URLs, e-mail addresses and file hashes, with where each was seen |
 | 3 | `enrich` | what the reputation sources say; `decide` makes one verdict of it, and the plan |
 | 4 | `open_incidents` | one Cyware Respond incident per high-priority finding, ever |
-| | `approve_blocks` | lets the plan through; asks a person first when it exceeds a cap: nothing is blocked until then |
+| | `plan_blocks` | what would change at each control, as a diff; `effects` = `plan` ends here |
 | 5 | `relate` | older incidents that share an indicator get the new findings and a relationship |
 | 6 | `block.waf` | attackers' addresses on the Akamai client list, until the environment says *active* |
 | 7 | `block.edr` | indicators on CrowdStrike Falcon: hashes prevented, addresses and domains detected |
 | 8 | `watch` | every indicator on the Splunk watchlist |
 | 9 | `update_incidents` | the incident tells what was done where, what failed and what is pending |
+| | `approve_blocks` | asks a person about each value that is held; the others do not wait for it |
+| | `approved` | stages 6 to 9 once more, for what that person has approved |
 
 An optional stage whose connection is absent is skipped. A stage that failed turns the run red, and the incident is
 updated all the same. **A backfill only plans its blocks** unless it is given `{"effects": "apply"}`: yesterday's
@@ -30,13 +32,14 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pendulum
-from airflow.sdk import CronDataIntervalTimetable, Param, dag
+from airflow.sdk import CronDataIntervalTimetable, Param, TaskGroup, dag
 
-from threat_response.groups import INCIDENT_SYSTEM, block_all, each, enrich_all, fail_the_run, fetch_all
-from threat_response.stages.approve_blocks import ApproveBlocks
+from threat_response.groups import INCIDENT_SYSTEM, act, block_all, controls, each, enrich_all, fail_the_run, fetch_all
+from threat_response.stages.approve_blocks import APPROVED, ApproveBlocks
 from threat_response.stages.decide import Decide
 from threat_response.stages.extract import Extract
 from threat_response.stages.open_incidents import OpenIncidents
+from threat_response.stages.plan_blocks import PlanBlocks
 from threat_response.stages.relate import Relate
 from threat_response.stages.update_incidents import UpdateIncidents
 from threat_response.transport.retry import VendorRetryPolicy
@@ -125,11 +128,15 @@ def api_threat_response() -> None:
     decision = Decide(task_id="decide", case=case, answers=answers).output
     work = {"vendor": INCIDENT_SYSTEM, "case": case}
     incidents = OpenIncidents(task_id="open_incidents", decision=decision, **work).output  # 4
-    approved = ApproveBlocks(task_id="approve_blocks", decision=decision).output
     relations = Relate(task_id="relate", decision=decision, incidents=incidents, **work).output  # 5
-    actions = block_all(approved, incidents) | each("watch", decision=approved, incidents=incidents)  # 6 7 8
-    results = {"incidents": incidents, "relations": relations, "actions": actions}
-    UpdateIncidents(task_id="update_incidents", decision=approved, **results, **work)  # 9
+    plan = PlanBlocks(task_id="plan_blocks", decision=decision, controls=controls()).output
+    actions = block_all(plan, incidents) | each("watch", decision=plan, incidents=incidents)  # 6 7 8
+    told = {"decision": plan, "incidents": incidents, "relations": relations, "actions": actions, **work}
+    updated = UpdateIncidents(task_id="update_incidents", **told)  # 9
+    approved = ApproveBlocks(task_id="approve_blocks", decision=plan, incidents=incidents).output
+    with TaskGroup(APPROVED):  # 6 to 9 of what was held, once a person has answered
+        later = act(approved, incidents)
+        updated >> UpdateIncidents(task_id="update_incidents", approved=approved, approved_actions=later, **told)
     fail_the_run()
 
 

@@ -39,6 +39,11 @@ from tests.support import SimServer, start_simulators  # noqa: E402
 def _forget_masked_secrets() -> Iterator[None]:
     """Each masked secret makes every later one dearer; a task's process ends, this one goes on."""
     yield
+    forget_masked_secrets()
+
+
+def forget_masked_secrets() -> None:
+    """As the end of a task's process does."""
     if masker := sys.modules.get("airflow.sdk._shared.secrets_masker.secrets_masker"):
         masker._secrets_masker().reset_masker()
     if redaction := sys.modules.get("include.soar.vendor.redaction"):

@@ -22,6 +22,11 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 
+WAITS = "awaiting_input"
+STYLE = (
+    "body{font:13px sans-serif;margin:16px}table{border-collapse:collapse;margin:8px 0}"
+    "td,th{border:1px solid #bbb;padding:3px 6px;text-align:left}"
+)
 DAG = "/dags/api_threat_response"
 QUIET = [
     "--no-sandbox",
@@ -124,6 +129,34 @@ class Photographer:
         self.settle()
         self.shoot("task-log")
 
+    def plan(self) -> None:
+        self.go(f"{DAG}/runs/{self.run_id}/tasks/plan_blocks", 1440, 880)
+        self.page.mouse.move(900, 20)
+        self.settle()
+        self.shoot("plan")
+
+    def incident(self) -> None:
+        """The comment that tells how far each action is proved, as Respond renders its HTML."""
+        state = self.get(f"{self.simulators}/_sim/cyware_respond/state")
+        told = [c["description"] for found in state["comments"].values() for c in found]
+        text = max((t for t in told if "active on production" in t), key=len)
+        self.page.set_viewport_size({"width": 1400, "height": 700})
+        self.page.set_content(f"<style>{STYLE}</style>{text}")
+        self.settle()
+        self.shoot("incident")
+
+    def approval(self) -> None:
+        """Only where a run waits for its answer: README.md says how to make one."""
+        runs = self.get(f"{self.ui}/api/v2{DAG}/dagRuns?state=running&order_by=-run_after")["dag_runs"]
+        for run_id in (r["dag_run_id"] for r in runs):
+            task = f"{DAG}/runs/{run_id}/tasks/approve_blocks"
+            if self.get(f"{self.ui}/api/v2{DAG}/dagRuns/{run_id}/taskInstances/approve_blocks")["state"] == WAITS:
+                self.go(f"{task}/required_actions", 1440, 1800)
+                self.page.get_by_role("combobox").last.click()
+                self.settle()
+                self.shoot("approval")
+                return
+
     def xcom(self) -> None:
         self.go(f"{DAG}/runs/{self.run_id}/tasks/block.waf.akamai_client_lists_active/xcom", 1440, 800)
         self.press("Expand all extra JSON")
@@ -164,6 +197,10 @@ class Photographer:
         self.shoot("test-connection")
 
     def forms(self) -> None:
+        self.go("/dags/lift_block", 1150, 760)
+        self.page.get_by_test_id("trigger-dag-button").first.click()
+        self.settle()
+        self.shoot("lift-form", self.dialog)
         self.go(DAG, 1150, 940)
         self.page.get_by_test_id("trigger-dag-button").first.click()
         self.settle()
@@ -199,9 +236,12 @@ def main() -> None:
         photographer.sign_in()
         photographer.graph()
         photographer.log()
+        photographer.plan()
         photographer.xcom()
         photographer.connections()
         photographer.forms()
+        photographer.approval()
+        photographer.incident()
 
 
 if __name__ == "__main__":

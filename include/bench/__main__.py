@@ -37,13 +37,16 @@ def tables(only: int | None, quick: bool) -> Iterator[str]:
     findings, high = (120, 8) if quick else (1000, 50)
     if only in (None, 1):
         from include.bench import decide_path, evaluation, pure
+        from include.bench.response import measured as response
 
         tell("Measuring parsers, extraction and the gate")
         yield from pure.report(
             findings=findings, hostile_size=50_000 if quick else 5_000_000, repeats=1 if quick else 5
         )
-        tell("Deciding the demo day and real lists")
-        yield from evaluation.report(share=20 if quick else 1)
+        tell("Deciding the demo day")
+        yield from evaluation.report()
+        tell("Responding to attackers and to honest people")
+        yield from response.report(attackers=100 if quick else 1000)
         tell("Following an address through decide")
         yield decide_path.report(findings=findings, rounds=1 if quick else 5)
     if only in (None, 2):
@@ -51,6 +54,10 @@ def tables(only: int | None, quick: bool) -> Iterator[str]:
 
         tell("Measuring the stages against the simulators")
         yield from stages.report(findings=findings, high=high, rounds=1 if quick else 3)
+        from include.bench.blocks.__main__ import report
+
+        tell("Blocking by the thousand on three controls")
+        yield from report((20, 200) if quick else (1_000, 10_000))
     if only in (None, 3):
         from include.bench import whole
 

@@ -1,35 +1,31 @@
-"""How good the decision to block is: against the demo day's answer sheet, and against real lists where there are some.
+"""What is done about the demo day, against its answer sheet.
 
 Nothing is fetched. The demo's events go through the vendors' own parsers, extraction, judgement, plan and a ledger,
-hour by hour, with the simulators' data as the providers' answers. The second part takes real bad and good lists, and
-says what in it is synthetic.
+hour by hour, with the simulators' data as the providers' answers. How the policy fares with other attackers:
+``response``.
 """
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from hashlib import sha256
 from pathlib import Path
 
 from include.bench.load import Record, public
 from include.bench.measure import table
 from include.bench.pure import END, POLICY
-from include.demo.place import ROOT, connections, make_secrets
-from include.ops.policy_diff import GoodValues
+from include.demo.place import connections, make_secrets
 from include.simulators.demo_feed import build_demo
 from include.simulators.demo_feed.cast import CONFIG_ID
 from include.soar.extract.case import case_of
 from include.soar.gate.gate import Gate, gate_of
 from include.soar.gate.index_file import shipped
 from include.soar.judge.decision import Basis, decide, history_period
-from include.soar.judge.verdict import gather, judge, lacking_evidence, voices
 from include.soar.ledger import Ledger
 from include.soar.model import (
     Answer,
@@ -37,13 +33,9 @@ from include.soar.model import (
     FetchBatch,
     Finding,
     Observable,
-    ObservableType,
-    Observed,
+    Reliability,
     Reputation,
     ReputationBatch,
-    Role,
-    Severity,
-    Sighting,
     Standing,
     Window,
 )
@@ -56,12 +48,7 @@ from threat_response.vendors.akamai_sia import api as sia
 from threat_response.vendors.list_feed import api as list_feed
 from threat_response.vendors.list_feed.formats import parse_list
 
-SHARED = ROOT.parent / "shared/data"
 HOUR = timedelta(hours=1)
-#: Crawlers, delivery networks, resolvers: what must never be blocked, by the name of the list.
-GOOD_LISTS = ("googlebot", "openai-gptbot", "akamai", "cloudflare", "fastly", "public-dns-v4")
-#: Among so many synthetic lists an address's count is dealt out; ipsum itself counts up to about ten.
-LISTS = 10
 BUCKETS = ((0, 24), (25, 49), (50, 74), (75, 89), (90, 100))
 
 
@@ -74,21 +61,19 @@ class OpenGate(Gate):
     def check(self, observable: Observable) -> None:
         return None
 
+    def tags(self, observable: Observable) -> tuple[str, ...]:
+        return ()
+
 
 def trusting(policy: Policy) -> Policy:
     """As a hasty team would have it: AbuseIPDB alone is enough."""
-    graded = policy.document["sources"]["abuseipdb"] | {"reliability": policy.block.evidence.top_grade.value}
+    graded = policy.document["sources"]["abuseipdb"] | {"reliability": Reliability.A.value}
     sources = policy.document["sources"] | {"abuseipdb": graded}
     return stored_policy(policy.document | {"sources": sources})
 
 
-def report(*, share: int) -> Iterator[str]:
-    """:param share: one in this many addresses of the real lists"""
+def report() -> Iterator[str]:
     yield from demo_day(load_policy(POLICY))
-    if (SHARED / "ipsum/ipsum.txt").exists():
-        yield real_lists(load_policy(POLICY[:1]), share)
-    else:
-        yield "1g. Against real lists: left out, they are not present on this machine\n"
 
 
 # --- the demo day --------------------------------------------------------------------------------------------------
@@ -181,7 +166,7 @@ def run_day(demo: Mapping[str, Record], policy: Policy, gate: Gate | None = None
             said = answers_of(case, demo, asked, now, lists)
             decision, made, _ = decide(case, said, Basis(policy, asked, None, now), history=history)
             ledger.verdicts.record(made, policy=policy, minimum_severity=None, run_id=start.isoformat(), now=now)
-            day.acted |= {i.observable.value for i in decision.indicators}
+            day.acted |= {i.observable.value for i in decision.indicators if i.rung and i.rung.is_block}
             day.refused += Counter(r.layer for r in decision.refusals)
             for verdict in (judgement.verdict for judgement in made):
                 value, worst = verdict.observable.value, day.judged.get(verdict.observable.value)
@@ -253,98 +238,3 @@ def _lists(files: Mapping[str, str]) -> list_feed.ListIndex:
         (source, parse_list(source, files[Path(source.location).name].encode())[0])
         for source in list_feed.parse_sources(named)
     )
-
-
-# --- real lists ----------------------------------------------------------------------------------------------------
-
-
-def real_lists(policy: Policy, share: int) -> str:
-    networks = [n for name in GOOD_LISTS for n in _warninglist(name)]
-    good_lists = GoodValues(networks)
-    counts = dict(list(_ipsum().items())[::share])
-    bad = {a: n for a, n in counts.items() if not good_lists.entry(_address(a))}
-    listed_good = {a: n for a, n in counts.items() if a not in bad}
-    good = {str(ipaddress.ip_network(n)[0]): 0 for n in networks[::share]} | listed_good
-    gate = gate_of(policy.never_block, shipped(), END)
-    protected = {a for a in (*bad, *good) if gate.check(_address(a))}
-    rows = []
-    for words, family_size in (("ten independent lists", 1), ("the same, two and two copies", 2)):
-        rules = _with_lists(policy, family_size)
-        known: dict[tuple[int, ...], bool] = {}
-        blocked = {a for a, n in (bad | good).items() if _would_block(a, n, rules, known)}
-        for gate_words, acted in (("no gate", blocked), ("gate", blocked - protected)):
-            hits, misses = len(acted & bad.keys()), len(acted & good.keys())
-            precision = hits / len(acted) if acted else 1.0
-            rows.append((f"{words}, {gate_words}", hits, misses, precision, hits / len(bad)))
-    whole = "all" if share == 1 else f"every {share}th address"
-    return table(
-        f"1g. Against real lists: {len(bad):,} bad addresses, {len(good):,} known-good ones",
-        ("sources", "bad blocked", "known good blocked", "precision", "recall"),
-        rows,
-        f"Bad: {whole} of ipsum that is on none of the good lists. It says how many lists name an address, not which.",
-        f"SYNTHETIC: so many of {LISTS} made-up lists of grade C name it, dealt out by a hash. Each says 100, all are",
-        "fresh, and every address attacks in one finding of high severity. Caps are left out. Recall is then nearly",
-        "the share of ipsum that two or more lists name: what is measured is that the policy wants two voices.",
-        f"Good: {', '.join(GOOD_LISTS)} of the MISP",
-        f"warninglists: the first address of each entry, and the {len(listed_good)} of ipsum that are in them, which",
-        "are the only ones that any list calls bad. The gate is made of the same lists, so that it stops them is no",
-        "surprise; the rows without it say what it is worth.",
-        f"The gate also refuses {len(protected & bad.keys())} of the bad: lists of others that it protects name them.",
-    )
-
-
-def _with_lists(policy: Policy, family_size: int) -> Policy:
-    rule = {"reliability": "C", "malicious_from": 75, "suspicious_from": 25}
-    sources = {f"list_{n}": rule | {"family": f"family_{n // family_size}"} for n in range(LISTS)}
-    return stored_policy(policy.document | {"sources": sources})
-
-
-_FINDING = Finding(
-    uid="evaluation",
-    source="bench",
-    vendor_id="evaluation",
-    title="attack",
-    severity=Severity.HIGH,
-    detected_at=END,
-)
-
-
-def _would_block(address: str, count: int, policy: Policy, known: dict[tuple[int, ...], bool]) -> bool:
-    """
-    Verdict and evidence say so. Without the gate, which is asked apart, and without caps.
-
-    :param known: answers by the lists that name an address: nothing else of it has a say
-    """
-    dealt = sorted(range(LISTS), key=lambda n: sha256(f"{address}/{n}".encode()).digest())[:count]
-    key = tuple(sorted(dealt))
-    if key not in known:
-        known[key] = _decided(_address(address), key, policy)
-    return known[key]
-
-
-def _decided(observable: Observable, lists: Sequence[int], policy: Policy) -> bool:
-    said = [
-        Reputation(observable=observable, provider=f"list_{n}", answer=Answer.LISTED, score=100, known_at=END)
-        for n in lists
-    ]
-    sighting = Sighting(finding_uid=_FINDING.uid, field="attacker", role=Role.ATTACKER, seen_at=END)
-    seen = Observed(observable=observable, sightings=(sighting,))
-    inputs = gather(seen, {_FINDING.uid: _FINDING}, said, history=None, hit=None)
-    voiced = voices(inputs, policy)
-    malicious = judge(inputs, policy, voiced).standing is Standing.MALICIOUS
-    return malicious and lacking_evidence(voiced, _FINDING.severity, policy) is None
-
-
-def _address(text: str) -> Observable:
-    return Observable(type=ObservableType.IPV6 if ":" in text else ObservableType.IPV4, value=text)
-
-
-def _ipsum() -> dict[str, int]:
-    lines: Iterable[str] = (SHARED / "ipsum/ipsum.txt").read_text("utf-8").splitlines()
-    pairs = (line.split() for line in lines if line and not line.startswith("#"))
-    return {address: int(count) for address, count in pairs}
-
-
-def _warninglist(name: str) -> list[str]:
-    entries: list[str] = json.loads((SHARED / "misp-warninglists" / name / "list.json").read_text("utf-8"))["list"]
-    return sorted(str(ipaddress.ip_network(entry, strict=False)) for entry in entries)

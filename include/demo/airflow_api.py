@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import requests
@@ -12,6 +12,11 @@ import requests
 from include.demo.place import Place
 
 DAG_ID = "api_threat_response"
+
+
+def _busy(answer: requests.Response) -> bool:
+    """Whether SQLite was locked: Airflow has then rolled the call back, and it may be made again."""
+    return answer.status_code == 503 or (answer.status_code == 500 and "Database error" in answer.text)
 
 
 class Airflow:
@@ -28,16 +33,21 @@ class Airflow:
         answer.raise_for_status()
         self.session.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
 
-    def call(self, method: str, path: str, **options: Any) -> Any:
-        answer = self.session.request(method, f"{self.place.ui}/api/v2{path}", timeout=60, **options)
+    def call(self, method: str, path: str, *, patience: float = 60, **options: Any) -> Any:
+        deadline = time.monotonic() + patience
+        while True:
+            answer = self.session.request(method, f"{self.place.ui}/api/v2{path}", timeout=60, **options)
+            if not _busy(answer) or time.monotonic() > deadline:
+                break
+            time.sleep(0.5)
         if answer.status_code >= 400:
             raise RuntimeError(f"{method} {path}: HTTP {answer.status_code}: {answer.text[:500]}")
         return answer.json() if answer.content else None
 
-    def wait_for_dag(self, patience: float = 120) -> None:
+    def wait_for_dag(self, dag_id: str = DAG_ID, *, patience: float = 120) -> None:
         deadline = time.monotonic() + patience
         while True:
-            answer = self.session.get(f"{self.place.ui}/api/v2/dags/{DAG_ID}", timeout=30)
+            answer = self.session.get(f"{self.place.ui}/api/v2/dags/{dag_id}", timeout=30)
             if answer.status_code == 200:
                 return
             errors = self.call("GET", "/importErrors")["import_errors"]
@@ -59,9 +69,15 @@ class Airflow:
         )["dag_runs"]
         return found
 
-    def trigger(self, *, conf: dict[str, Any], run_id: str | None = None) -> str:
-        body = {"logical_date": None, "conf": conf} | ({"dag_run_id": run_id} if run_id else {})
-        return str(self.call("POST", f"/dags/{DAG_ID}/dagRuns", json=body)["dag_run_id"])
+    def trigger(self, *, conf: dict[str, Any], run_id: str | None = None, dag_id: str = DAG_ID) -> str:
+        # Named here, so that a call that is made again cannot make a second run.
+        run_id = run_id or f"manual__{datetime.now(UTC).isoformat()}"
+        body = {"logical_date": None, "conf": conf, "dag_run_id": run_id}
+        return str(self.call("POST", f"/dags/{dag_id}/dagRuns", json=body)["dag_run_id"])
+
+    def state(self, dag_id: str, run_id: str) -> str:
+        """Of one run: queued, running, success, failed."""
+        return str(self.call("GET", f"/dags/{dag_id}/dagRuns/{run_id}")["state"])
 
     def backfill(
         self, start: datetime, end: datetime, *, conf: dict[str, Any], at_once: int, reprocess: str = "none"
@@ -88,8 +104,8 @@ class Airflow:
             answer = self.session.post(f"{self.place.ui}/api/v2/backfills", json=body, timeout=60)
             if answer.status_code in (200, 201):
                 return int(answer.json()["id"])
-            # 503: SQLite is busy; 409: Airflow closes an ended backfill only every 30 seconds.
-            if answer.status_code not in (409, 503) or time.monotonic() > deadline:
+            # 409: Airflow closes an ended backfill only every 30 seconds.
+            if not (_busy(answer) or answer.status_code == 409) or time.monotonic() > deadline:
                 raise RuntimeError(f"the backfill was refused: HTTP {answer.status_code}: {answer.text[:500]}")
             time.sleep(1)
 

@@ -20,26 +20,28 @@ from include.soar.incident.clean import Link
 from include.soar.incident.inputs import State
 from include.soar.incident.plain import render_text
 from include.soar.judge.decision import Basis, decide
-from include.soar.model import Action, Indicator, Outcome, Relation, Verb
+from include.soar.model import Action, Indicator, Outcome, Reached, Relation, Rung, Verb
 from include.soar.policy.file import load_policy
 
 PLACE = ROOT / "docs/pictures/incident.txt"
 SOURCE, CATEGORY = "Akamai API Security", "bola"
-#: Per control: what it does, what became of it, where a person can check, and its words.
-DONE: dict[str, tuple[Verb, Outcome, dict[str, str | int | None], str]] = {
+#: Per control: what it does, what became of it, its degree, where a person can check, and its words.
+DONE: dict[str, tuple[Verb, Outcome, Rung, dict[str, str | int | None], str]] = {
     "akamai_client_lists": (
         Verb.DENY,
         Outcome.BLOCKED,
+        Rung.BLOCK_LONG,
         {"list": "91596_SOCAUTOBLOCK", "version": 4, "network": "PRODUCTION", "active_version": 4},
         "PRODUCTION enforces version 4 of the list",
     ),
     "crowdstrike_falcon": (
         Verb.CONTAIN,
         Outcome.DETECT_ONLY,
+        Rung.BLOCK_LONG,
         {"action": "detect"},
         "detected on all hosts: a custom indicator cannot block an address or a domain",
     ),
-    "splunk": (Verb.WATCH, Outcome.WATCHED, {"collection": "threat_watchlist"}, "in threat_watchlist"),
+    "splunk": (Verb.WATCH, Outcome.WATCHED, Rung.WATCH, {"collection": "threat_watchlist"}, "in threat_watchlist"),
 }
 
 
@@ -74,7 +76,7 @@ def sample() -> str:
 
 
 def action(control: str, indicator: Indicator) -> Action:
-    verb, outcome, proof, detail = DONE[control]
+    verb, outcome, rung, proof, detail = DONE[control]
     return Action(
         control=control,
         verb=verb,
@@ -83,6 +85,8 @@ def action(control: str, indicator: Indicator) -> Action:
         detail=detail,
         expires_at=indicator.expires_at,
         proof=proof,
+        rung=rung,
+        reached=Reached.ACTIVE,
     )
 
 

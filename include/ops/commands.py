@@ -1,9 +1,11 @@
 """
-The commands of ``airflow threat-response …`` (arguments: ``plugins/threat_response/cli.py``). They read the ledger and
-write nothing to it. Policies are files, ``:``-separated, later ones override earlier ones.
+The commands of ``airflow threat-response …`` (arguments: ``plugins/threat_response/cli.py``). ``block``, ``lift`` and
+``allow`` do what a person wants at the controls; the others read the ledger and write nothing to it. Policies are
+files, ``:``-separated, later ones override earlier ones.
 
 Exit codes: 0; 1 explain: the stored verdict is not what its inputs give, policy-diff: B hits something known to be
-good, check-policy: the policy is wrong; 2 the question cannot be answered.
+good, check-policy: the policy is wrong, verify-audit: a row was changed, blocks --check: a control and the ledger
+differ, block, lift, allow: not everything was done; 2 the question cannot be answered, or nothing was done.
 """
 
 from __future__ import annotations
@@ -20,17 +22,19 @@ from include.ops import answers_diff as answers
 from include.ops import policy_diff as policies
 from include.ops.explain import explanation, under_another_policy
 from include.ops.export import export as write_table
+from include.ops.in_force import blocks as in_force
+from include.ops.in_force import by_hand
 from include.ops.replay import ReplayError, Rules, run_of
 from include.ops.text import shown, shown_lines
 from include.soar.extract.refang import refang
 from include.soar.extract.values import KINDS, parse_any
 from include.soar.gate.index_file import shipped
 from include.soar.ledger import Ledger, SQLAlchemyError
-from include.soar.model import Observable, Outcome, Severity
+from include.soar.model import Observable, Severity
 from include.soar.policy.file import asn_table, load_policy
 from include.soar.policy.rules import Policy, PolicyError
 from include.soar.vendor.errors import VendorError, one_line
-from threat_response import registry
+from threat_response import groups, registry
 from threat_response.runtime import settings
 
 
@@ -77,7 +81,7 @@ def check_policy(options: argparse.Namespace) -> int:
     """Loads it as a task would, the table of autonomous systems as well."""
     paths = [Path(file) for file in options.files.split(":")] if options.files else settings.policy_files()
     try:
-        policy = load_policy(paths, providers=registry.SERVES["enrich"])
+        policy = load_policy(paths, providers=registry.SERVES["enrich"], controls=registry.controls_by_place())
         asn_table(policy.block)
     except PolicyError as error:
         print(shown_lines(str(error)))
@@ -125,12 +129,54 @@ def answers_diff(options: argparse.Namespace) -> int:
 
 
 def cancelled(options: argparse.Namespace) -> int:
-    rows = [row for row in open_ledger(options.ledger).actions.rows() if row.outcome == Outcome.CANCELLED]
-    for row in rows:
-        proof = ", ".join(f"{name} {value}" for name, value in sorted(row.proof.items()) if value is not None)
-        print(f"{shown(row.observable)} at {row.control}: {shown(row.detail)}; {shown(proof) or 'no proof'}")
-    print(f"{len(rows)} to be lifted, see docs/runbook.md" if rows else "nothing is to be lifted")
+    in_force.protected(open_ledger(options.ledger))
     return 0
+
+
+def blocks(options: argparse.Namespace) -> int:
+    ledger = open_ledger(options.ledger)
+    if options.control not in (None, *groups.controls()):
+        raise CannotAnswer(f"there is no control {shown(options.control)}")
+    if options.check:
+        return in_force.check(ledger, control=options.control)
+    in_force.show(ledger, control=options.control, as_json=options.json)
+    return 0
+
+
+def block(options: argparse.Namespace) -> int:
+    wait = timedelta(seconds=options.wait)
+    return by_hand.block(options.value, options.duration, options.reason, rung=options.rung, wait=wait)
+
+
+def lift(options: argparse.Namespace) -> int:
+    return by_hand.lift(options.value, options.reason, wait=timedelta(seconds=options.wait))
+
+
+def allow(options: argparse.Namespace) -> int:
+    if options.end:
+        return by_hand.end_allowance(options.value, options.reason)
+    if options.until is None:
+        raise CannotAnswer("--until: an entry without an end is the policy's (never_block.allow)")
+    if options.until <= settings.now():
+        raise CannotAnswer(f"--until: {options.until:%Y-%m-%d %H:%M} UTC is past")
+    wait = timedelta(seconds=options.wait)
+    return by_hand.allow(options.value, options.until, options.owner, options.reason, wait=wait)
+
+
+def verify_audit(options: argparse.Namespace) -> int:
+    ledger = open_ledger(options.ledger)
+    problems = [*ledger.actions.verify(), *ledger.allows.verify()]
+    print(f"action_events: {ledger.actions.head()}\nallows: {ledger.allows.head()}")
+    if options.head:
+        number = ledger.actions.number_of(options.head.lower())
+        if number is None:
+            problems.append(f"action_events: no row has the hash {shown(options.head)}: the chain was made anew")
+        else:
+            print(f"the hash {shown(options.head)} is that of row {number}")
+    for problem in problems:
+        print(shown(problem))
+    print(f"{len(problems)} problems" if problems else "intact")
+    return 1 if problems else 0
 
 
 def export(options: argparse.Namespace) -> int:
@@ -146,7 +192,12 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "policy-diff": policy_diff,
     "plan-enrichment": plan_enrichment,
     "answers-diff": answers_diff,
+    "blocks": blocks,
+    "block": block,
+    "lift": lift,
+    "allow": allow,
     "cancelled": cancelled,
+    "verify-audit": verify_audit,
     "export": export,
 }
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from sqlalchemy import create_engine, inspect, select
 
 from include.ops.text import shown
-from include.soar.ledger.tables import ActionRow, ReputationRow, Table, VerdictRow, WindowRow
+from include.soar.ledger.tables import ActionEventRow, ActionRow, ReputationRow, Table, VerdictRow, WindowRow
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 #: Name on the command line -> the table, and the column that the period is about.
 TABLES: dict[str, tuple[type[Table], str]] = {
     "actions": (ActionRow, "updated_at"),
+    "events": (ActionEventRow, "at"),
     "verdicts": (VerdictRow, "decided_at"),
     "windows": (WindowRow, "start_at"),
     "answers": (ReputationRow, "known_at"),

@@ -12,7 +12,7 @@ from include.ops.replay import Rules, Run
 from include.ops.text import outcome_words, safe, shown, when
 from include.soar.incident.clean import defang
 from include.soar.judge.verdict import ACT, HOLD, Judgement
-from include.soar.model import Observable, ObservableType
+from include.soar.model import Indicator, Observable, ObservableType
 
 MOST_LISTED = 50
 
@@ -93,7 +93,7 @@ class Difference:
 
 def compare(runs: Iterable[Run], a: Rules, b: Rules, good: GoodValues) -> Difference:
     """
-    Decide every run again under both. What a cap would hold counts as acted on: it is what a person is asked.
+    Decide every run again under both. Only blocks are compared; what waits for a person counts as one.
 
     Known good is what the gate of either policy protects, and what the file holds.
     """
@@ -105,7 +105,7 @@ def compare(runs: Iterable[Run], a: Rules, b: Rules, good: GoodValues) -> Differ
         for side in sides:
             decision, judgements = run.decide(side.rules)
             made.append({(run.run_id, j.inputs.observable.key): j for j in judgements})
-            side.acted |= {place: j for place, j in made[-1].items() if j.outcome in (ACT, HOLD)}
+            side.acted |= {place: j for place, j in made[-1].items() if _blocks(j)}
             side.held += [run.run_id] if decision.held else []
         for place in made[0]:
             if any(place in side.acted for side in sides):
@@ -114,6 +114,14 @@ def compare(runs: Iterable[Run], a: Rules, b: Rules, good: GoodValues) -> Differ
                 if why := _known_good(made[0][place].inputs.observable, a, b, good, run.decided_at):
                     difference.good[place] = why
     return difference
+
+
+def _blocks(judgement: Judgement) -> bool:
+    """Whether it blocks, now or once a person agrees. Before there were rungs, everything did."""
+    plan = judgement.plan
+    if judgement.outcome not in (ACT, HOLD) or not isinstance(plan, Indicator):
+        return False
+    return plan.rung is None or plan.rung.is_block
 
 
 def _known_good(observable: Observable, a: Rules, b: Rules, good: GoodValues, now: datetime) -> str | None:

@@ -53,8 +53,11 @@ def outcome_words(outcome: str, plan: Indicator | Refusal | None) -> str:
     """What became of a verdict, in one line."""
     if isinstance(plan, Indicator):
         held = "held until a person answers; " if outcome == HOLD else ""
-        return f"{held}to be acted on until {when(plan.expires_at)}, seen as {', '.join(plan.roles)}"
+        seen = f"seen as {', '.join(plan.roles)}"
+        rungs = "; ".join(f"{s.rung.value} until {when(s.expires_at)} ({'; '.join(s.ways)})" for s in plan.steps)
+        what = rungs or f"to be acted on until {when(plan.expires_at)}"
+        return safe(f"{held}{what}; {seen}" + (f"; {plan.enough}" if plan.enough else ""))
     if plan is None:
-        return "left alone: it is not malicious, or was seen in no finding of high priority"
+        return "left alone: nothing speaks for a response, or it was seen in no finding of high priority"
     where = " ".join(part for part in (plan.layer, plan.list_name, plan.entry) if part)
     return safe(f"refused: {where}: {plan.reason}")

@@ -2,19 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from airflow.sdk import TaskGroup, XComArg
 
-from threat_response.registry import INCIDENT_SYSTEM, SERVES, operator, providers
+from threat_response.registry import INCIDENT_SYSTEM, SERVES, controls_by_place, operator, providers
 from threat_response.runtime import settings
 from threat_response.stages.fail_the_run import FailTheRun
+from threat_response.stages.in_force.lift import Lift
+from threat_response.stages.in_force.reconcile import Reconcile
 from threat_response.transport.form import vendor_of
 
-__all__ = ["INCIDENT_SYSTEM", "block_all", "each", "enrich_all", "fail_the_run", "fetch_all"]
+__all__ = [
+    "INCIDENT_SYSTEM",
+    "act",
+    "block_all",
+    "confirms",
+    "controls",
+    "each",
+    "enrich_all",
+    "fail_the_run",
+    "fetch_all",
+    "lift_all",
+    "reconcile_all",
+]
 
 # Not in the registry, which Airflow reads while it is being imported itself.
 settings.KNOWN_PROVIDERS.update(SERVES["enrich"])
+settings.KNOWN_CONTROLS.update(controls_by_place())
 
 
 def each(stage: str, **inputs: Any) -> dict[str, XComArg]:
@@ -25,10 +42,17 @@ def each(stage: str, **inputs: Any) -> dict[str, XComArg]:
     :param inputs: what every operator of the stage takes
     :return: what each vendor's task gives, by vendor
     """
+    if is_control(stage):
+        inputs["place"] = stage
     with TaskGroup(stage.rpartition(".")[2]):
         return {
             vendor: operator(stage, vendor)(task_id=vendor, vendor=vendor, **inputs).output for vendor in SERVES[stage]
         }
+
+
+def is_control(stage: str) -> bool:
+    """Whether the vendors of a stage are controls: enforcement points that act on a decision."""
+    return stage == "watch" or stage.startswith("block.")
 
 
 def fetch_all() -> list[XComArg]:
@@ -55,6 +79,58 @@ def enrich_all(case: XComArg) -> dict[str, XComArg]:
             ask = operator("enrich", vendor.name)
             answers[vendor.name] = ask(task_id=vendor.name, vendor=vendor.name, **inputs).output
     return answers
+
+
+def controls() -> dict[str, Callable[..., Any]]:
+    """What makes the operator of each control, by vendor: the plan reads through it what is there."""
+    return {
+        vendor: partial(operator(stage, vendor), task_id=vendor, vendor=vendor, place=stage)
+        for stage in SERVES
+        if is_control(stage)
+        for vendor in SERVES[stage]
+    }
+
+
+def confirms() -> dict[str, Callable[..., Any]]:
+    """What makes the operator that asks whether a pending write is in force, by vendor, of those that have one."""
+    return {
+        vendor: partial(operator("confirm", vendor), task_id=f"{vendor}_active", vendor=vendor)
+        for vendor in controls()
+        if vendor_of(vendor).confirms
+    }
+
+
+def reconcile_all(*, only_expired: bool) -> dict[str, XComArg]:
+    """An ``ActionBatch`` from each control: what was ended or brought in line with the ledger there."""
+    confirm = confirms()
+    with TaskGroup("lift_expired" if only_expired else "reconcile"):
+        return {
+            vendor: Reconcile(
+                task_id=vendor,
+                vendor=vendor,
+                control=control,
+                confirm=confirm.get(vendor),
+                only_expired=only_expired,
+            ).output
+            for vendor, control in controls().items()
+        }
+
+
+def lift_all(asked: XComArg) -> dict[str, XComArg]:
+    """An ``ActionBatch`` from each control: what was lifted there by hand, once it is through."""
+    lifted: dict[str, XComArg] = {}
+    confirm = confirms()
+    with TaskGroup("lift"):
+        for vendor, control in controls().items():
+            lifted[vendor] = Lift(task_id=vendor, vendor=vendor, control=control, asked=asked).output
+            if vendor in confirm:
+                lifted[vendor] = confirm[vendor](actions=lifted[vendor]).output
+    return lifted
+
+
+def act(decision: XComArg, incidents: XComArg) -> dict[str, XComArg]:
+    """Stages 6 to 8: an ``ActionBatch`` from each control, by control."""
+    return block_all(decision, incidents) | each("watch", decision=decision, incidents=incidents)
 
 
 def block_all(decision: XComArg, incidents: XComArg) -> dict[str, XComArg]:

@@ -69,6 +69,11 @@ def operator(stage: str, vendor: str) -> Any:
     raise LookupError(f"{vendor} cannot serve {stage}: there is no {kind.upper()} in {own}, nor in {general}")
 
 
+def controls_by_place() -> dict[str, tuple[str, ...]]:
+    """The vendors of the controls, by place."""
+    return {stage: names for stage, names in SERVES.items() if stage.partition(".")[0] in ("block", "watch")}
+
+
 def vendors_of(stage: str) -> list[str]:
     """
     The vendors that serve a stage.

@@ -117,7 +117,7 @@ def _read_files() -> None:
     from threat_response.runtime import settings
 
     try:
-        settings.gate()
+        settings.policy_gate()
     except (OSError, ValueError) as error:
         # A policy that is wrong is a task's to report.
         log.warning("Tasks will read the policy themselves: %s", error)

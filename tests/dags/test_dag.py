@@ -13,12 +13,14 @@ from pathlib import Path
 import pytest
 from airflow.dag_processing.dagbag import DagBag
 from airflow.sdk import DAG, CronDataIntervalTimetable
+from airflow.ti_deps.dependencies_states import EXECUTION_STATES
 
 from include.soar.incident.gather import APPROVAL_TASK
-from include.soar.policy.rules import LONGEST_WAIT_HOURS
+from include.soar.policy.response import LONGEST_WAIT_HOURS
 from tests.conftest import ROOT
 from threat_response.registry import SERVES, providers, vendors_of
 from threat_response.runtime import settings
+from threat_response.stages.approve_blocks import APPROVED
 from threat_response.transport.form import vendor_of
 from threat_response.transport.retry import VendorRetryPolicy
 
@@ -44,8 +46,10 @@ def test_every_registered_vendor_has_its_task(dag: DAG) -> None:
     assert {*FETCH, *CONTROLS, *WATCH} <= expected
     expected |= {f"enrich.{name}" for name in settings.policy().enrichment.providers}
     expected |= {f"enrich.refresh_{name}" for name in vendors_of("refresh") if f"enrich.{name}" in expected}
-    stages = ["extract", "decide", "approve_blocks", "open_incidents", "relate", "update_incidents", "fail_the_run"]
-    assert set(dag.task_ids) == expected | set(stages)
+    stages = ["extract", "decide", "plan_blocks", "approve_blocks", "open_incidents", "relate", "fail_the_run"]
+    # What was approved goes to every control as well, and is told.
+    later = {f"{APPROVED}.{task}" for task in (*CONTROLS, *CONFIRM, *WATCH, "update_incidents")}
+    assert set(dag.task_ids) == expected | set(stages) | {"update_incidents"} | later
     assert CONFIRM
 
 
@@ -53,7 +57,7 @@ def test_each_stage_comes_after_what_it_takes(dag: DAG) -> None:
     def before(task_id: str) -> set[str]:
         return dag.get_task(task_id).get_flat_relative_ids(upstream=True)
 
-    order = ["extract", "decide", "open_incidents", "relate", "update_incidents"]
+    order = ["extract", "decide", "open_incidents", "relate", "update_incidents", f"{APPROVED}.update_incidents"]
     for earlier, later in itertools.pairwise(order):
         assert earlier in before(later)
     for control in CONTROLS:
@@ -103,17 +107,46 @@ def test_n16_a_slip_in_the_policy_does_not_take_the_dag_away(
         assert asking == ({f"enrich.{last}"} if last else set())
 
 
-def test_a_person_is_asked_before_anything_is_acted_on_and_after_the_incidents_can_be_opened(dag: DAG) -> None:
-    asking = dag.get_task(APPROVAL_TASK)
-    assert asking.upstream_task_ids == {"decide"}
+def test_nothing_goes_to_a_control_but_by_the_plan(dag: DAG) -> None:
+    assert dag.get_task("plan_blocks").upstream_task_ids == {"decide"}
     for task_id in (*CONTROLS, *WATCH, "update_incidents"):
-        # What is acted on and told is what this task gives, never what `decide` gives.
-        assert APPROVAL_TASK in dag.get_task(task_id).upstream_task_ids, task_id
+        # What is acted on and told is what the plan gives, never what `decide` gives.
+        assert "plan_blocks" in dag.get_task(task_id).upstream_task_ids, task_id
         assert "decide" not in dag.get_task(task_id).upstream_task_ids, task_id
-    for task_id in ("open_incidents", "relate"):
+
+
+def test_the_plan_reads_every_control(dag: DAG) -> None:
+    planned = {name: make() for name, make in dag.get_task("plan_blocks").controls.items()}
+    places = {name: control.place for name, control in planned.items()}
+    assert places == {task.rpartition(".")[2]: task.rpartition(".")[0] for task in (*CONTROLS, *WATCH)}
+    for task_id in (*CONTROLS, *WATCH):
+        assert dag.get_task(task_id).place == places[task_id.rpartition(".")[2]]
+
+
+def test_what_can_wait_does_not_hold_what_cannot(dag: DAG) -> None:
+    asking = dag.get_task(APPROVAL_TASK)
+    assert asking.upstream_task_ids == {"plan_blocks", "open_incidents"}
+    for task_id in (*CONTROLS, *CONFIRM, *WATCH, "open_incidents", "relate", "update_incidents"):
         assert APPROVAL_TASK not in dag.get_task(task_id).get_flat_relative_ids(upstream=True), task_id
-    assert asking.trigger_rule == "all_success"
+    # An incident that could not be opened keeps nobody from being asked about the others.
+    assert asking.trigger_rule == "all_done"
     assert APPROVAL_TASK in dag.get_task("fail_the_run").upstream_task_ids
+
+
+def test_waiting_costs_no_slot(dag: DAG) -> None:
+    """Airflow counts these states as one that runs; a question and a sensor between two looks are in neither."""
+    assert {state.value for state in EXECUTION_STATES} == {"running", "queued"}
+    for task_id in CONFIRM:
+        assert dag.get_task(task_id).mode == "reschedule"
+
+
+def test_what_is_held_goes_to_a_control_by_the_answer_only(dag: DAG) -> None:
+    for task_id in (*CONTROLS, *WATCH):
+        assert dag.get_task(f"{APPROVED}.{task_id}").upstream_task_ids == {APPROVAL_TASK, "open_incidents"}, task_id
+    told = dag.get_task(f"{APPROVED}.update_incidents")
+    assert {APPROVAL_TASK, "update_incidents"} <= told.upstream_task_ids
+    after = dag.get_task(APPROVAL_TASK).get_flat_relative_ids(upstream=False)
+    assert {task for task in after if not task.startswith(f"{APPROVED}.")} == {"fail_the_run"}
 
 
 def test_runs_that_wait_for_a_person_do_not_keep_the_next_hour_from_being_read(dag: DAG) -> None:
@@ -125,7 +158,8 @@ def test_the_rules_that_keep_a_failure_visible(dag: DAG) -> None:
     assert dag.get_task("update_incidents").trigger_rule == "all_done"
     assert dag.get_task("fail_the_run").trigger_rule == "one_failed"
     # One incident that Respond refuses must not keep every block of the night from being made.
-    for task_id in ("relate", *(t for t in dag.task_ids if t.startswith(("block.", "watch.")))):
+    acting = [t for t in dag.task_ids if t.removeprefix(f"{APPROVED}.").startswith(("block.", "watch."))]
+    for task_id in ("relate", *acting, f"{APPROVED}.update_incidents"):
         assert dag.get_task(task_id).trigger_rule == "all_done", task_id
     assert dag.get_task("decide").trigger_rule == "all_done"
     for task_id in FETCH:

@@ -183,7 +183,10 @@ def test_the_main_job_survives_what_happens_at_night(whole: Whole) -> None:
             assert max(found.values()) == 1, (kind, found.most_common(3))
     states = {t["task_id"]: t["state"] for t in whole.airflow.tasks(first)}
     assert states.pop("fail_the_run") == "skipped"
-    assert set(states.values()) == {"success"}
+    # Nothing was held: nobody is asked, and what acts on an answer has nothing to do.
+    later = {task: state for task, state in states.items() if task.startswith("approved.")}
+    assert set(later.values()) == {"skipped"}
+    assert {state for task, state in states.items() if task not in later} == {"success"}
 
     # 2 and 3. The same window once more by hand, and as a backfill, both at the same time.
     whole.sim("DELETE", "/calls")
@@ -242,12 +245,12 @@ def test_a_run_asks_first_and_what_then_fails_turns_it_red_and_costs_only_itself
     assert whole.wait(red) == {red: "failed"}
     states = {t["task_id"]: t["state"] for t in whole.airflow.tasks(red)}
     assert states["open_incidents"] == "failed"
-    assert states["block.waf.akamai_client_lists"] == "failed"
+    assert states["approved.block.waf.akamai_client_lists"] == "failed"
     assert states["fail_the_run"] == "failed"
     assert states["approve_blocks"] == "success"
-    assert states["update_incidents"] == "success"
-    approved = whole.airflow.xcom(red, "approve_blocks")["indicators"]
-    assert approved == whole.airflow.xcom(red, "decide")["held"] != []
+    assert states["update_incidents"] == states["approved.update_incidents"] == "success"
+    approved = {i["observable"]["value"] for i in whole.airflow.xcom(red, "approve_blocks")["indicators"]}
+    assert approved == {i["observable"]["value"] for i in whole.airflow.xcom(red, "decide")["held"]} != set()
     outcomes = Counter(ref["outcome"] for ref in whole.airflow.xcom(red, "open_incidents")["incidents"])
     assert outcomes["failed"] == 1
     assert outcomes["created"] >= 1
@@ -265,9 +268,10 @@ def test_a_run_asks_first_and_what_then_fails_turns_it_red_and_costs_only_itself
 def _approve(whole: Whole, run_id: str, before: dict[str, Any]) -> None:
     """The run has stopped before blocking: look at what there is, then say yes as a person would."""
     states = _wait_for_the_question(whole, run_id)
-    assert {s for t, s in states.items() if t.startswith(("block.", "watch."))} == {None}
+    assert {s for t, s in states.items() if t.startswith("approved.")} == {None}
     waiting = whole.vendors()
-    assert all(waiting[kind] == before[kind] for kind in ("items", "indicators", "rows"))
+    # What is watched does not wait.
+    assert waiting["items"] == before["items"]
     assert waiting["incidents"] - before["incidents"]
     assert _told(whole, "Held: ")
     # Whatever ends the task now, the controls find nothing to act on.
@@ -282,7 +286,7 @@ def _approve(whole: Whole, run_id: str, before: dict[str, Any]) -> None:
         # Perhaps more than once: Airflow 3.3.2 takes a task for lost whose answer comes within about a second, and then
         # asks again.
         if state == "awaiting_input" and not whole.airflow.call("GET", path)["response_received"]:
-            whole.airflow.call("PATCH", path, json={"chosen_options": ["Approve"], "params_input": {}})
+            whole.airflow.call("PATCH", path, json={"chosen_options": ["Approve all"], "params_input": {}})
         time.sleep(0.5)
     raise AssertionError(f"the answer was not taken: {state}")
 
@@ -292,7 +296,8 @@ def _wait_for_the_question(whole: Whole, run_id: str) -> dict[str, str | None]:
     deadline = time.monotonic() + 300
     while time.monotonic() < deadline:
         states = {t["task_id"]: t["state"] for t in whole.airflow.tasks(run_id)}
-        if states.get("approve_blocks") == "awaiting_input" and states.get("relate") == "success":
+        done = states.get("relate") == states.get("update_incidents") == "success"
+        if states.get("approve_blocks") == "awaiting_input" and done:
             return states
         time.sleep(0.5)
     raise AssertionError(f"the run asked nobody: {states}")
@@ -331,6 +336,8 @@ def _database(path: Path) -> bytes:
 
 def test_the_dag_is_what_the_ui_shows(whole: Whole) -> None:
     tasks = {t["task_id"] for t in whole.airflow.call("GET", f"/dags/{DAG_ID}/tasks")["tasks"]}
+    acting = ["block.waf.akamai_client_lists", "block.waf.akamai_client_lists_active", "block.edr.crowdstrike_falcon"]
+    acting += ["watch.splunk", "update_incidents"]
     assert {
         "fetch.akamai_api_security",
         "fetch.akamai_sia",
@@ -340,13 +347,11 @@ def test_the_dag_is_what_the_ui_shows(whole: Whole) -> None:
         "enrich.refresh_list_feed",
         "enrich.list_feed",
         "decide",
+        "plan_blocks",
         "approve_blocks",
         "open_incidents",
         "relate",
-        "block.waf.akamai_client_lists",
-        "block.waf.akamai_client_lists_active",
-        "block.edr.crowdstrike_falcon",
-        "watch.splunk",
-        "update_incidents",
+        *acting,
+        *(f"approved.{task}" for task in acting),
         "fail_the_run",
     } == tasks

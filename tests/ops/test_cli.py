@@ -6,18 +6,23 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+import sqlalchemy
 from airflow.cli.cli_parser import get_parser
 
 from include.ops import commands
 from include.ops.export import TABLES
-from include.soar.model import Severity
+from include.soar.ledger import Ledger
+from include.soar.model import Action, ActionBatch, Outcome, Severity, Verb
 from tests.conftest import ROOT
 from tests.ops.commands import main
-from tests.soar.examples import CONFIG
+from tests.soar.examples import CONFIG, address
 from threat_response import cli
+from threat_response.runtime import settings
 
 TIMES = [
     ("explain", "203.0.113.7", "--at"),
@@ -148,3 +153,57 @@ def test_n7_planning_in_the_wrong_environment_makes_no_ledger(
     assert main(["plan-enrichment", "--from", "2026-01-31", "--to", "2026-02-01"]) == 2
     assert "there is no ledger at" in capsys.readouterr().err
     assert not (configured.parent / "home").exists()
+
+
+@pytest.fixture
+def ledger(configured: Path) -> Iterator[Ledger]:
+    with closing(settings.ledger()) as found:
+        yield found
+
+
+def block(ledger: Ledger, outcome: Outcome = Outcome.BLOCKED) -> None:
+    """203.0.113.7 at a firewall."""
+    action = Action(
+        control="waf", verb=Verb.DENY, observable=address("203.0.113.7"), outcome=outcome, proof={"list": "a\x1bb"}
+    )
+    ledger.actions.record(ActionBatch(control="waf", actions=(action,)), run_id="r", now=settings.now())
+
+
+def test_verify_audit_tells_the_head_and_names_what_was_changed(
+    ledger: Ledger, capsys: pytest.CaptureFixture[str]
+) -> None:
+    block(ledger)
+    noted = ledger.actions.head().hash
+    block(ledger)
+    head = ledger.actions.head()
+    assert main(["verify-audit", "--head", noted.upper()]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith(f"action_events: 2 rows, head {head.hash}\nallows: 0 rows, head 000")
+    assert "is that of row 1\n" in out
+    assert out.endswith("intact\n")
+    assert ledger.actions.head() == head  # it writes nothing
+    # A chain that somebody made anew is sound in itself, but not the one whose head was noted.
+    assert main(["verify-audit", "--head", "ab" * 32]) == 1
+    assert "made anew" in capsys.readouterr().out
+    with ledger.database.session() as session:
+        session.execute(sqlalchemy.text("UPDATE action_events SET detail = 'x' WHERE number = 2"))
+        session.execute(sqlalchemy.text("DELETE FROM chains WHERE name = 'allows'"))
+    assert main(["verify-audit"]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[2].startswith("action_events 2 (")
+    assert lines[-2:] == ["allows: the row of the chain's end is missing", "3 problems"]
+
+
+def test_cancelled_lists_what_is_protected_and_in_force(ledger: Ledger, capsys: pytest.CaptureFixture[str]) -> None:
+    """3b: it forgot what a later try was refused for."""
+    block(ledger)
+    assert main(["cancelled"]) == 0
+    assert capsys.readouterr().out == "nothing is to be lifted\n"
+    ledger.actions.cancel_protected(settings.gate(), run_id="r", now=settings.now())
+    block(ledger, Outcome.PROTECTED)
+    assert main(["cancelled"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("203[.]0[.]113[.]7 is in force at waf: was blocked; ")
+    assert "documentation" in out
+    assert "\x1b" not in out
+    assert out.endswith("airflow threat-response lift VALUE --reason …, or the DAG reconcile_blocks\n")

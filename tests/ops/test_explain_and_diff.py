@@ -19,15 +19,20 @@ from include.soar.judge.decision import decide as decide_case
 from include.soar.judge.decision import history_period
 from include.soar.ledger import Ledger
 from include.soar.model import FetchBatch, Observable, ObservableType, ReputationBatch, Role, Severity
+from include.soar.policy.file import load_policy
 from include.soar.policy.rules import Policy
 from tests.ops.commands import main
 from tests.soar.deciding import basis
-from tests.soar.examples import CONFIG, NOW, address, domain, finding, mention, policy, reputation, window
+from tests.soar.examples import CONFIG, NOW, address, domain, finding, mention, reputation, window
 
 HOUR = timedelta(hours=1)
 TWICE, ONCE, PARTNER = "203.0.113.7", "203.0.113.8", "198.51.100.201"
-DEMO = f"{CONFIG}/policy.yaml:{CONFIG}/policy.demo.yaml"
+DEMO = f"{CONFIG}/policy.yaml:{CONFIG}/policy.demo.yaml:{Path(__file__).parent}/cautious.yaml"
 HOSTILE = "listed\x1b[2J by evil.example \u202e"
+
+
+def cautious() -> Policy:
+    return load_policy([Path(path) for path in DEMO.split(":")])
 
 
 def decide(
@@ -67,8 +72,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home folder whose ledger has two runs, an hour apart."""
     folder = tmp_path_factory.mktemp("home")
     with contextlib.closing(Ledger(f"sqlite:///{folder}/ledger.db")) as ledger:
-        decide(ledger, policy(), "run-1", 5)
-        decide(ledger, policy(), "run-2", 4, severity=Severity.CRITICAL)
+        decide(ledger, cautious(), "run-1", 5)
+        decide(ledger, cautious(), "run-2", 4, severity=Severity.CRITICAL)
     return folder
 
 
@@ -100,7 +105,8 @@ def test_explain_finds_a_value_however_it_is_written(capsys: pytest.CaptureFixtu
     assert said.startswith("203[.]0[.]113[.]7  (ipv4-addr)\nmalicious, confidence 97\n")
     assert "run run-2" in said
     assert "made again   the same, bit for bit" in said
-    assert "to be acted on until 2026-12-01 08:00:00 UTC, seen as attacker" in said
+    assert "block_long until 2026-12-01 08:00:00 UTC (2 independent sources of grade C or better: abuseipdb" in said
+    assert "; seen as attacker" in said
     reasons = said[said.index("Reasons\n") :].splitlines()
     assert [r.strip()[:12] for r in reasons[1:6]] == [
         "1. abuseipdb",
@@ -124,7 +130,7 @@ def test_explain_tells_the_verdict_of_a_point_in_time(capsys: pytest.CaptureFixt
 
 def test_explain_says_why_a_value_was_not_blocked(capsys: pytest.CaptureFixture[str]) -> None:
     _, said = ask(capsys, "explain", ONCE)
-    assert "plan         refused: evidence block.evidence: called malicious by abuseipdb (grade C)" in said
+    assert "plan         refused: evidence response.rungs: called malicious by abuseipdb (grade C)" in said
     _, said = ask(capsys, "explain", PARTNER)
     assert "gate         protected by partner policy.yaml never_block.partners.networks 198[.]51[.]100[.]200/29" in said
     assert "plan         refused: partner" in said
@@ -137,7 +143,7 @@ def test_explain_names_the_lists_that_name_a_value_and_refuse_nothing(
     assert "named by" not in said
     rented = "3.128.0.1"
     with contextlib.closing(Ledger(f"sqlite:///{tmp_path}/ledger.db")) as ledger:
-        decide(ledger, policy(), "run-1", 5, values=(rented,))
+        decide(ledger, cautious(), "run-1", 5, values=(rented,))
     _, said = ask(capsys, "explain", rented, "--ledger", f"sqlite:///{tmp_path}/ledger.db")
     assert "gate         not protected\n" in said
     assert "named by     amazon-aws, vpn-ipv4: warning lists that refuse nothing\n" in said
@@ -160,7 +166,7 @@ def test_explain_shows_what_another_policy_would_change(capsys: pytest.CaptureFi
     under = said[said.index("Under ") :]
     assert "confidence 66 -> 91" in " ".join(under.split())
     assert "refused: evidence" in under
-    assert "->  to be acted on until 2026-12-01" in under
+    assert "->  watch until 2026-12-01" in under
     assert "  - abuseipdb: malicious (score 100, malicious from 75); grade C" in under
     assert "  + abuseipdb: malicious (score 100, malicious from 75); grade A" in under
     _, said = ask(capsys, "explain", ONCE, "--policy", "current")
@@ -183,8 +189,8 @@ def test_explain_notices_what_was_changed_afterwards(
 ) -> None:
     url = f"sqlite:///{tmp_path}/ledger.db"
     with contextlib.closing(Ledger(url)) as ledger:
-        decide(ledger, policy(), "run-1", 5, severity=Severity.CRITICAL)
-        decide(ledger, policy(), "run-2", 4, severity=Severity.CRITICAL)
+        decide(ledger, cautious(), "run-1", 5, severity=Severity.CRITICAL)
+        decide(ledger, cautious(), "run-2", 4, severity=Severity.CRITICAL)
         with ledger.database.engine.begin() as connection:
             assert connection.execute(text(change)).rowcount
     assert ask(capsys, "explain", TWICE, "--ledger", url)[0] == code

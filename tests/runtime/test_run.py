@@ -6,10 +6,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from airflow.dag_processing.dagbag import DagBag
 
 from include.soar.model import Severity
+from tests.conftest import ROOT
 from tests.soar.examples import at
-from threat_response.runtime.run import PARAMETERS, Run, is_gone
+from threat_response.runtime.run import OTHER_PARAMETERS, PARAMETERS, Run, is_gone
 
 
 def context(run_type: str = "manual", **values: Any) -> Any:
@@ -81,6 +83,10 @@ def test_the_dag_declares_the_parameters_that_a_run_reads() -> None:
     from api_threat_response import PARAMS
 
     assert set(PARAMS) == PARAMETERS
+    bag = DagBag(dag_folder=str(ROOT / "dags"))
+    assert set(bag.dags) - {"api_threat_response"} == set(OTHER_PARAMETERS)
+    for dag_id, parameters in OTHER_PARAMETERS.items():
+        assert set(bag.dags[dag_id].params) == parameters, dag_id
 
 
 def test_a_try_whose_process_has_ended_is_gone_and_no_other() -> None:

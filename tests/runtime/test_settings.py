@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import ipaddress
 import os
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from airflow.sdk import ObjectStoragePath
 
 import threat_response.groups  # noqa: F401 - says which providers there are
+from include.soar.ledger import SQLAlchemyError
+from include.soar.model import Action, ActionBatch, Outcome, Verb
 from include.soar.policy.rules import PolicyError
 from tests.soar.examples import CONFIG, address, at, domain
 from threat_response.registry import SERVES
@@ -131,6 +134,38 @@ def test_the_gate_is_the_policys_at_the_time_asked_for(monkeypatch: pytest.Monke
     assert settings.gate(at("2026-11-24T12:00")) is before  # made once for the same entries
     monkeypatch.setattr(settings, "now", lambda: at("2026-11-24T12:00"))
     assert settings.gate() is before
+
+
+def test_what_people_allow_in_the_ledger_counts_at_once(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    layers = (CONFIG / "policy.yaml", CONFIG / "policy.demo.yaml")
+    monkeypatch.setenv("AIRFLOW__THREAT_RESPONSE__POLICY", ":".join(map(str, layers)))
+    now, evil = at("2026-11-24T12:00"), address("203.0.113.7")
+    assert settings.gate(now).check(evil) is None
+    assert not (home / "ledger.db").exists()  # asking makes none: an empty one would be a green light elsewhere
+    until = at("2026-11-24T18:00")
+    with closing(settings.ledger()) as ledger:
+        who = {"owner": "web team", "reason": "load test", "by": "anna", "now": now}
+        ledger.allows.add("203.0.113.0/24", until=until, **who)
+        gate = settings.gate(now)
+        hit = gate.check(evil)
+        assert hit is not None
+        assert (hit.layer, "load test" in hit.reason) == ("allow", True)
+        assert settings.gate(at("2026-11-24T17:59")) is gate  # made once for the same entries
+        assert settings.gate(until).check(evil) is None
+        assert settings.policy_gate().check(evil) is None
+        # What is in force already is told, to be lifted.
+        blocked = Action(control="waf", verb=Verb.DENY, observable=evil, outcome=Outcome.BLOCKED)
+        ledger.actions.record(ActionBatch(control="waf", actions=(blocked,)), run_id="r", now=now)
+        assert [row.observable for row, _ in ledger.actions.cancel_protected(gate, run_id="r", now=now)] == [evil.key]
+        ledger.allows.end("203.0.113.0/24", by="anna", reason="done", now=now)
+        assert settings.gate(now).check(evil) is None
+
+
+def test_a_ledger_that_cannot_be_read_gives_no_gate(home: Path) -> None:
+    """What it allows is not known, so nothing may be blocked."""
+    (home / "ledger.db").write_bytes(b"no database at all" * 100)
+    with pytest.raises(SQLAlchemyError):
+        settings.gate()
 
 
 def test_the_as_table_is_the_policys(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

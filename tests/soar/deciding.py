@@ -8,7 +8,7 @@ from typing import Any
 
 from include.soar.judge.decision import Basis, Decided, decide
 from include.soar.judge.verdict import History
-from include.soar.model import CaseBatch, Decision, Finding, Observed, Reputation, ReputationBatch, Severity
+from include.soar.model import CaseBatch, Decision, Finding, Observable, Observed, Reputation, ReputationBatch, Severity
 from include.soar.policy.file import asn_table
 from include.soar.policy.rules import Policy
 from tests.soar.examples import gate_at, window
@@ -33,6 +33,11 @@ def decided(
     """
     said = {name: ReputationBatch.model_validate(answer) if answer else None for name, answer in answers.items()}
     return decide(CaseBatch.model_validate(case), said, basis(policy, now, minimum_severity), history=history or {})
+
+
+def blocked(decision: Decision) -> list[Observable]:
+    """What is blocked at once: neither only watched or detected, nor held."""
+    return [i.observable for i in decision.indicators if i.rung and i.rung.is_block]
 
 
 def case_of_observed(findings: Sequence[Finding], observed: Iterable[Observed]) -> CaseBatch:

@@ -13,6 +13,7 @@ from tests.stages.incidents.incident_products import PRODUCTS, Product, product_
 from tests.stages.incidents.incident_runs import Runs
 from tests.stages.tiny import Printed, TinyServer
 from tests.vendors.support import connect
+from threat_response.runtime import settings
 
 
 @pytest.fixture
@@ -49,3 +50,9 @@ def product(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp
 def runs(product: Product) -> Runs:
     """The three stages over that product."""
     return Runs(product.vendor)
+
+
+@pytest.fixture(autouse=True)
+def _controls_that_no_registry_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A policy of these tests may name the controls that are made here."""
+    monkeypatch.setattr(settings, "KNOWN_CONTROLS", {})

@@ -18,14 +18,16 @@ from include.soar.model import (
     Decision,
     Observable,
     Outcome,
+    Reached,
     ReputationBatch,
+    Rung,
     Verb,
     Window,
 )
 from tests.soar.examples import address, finding, mention, reputation
 from tests.stages.controls import POLICY, PROTECTED
 from threat_response.runtime import settings
-from threat_response.stages.decide import Decide
+from threat_response.stages.decide import Decide, earlier_of
 from threat_response.stages.extract import Extract
 
 EVIL = address("203.0.113.7")
@@ -102,3 +104,42 @@ def test_what_is_in_force_and_protected_is_cancelled_by_a_run_that_may_block(run
     settings.ledger().actions.record(ActionBatch(control="waf", actions=(blocked,)), run_id="r", now=now)
     decide(case(), {}, context(run_type))
     assert [row.outcome for row in settings.ledger().actions.rows()] == [outcome]
+
+
+@pytest.mark.parametrize(
+    ("outcome", "rung", "is_blocked", "earlier_blocks"),
+    [
+        (Outcome.BLOCKED, Rung.BLOCK_SHORT, True, 1),
+        (Outcome.WATCHED, Rung.WATCH, False, 0),
+        (Outcome.FAILED, Rung.BLOCK_SHORT, False, 0),
+    ],
+)
+def test_what_we_did_earlier_about_a_value(outcome: Outcome, rung: Rung, is_blocked: bool, earlier_blocks: int) -> None:
+    ledger, now = settings.ledger(), settings.now()
+    verb = Verb.WATCH if rung is Rung.WATCH else Verb.DENY
+    done = Action(
+        control="waf",
+        verb=verb,
+        observable=EVIL,
+        outcome=outcome,
+        rung=rung,
+        reached=None if outcome is Outcome.FAILED else Reached.ACTIVE,
+        changed=outcome is not Outcome.FAILED,
+        expires_at=None if outcome is Outcome.FAILED else now + HOUR,
+    )
+    ledger.actions.record(ActionBatch(control="waf", actions=(done,)), run_id="r", now=now)
+    asked = [EVIL, address("203.0.113.8")]
+    found = earlier_of(ledger, asked, since=now - HOUR, now=now)
+    told = found.get(EVIL.key)
+    assert (bool(told and told.is_blocked), len(told.blocked_at) if told else 0) == (is_blocked, earlier_blocks)
+    assert found.keys() <= {EVIL.key}
+    # What has ended is blocked no longer, but it counts as an earlier block.
+    later = earlier_of(ledger, asked, since=now - HOUR, now=now + 2 * HOUR).get(EVIL.key)
+    assert (bool(later and later.is_blocked), len(later.blocked_at) if later else 0) == (False, earlier_blocks)
+    assert earlier_of(ledger, asked, since=now + HOUR, now=now + 2 * HOUR) == {}
+
+
+def test_what_a_person_removed_at_one_control_is_that_controls_matter() -> None:
+    ledger, now = settings.ledger(), settings.now()
+    ledger.actions.removed_by_person("waf", EVIL.key, at=now, detail="it is not there any more", run_id="r")
+    assert earlier_of(ledger, [EVIL], since=now - HOUR, now=now) == {}

@@ -22,7 +22,7 @@ from include.soar.model import (
     ReputationBatch,
     Severity,
 )
-from tests.soar.deciding import decided
+from tests.soar.deciding import blocked, decided
 from tests.soar.examples import NOW, address, at, finding, mention, policy, reputation, window
 from threat_response.stages.decide import counts
 from threat_response.stages.extract import Extract
@@ -135,7 +135,7 @@ def test_answers_of_all_providers_meet_at_their_observable() -> None:
     decision = Decision.model_validate(decide(the_case, answers))
     assert [(v.observable, v.standing.value) for v in decision.verdicts] == [(EVIL, "malicious"), (OTHER, "unknown")]
     assert [r.provider for r in decision.verdicts[0].reputations] == ["abuseipdb", "list_feed"]
-    assert [i.observable for i in decision.indicators] == [EVIL]
+    assert blocked(decision) == [EVIL]
     assert decision.silent_providers == ()
 
 
@@ -145,7 +145,7 @@ def test_a_silent_provider_is_named_and_blocks_nothing(answer: Answer) -> None:
     silent = said(reputation(EVIL, None, answer=answer))
     decision = Decision.model_validate(decide(the_case, {"abuseipdb": silent}))
     assert decision.silent_providers == ("abuseipdb",)
-    assert decision.indicators == ()
+    assert (blocked(decision), decision.held) == ([], ())
 
 
 def test_a_provider_that_gave_nothing_at_all_is_named_too() -> None:
@@ -153,7 +153,7 @@ def test_a_provider_that_gave_nothing_at_all_is_named_too() -> None:
     decision = Decision.model_validate(decide(the_case, {"list_feed": None, "abuseipdb": None}))
     assert decision.silent_providers == ("abuseipdb", "list_feed")
     assert [v.standing.value for v in decision.verdicts] == ["unknown"]
-    assert decision.indicators == ()
+    assert (blocked(decision), decision.held) == ([], ())
 
 
 def test_a_provider_that_was_asked_nothing_is_not_silent() -> None:
@@ -185,7 +185,11 @@ def test_counts_are_the_runs_numbers() -> None:
         "observables": 3,
         "verdict_malicious": 2,
         "verdict_unknown": 1,
-        "indicators": 1,
+        "indicators": 2,
+        "watch": 1,
+        "detect": 0,
+        "block_short": 0,
+        "block_long": 1,
         "held": 0,
         "refused": 1,
         "rejected_records": 0,

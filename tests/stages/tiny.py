@@ -125,6 +125,9 @@ class TinyHook(VendorHook):
     def put(self, path: str) -> None:
         self.send(Request("PUT", path, operation="put", json={}, writes=True, timeout_seconds=5))
 
+    def delete(self, path: str) -> None:
+        self.send(Request("DELETE", path, operation="delete", writes=True, timeout_seconds=5))
+
 
 #: Gives the lines that were printed since it was last asked; Airflow's own loggers print when no task runs.
 Printed = Callable[[], list[str]]

@@ -256,7 +256,9 @@ def _sources() -> list[Reading]:
 
 def _controls() -> list[Reading]:
     def read_falcon(body: bytes) -> Sequence[Any]:
-        return [crowdstrike_falcon.outcome_of(ioc) for ioc in crowdstrike_falcon.parse_search(Response(200, {}, body))]
+        wanted = crowdstrike_falcon.Wanted(hash_action="prevent", severity="high", platforms=("windows",))
+        found = crowdstrike_falcon.parse_search(Response(200, {}, body))
+        return [crowdstrike_falcon.outcome_of(ioc, wanted) for ioc in found]
 
     def read_client_list(body: bytes) -> Sequence[Any]:
         found = akamai_client_lists.parse_list(Response(200, {}, body), items=True)

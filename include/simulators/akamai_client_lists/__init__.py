@@ -21,6 +21,7 @@ All routes stand behind EdgeGrid (:mod:`include.simulators.edgegrid`). Base ``/c
 ``GET /lists/{id}/versions/{v}/snapshot``          the items of a version
 ``GET /lists/{id}/usage``, ``GET /lists/tags``     who refers to the list; tags in use
 ``GET /contracts-groups``                          array of contracts with their groups
+``GET /network-list/v2/network-lists/{id}``        the other API: whether it knows such a list
 =================================================  ================================================================
 
 Properties that a client has to live with: an appended item blocks nothing until its list is activated; ``update``
@@ -41,7 +42,7 @@ Knobs: those of EdgeGrid; ``activation_seconds`` (0: done when the next request 
 both at once; default off); ``rate_limit`` requests per ``rate_window_seconds`` (the real numbers are not published);
 ``max_items`` (by type, instead of the published ones), ``max_lists``, ``max_active_lists``, ``max_page_size``;
 ``user`` (who ``createdBy`` names); ``sdk_items`` (items as in the Go SDK's examples: with ``createdVersion``, and in
-the answers of writes with both statuses).
+the answers of writes with both statuses); ``network_lists`` (ids of lists of the Network Lists API).
 
 ``snapshot()``: per list its ``version``, ``items``, ``live`` (per network the values that the edge enforces, None
 when not active), and all ``activations``.
@@ -93,7 +94,7 @@ from include.simulators.kit import Clock
 
 class AkamaiClientListsSimulator(ListItems):
     product = "akamai_client_lists"
-    prefixes = ("/client-list",)
+    prefixes = ("/client-list", "/network-list/v2")
     settings = {
         **EDGEGRID_SETTINGS,
         "activation_seconds": 0,
@@ -106,6 +107,7 @@ class AkamaiClientListsSimulator(ListItems):
         "max_active_lists": 500,
         "max_page_size": 1000,
         "sdk_items": False,
+        "network_lists": [],
         "user": "api-client",
     }
 
@@ -131,6 +133,7 @@ class AkamaiClientListsSimulator(ListItems):
         self.on("GET", one + "/versions/{version}/snapshot", self._get_version)
         self.on("GET", one + "/usage", self._get_usage)
         self.on("GET", BASE + "/activations/{activation_id}", self._get_activation)
+        self.on("GET", "/network-list/v2/network-lists/{list_id}", self._get_network_list)
         self.refuse_the_rest()
 
     def error(self, status: int, detail: str | None = None) -> Response:
@@ -162,6 +165,14 @@ class AkamaiClientListsSimulator(ListItems):
         response.headers["X-RateLimit-Limit"] = str(limit)
         response.headers["X-RateLimit-Remaining"] = str(max(0, limit - self._window_used))
         return response
+
+    def _get_network_list(self, request: Request, body: bytes) -> Response:
+        list_id = request.path_params["list_id"]
+        if list_id not in self.knobs["network_lists"]:
+            raise Refused(404)
+        name = list_id.partition("_")[2]
+        shown = {"uniqueId": list_id, "name": name, "type": "IP", "syncPoint": 1, "elementCount": 0, "readOnly": False}
+        return JSONResponse(shown | {"networkListType": "networkListResponse", "shared": False, "links": {}})
 
     def _get_lists(self, request: Request, body: bytes) -> Response:
         flags = ("includeItems", "includeDeprecated", "includeNetworkList")

@@ -3,7 +3,9 @@
 Imitates what Splunk's REST reference (https://docs.splunk.com/Documentation/Splunk/latest/RESTREF/RESTkvstore) says
 and its own Python SDK 2.1 sends. Paths: ``/services/auth/login``, ``/services/server/info``, and below
 ``/servicesNS/{owner}/{app}/storage/collections``: ``config`` (POST form ``name=``; GET; POST and DELETE of one) and
-``data/{collection}`` (POST, GET, DELETE, ``batch_save``, ``batch_find``, and one record by key). Without a namespace,
+``data/{collection}`` (POST, GET, DELETE, ``batch_save``, ``batch_find``, and one record by key); lookup definitions,
+``/servicesNS/{owner}/{app}/data/transforms/lookups`` (POST form, GET; GET, POST and DELETE of one). Without a
+namespace,
 ``/services/storage/…``, the app is ``search``; ``system`` is an app as well. ``Authorization`` is ``Bearer <token>``,
 ``Splunk <session key>`` or ``Basic``.
 
@@ -19,10 +21,11 @@ Seed: ``{"collections": {"threat_watchlist": [{"_key": "ipv4:198.51.100.7", ...}
 Knobs: ``token``; ``username`` and ``password`` for the login; ``session_seconds`` (idle); ``apps``; ``read_only``
 (writes answer 403); ``max_documents_per_batch_save`` and ``max_rows_per_query`` (limits.conf).
 
-Not imitated: search, lookups, owners other than ``nobody`` (private collections), records that users share (``shared``
-is taken and changes nothing), field types (``enforceTypes``) and acceleration (noted only), and of the query language
-everything but equality, ``$and``, ``$or``, ``$not``, ``$in``, ``$regex``, ``$lt``, ``$lte``, ``$gt``, ``$gte`` and
-``$ne``. INFERRED: that ``data`` ignores parameters that it does not know (``config`` refuses them).
+Not imitated: search (a lookup definition is kept, and looks nothing up), owners other than ``nobody`` (private
+collections), records that users share (``shared`` is taken and changes nothing), field types (``enforceTypes``) and
+acceleration (noted only), and of the query language everything but equality, ``$and``, ``$or``, ``$not``, ``$in``,
+``$regex``, ``$lt``, ``$lte``, ``$gt``, ``$gte`` and ``$ne``. INFERRED: that ``data`` ignores parameters that it does
+not know (``config`` refuses them).
 """
 
 from __future__ import annotations
@@ -41,6 +44,7 @@ from include.simulators.kit import Clock
 from include.simulators.splunk.answers import (
     ATOM,
     BAD_LOGIN,
+    LOOKUP_SETTINGS,
     NO_RIGHT,
     REST,
     SAME_KEY,
@@ -52,6 +56,7 @@ from include.simulators.splunk.answers import (
     Refused,
     arguments_of,
     check_document,
+    checked_lookup,
     dict_xml,
     form_of,
     json_answer,
@@ -66,6 +71,7 @@ from include.simulators.splunk.state import COLLECTION_NAME, Collection, KvStore
 
 #: With and without a namespace.
 COLLECTIONS = ("/servicesNS/{owner}/{app}/storage/collections", "/services/storage/collections")
+LOOKUPS = ("/servicesNS/{owner}/{app}/data/transforms/lookups", "/services/data/transforms/lookups")
 #: What a collection may be made with, or changed to.
 SETTINGS = ("replicate", "enforceTypes", "profilingEnabled", "profilingThresholdMs")
 SETTING_PREFIXES = ("field.", "accelerated_fields.")
@@ -93,6 +99,12 @@ class SplunkSimulator(KvStore):
         self._route("GET", "/services/server/info", self.server_info)
         for base in COLLECTIONS:
             self._route_collections(f"{base}/config", f"{base}/data/{{collection}}")
+        for base in LOOKUPS:
+            self._route("GET", base, self.list_lookups)
+            self._route("POST", base, self.create_lookup, write=True)
+            self._route("GET", f"{base}/{{lookup}}", self.get_lookup)
+            self._route("POST", f"{base}/{{lookup}}", self.change_lookup, write=True)
+            self._route("DELETE", f"{base}/{{lookup}}", self.delete_lookup, write=True)
         for method in ("GET", "POST", "PUT", "PATCH", "DELETE"):
             self._route(method, "/services/{rest:path}", self.nowhere)
             self._route(method, "/servicesNS/{rest:path}", self.nowhere)
@@ -210,6 +222,49 @@ class SplunkSimulator(KvStore):
         self._collection(request, config=True)
         del self.collections[(app, request.path_params["collection"])]
         return self._config_feed(request, app, sorted(name for a, name in self.collections if a == app))
+
+    async def list_lookups(self, request: Request) -> Response:
+        arguments_of(request, "output_mode", "count", "offset")
+        app = self._app(request)
+        return self._lookup_feed(request, sorted(name for a, name in self.lookups if a == app))
+
+    async def create_lookup(self, request: Request) -> Response:
+        form = await form_of(request, {"name", "output_mode", *LOOKUP_SETTINGS})
+        app, name = self._app(request), form.pop("name", "")
+        as_json = form.pop("output_mode", "") == "json"
+        if not COLLECTION_NAME.fullmatch(name):
+            raise Refused(400, "Cannot perform action POST without a valid target name to act on.")
+        if (app, name) in self.lookups:
+            raise Refused(409, SAME_NAME.format(name))
+        self.lookups[(app, name)] = checked_lookup(form)
+        return self._lookup_feed(request, [name], status=201, as_json=as_json)
+
+    async def get_lookup(self, request: Request) -> Response:
+        arguments_of(request, "output_mode")
+        self._lookup(request)
+        return self._lookup_feed(request, [request.path_params["lookup"]])
+
+    async def change_lookup(self, request: Request) -> Response:
+        """What is named is set, the rest stays."""
+        form = await form_of(request, {"output_mode", *LOOKUP_SETTINGS})
+        as_json = form.pop("output_mode", "") == "json"
+        name = request.path_params["lookup"]
+        self.lookups[(self._app(request), name)] = checked_lookup(self._lookup(request) | form)
+        return self._lookup_feed(request, [name], as_json=as_json)
+
+    async def delete_lookup(self, request: Request) -> Response:
+        arguments_of(request, "output_mode")
+        self._lookup(request)
+        del self.lookups[(self._app(request), request.path_params["lookup"])]
+        return self._lookup_feed(request, [])
+
+    def _lookup_feed(self, request: Request, names: list[str], status: int = 200, *, as_json: bool = False) -> Response:
+        app = self._app(request)
+        acl = {"app": app, "owner": "nobody", "sharing": "app", "can_write": "1", "removable": "1"}
+        shared = {"disabled": "0", "eai:acl": acl, "eai:appName": app, "eai:userName": "nobody"}
+        entries = [(name, shared | self.lookups[(app, name)]) for name in names]
+        base = f"/servicesNS/nobody/{app}/data/transforms/lookups"
+        return self._feed(request, "transforms-lookup", base, entries, status, None, as_json)
 
     async def query(self, request: Request) -> Response:
         return json_answer(self._rows(self._collection(request), dict(request.query_params)))

@@ -62,6 +62,27 @@ def _check_names(value: Any) -> None:
             _check_names(item)
 
 
+#: Of a lookup definition (RESTknowledge, ``data/transforms/lookups``).
+LOOKUP_SETTINGS = (
+    *("external_type", "collection", "filename", "external_cmd", "fields_list", "match_type", "filter"),
+    *("max_matches", "min_matches", "default_match", "case_sensitive_match"),
+)
+
+
+def checked_lookup(form: dict[str, str]) -> dict[str, str]:
+    """One over a collection names it and its fields; a match type names one of them (INFERRED: that it is checked)."""
+    if form.get("external_type") == "kvstore":
+        fields = form.get("fields_list", "").replace(" ", "").split(",")
+        if not form.get("collection") or fields == [""]:
+            raise Refused(400, "A KV store lookup must have a collection and a fields_list.")
+        for kind, field in re.findall(r"(\w+)\((\w*)\)", form.get("match_type", "")):
+            if kind not in ("CIDR", "WILDCARD", "EXACT") or field not in fields:
+                raise Refused(400, f"Invalid match_type: {kind}({field})")
+    elif not form.get("filename"):
+        raise Refused(400, "One of filename, external_cmd and collection is required.")
+    return form
+
+
 def arguments_of(request: Request, *names: str) -> dict[str, str]:
     arguments = dict(request.query_params)
     for name in arguments:

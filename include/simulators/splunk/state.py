@@ -38,6 +38,7 @@ class KvStore(Simulator):
 
     def clear(self) -> None:
         self.collections: dict[tuple[str, str], Collection] = {}
+        self.lookups: dict[tuple[str, str], dict[str, str]] = {}
         self.sessions: dict[str, float] = {}
 
     def seed(self, data: dict[str, Any]) -> None:
@@ -54,7 +55,10 @@ class KvStore(Simulator):
             "collections": {
                 name if app == "search" else f"{app}/{name}": self._documents(collection)
                 for (app, name), collection in self.collections.items()
-            }
+            },
+            "lookups": {
+                name if app == "search" else f"{app}/{name}": kept for (app, name), kept in self.lookups.items()
+            },
         }
 
     def _app(self, request: Request) -> str:
@@ -71,6 +75,12 @@ class KvStore(Simulator):
         if collection is None:
             raise Refused(404, NO_OBJECT if config else NO_COLLECTION.format(name))
         return collection
+
+    def _lookup(self, request: Request) -> dict[str, str]:
+        found = self.lookups.get((self._app(request), request.path_params["lookup"]))
+        if found is None:
+            raise Refused(404, NO_OBJECT)
+        return found
 
     def _document(self, request: Request) -> Document:
         key = request.path_params["key"]

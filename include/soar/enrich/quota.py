@@ -59,10 +59,15 @@ def quotas_of(rules: EnrichmentPolicy, provider: str, declared: Sequence[Quota])
     What the key at hand may ask: what the policy says about the provider, or else what its hook declares.
 
     :param declared: what the provider's own documents say
+    :raises ValueError: the policy names a kind of calls that the hook does not make, so its limit would be none
     """
     stated = rules.quotas.get(provider)
     if stated is None:
         return tuple(declared)
+    names = {quota.name for quota in declared}
+    if names and (odd := sorted({one.name for one in stated} - names)):
+        known = ", ".join(sorted(names))
+        raise ValueError(f"policy: enrichment.quotas.{provider}: {', '.join(map(repr, odd))} is none of {known}")
     return tuple(Quota(one.name, one.calls, timedelta(seconds=one.seconds)) for one in stated)
 
 

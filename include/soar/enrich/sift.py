@@ -21,7 +21,7 @@ from include.soar.model import (
     Severity,
     Tlp,
 )
-from include.soar.policy.rules import BlockPolicy, Policy, TlpPolicy
+from include.soar.policy.rules import Policy, TlpPolicy
 
 #: Why a value is not sent out: no such values there; it is ours or nobody's; never blocked anyway; its TLP.
 TYPE, PRIVATE, PROTECTED, RESTRICTED = "type", "private", "protected", "TLP"
@@ -101,7 +101,7 @@ def sift(
         else:
             to_ask.setdefault(item.observable, item)
     floor = minimum_severity or policy.priority.minimum_severity
-    worth = _Worth(findings, floor, policy.block, frozenset(listed), now)
+    worth = _Worth(findings, floor, policy, frozenset(listed), now)
     can_act = frozenset(observable for observable, item in to_ask.items() if worth.can_act(item))
     ordered = _in_turns(sorted(to_ask.values(), key=worth.key), can_act)
     return Sifted(tuple(item.observable for item in ordered), tuple(left_out), can_act)
@@ -138,7 +138,7 @@ class _Worth:
 
     findings: Mapping[str, Finding]
     floor: Severity
-    block: BlockPolicy
+    policy: Policy
     listed: frozenset[Observable]
     now: datetime
 
@@ -147,9 +147,11 @@ class _Worth:
         Whether it can become a block: seen in a role that is blocked, in one and the same high-priority finding, and
         not so long ago that the block would be over.
         """
-        days = self.block.days.get(item.observable.type)
-        return days is not None and any(
-            s.role in self.block.roles and self._is_high(s.finding_uid) and self.now - s.seen_at < timedelta(days=days)
+        hours = self.policy.response.longest_block(item.observable.type)
+        return hours is not None and any(
+            s.role in self.policy.block.roles
+            and self._is_high(s.finding_uid)
+            and self.now - s.seen_at < timedelta(hours=hours)
             for s in item.sightings
         )
 
@@ -163,7 +165,7 @@ class _Worth:
         severities = [finding.severity.rank for finding in found]
         return (
             not any(rank >= self.floor.rank for rank in severities),
-            not any(s.role in self.block.roles for s in item.sightings),
+            not any(s.role in self.policy.block.roles for s in item.sightings),
             item.observable not in self.listed,
             -max(severities, default=0),
             -len(item.sightings),

@@ -39,9 +39,13 @@ _from_bytes = int.from_bytes
 _ENDING, _SHORT_ENDING = 7, 4
 
 
-def gate_of(rules: NeverBlock, lists: WarningLists, now: datetime) -> Gate:
-    """The gate with the ``allow`` entries that count at ``now``. Made once for each set of these."""
-    return _gate(rules, lists, rules.valid(now))
+def gate_of(rules: NeverBlock, lists: WarningLists, now: datetime, more: Sequence[Allowance] = ()) -> Gate:
+    """
+    The gate with the ``allow`` entries that count at ``now``. Made once for each set of these.
+
+    :param more: entries beside those of the rules
+    """
+    return _gate(rules, lists, (*rules.valid(now), *(entry for entry in more if now < entry.until)))
 
 
 @lru_cache(maxsize=8)
@@ -103,6 +107,10 @@ class Gate:
         """Why a value is never sent to a provider, or None."""
         hit = self.check(observable)
         return hit if hit and hit.is_private else None
+
+    def tags(self, observable: Observable) -> tuple[str, ...]:
+        """Names of the warning lists that name a value and refuse nothing."""
+        return self._lists.tags(observable)
 
     def _hit(self, value: int) -> Hit:
         """The hit of a value of the network tables."""

@@ -61,7 +61,10 @@ def _end_of_day(value: Any) -> Any:
         return value
     try:
         return datetime.combine(date.fromisoformat(value) + timedelta(days=1), time(), UTC)
-    except (ValueError, OverflowError):
+    except OverflowError:
+        for_ever = "what is never to be blocked belongs in never_block.own or never_block.partners"
+        raise ValueError(f"{value!r} is no day on which an entry ends: {for_ever}") from None
+    except ValueError:
         pass
     try:
         return datetime.fromisoformat(value)

@@ -6,10 +6,22 @@ import re
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from include.soar.incident import views
+from include.soar.incident import choices, diff, views
 from include.soar.incident.clean import CELL, ROWS, Link, clean, defang, when
-from include.soar.incident.inputs import State
-from include.soar.incident.selections import OUTCOME_ORDER, Judged, answer_words, judged, refusals_of
+from include.soar.incident.inputs import Asking, InForce, Note, State
+from include.soar.incident.selections import (
+    OUTCOME_ORDER,
+    Judged,
+    answer_words,
+    approved_of,
+    concerns,
+    in_force_of,
+    judged,
+    observed_in,
+    reached_words,
+    refusals_of,
+    there_now,
+)
 from include.soar.incident.views import Rows
 from include.soar.model import (
     Action,
@@ -20,9 +32,12 @@ from include.soar.model import (
     Indicator,
     Observable,
     Observed,
+    Outcome,
+    PlanEntry,
     Refusal,
     Relation,
     Reputation,
+    Rung,
     Verdict,
 )
 
@@ -50,9 +65,9 @@ def description(case: CaseBatch, decision: Decision, finding: Finding, source: s
         description=finding.description,
         observables=_rows(told, _observable_row, left_out(case, finding)),
         sources=_sources(told),
-        acting=_rows([i for i in decision.indicators if finding.uid in i.finding_uids], _until),
+        acting=_rows([i for i in decision.indicators if finding.uid in i.finding_uids], _degree),
         held=_held(decision, finding),
-        refusals=_refusals(decision, finding),
+        refusals=_rows(refusals_of(decision, finding), _refusal_row),
         unanswered=_unanswered(decision, told),
     )
 
@@ -80,13 +95,18 @@ def related_comment(
 def state_report(case: CaseBatch, decision: Decision, finding: Finding, state: State) -> views.StateReport:
     told = judged(case, decision, finding)
     counts = {o: sum(a.outcome is o for a in state.actions) for o in OUTCOME_ORDER}
+    refused, in_force = in_force_of(decision, finding, state.in_force)
     return views.StateReport(
         counts=tuple(f"{number} {outcome.value}" for outcome, number in counts.items() if number),
         at=when(state.at),
         run=Link(clean(state.run.text), state.run.url),
+        changes=_changes(case, decision, finding),
+        planned=_planned(case, decision, finding, state.actions),
         actions=_rows(state.actions, _action_row),
+        degrees=_rows([i for i in decision.indicators if i.steps and finding.uid in i.finding_uids], _degree),
         held=_held(decision, finding),
-        refusals=_refusals(decision, finding),
+        in_force=_rows(in_force, _in_force_row),
+        refusals=_rows(refused, _refusal_row),
         relations=_rows(state.relations, _relation_row),
         observables=_rows(told, _observable_row, left_out(case, finding)),
         sources=_sources(told),
@@ -96,14 +116,44 @@ def state_report(case: CaseBatch, decision: Decision, finding: Finding, state: S
     )
 
 
-def question(decision: Decision, hours: float) -> views.Question:
-    held = sorted(decision.held, key=lambda i: (-i.confidence, i.observable.key))
+def response_note(note: Note) -> views.ResponseNote:
+    counts = {o: sum(a.outcome is o for a in note.actions) for o in OUTCOME_ORDER}
+    said = ", ".join(f"{number} {outcome.value.replace('_', ' ')}" for outcome, number in counts.items() if number)
+    return views.ResponseNote(
+        headline=f"Response: {said}",
+        by=clean(note.by),
+        because=clean(note.because),
+        at=when(note.at),
+        run=Link(clean(note.run.text), note.run.url),
+        actions=_rows(note.actions, _action_row),
+        reference=note.reference,
+    )
+
+
+def question(decision: Decision, asking: Asking) -> views.Question:
+    held = choices.held_in_order(decision)
+    verdicts = {v.observable.key: v for v in decision.verdicts}
+    acted_on = {i.observable.key for i in decision.indicators}
+    numbered = list(enumerate(held, 1))
     return views.Question(
         number=len(held),
-        hours=f"{hours:g}",
+        there=sum(bool(there_now(decision, i.observable.key)) for i in held),
+        meanwhile=sum(i.observable.key in acted_on for i in held),
+        hours=f"{asking.wait.total_seconds() / 3600:g}",
         because=tuple(map(clean, decision.hold_reasons)),
-        held=_rows(held, _question_row),
+        controls=tuple(diff.summary(control) for control in decision.plan.controls) if decision.plan else (),
+        all_of=choices.ALL,
+        none_of=choices.NONE,
+        unanswered=_without_an_answer(asking),
+        held=_rows(numbered, lambda one: _question_row(*one, decision, asking, verdicts.get(one[1].observable.key))),
     )
+
+
+def _without_an_answer(asking: Asking) -> str:
+    acts = sorted(asking.acts_unanswered, key=lambda rung: rung.rank)
+    if not acts:
+        return "none of it is acted on"
+    return f"what waits for {' or '.join(_words(rung) for rung in acts)} is acted on, and nothing else"
 
 
 # --- rows ---------------------------------------------------------------------------------------------------
@@ -224,36 +274,105 @@ def _no_answer(reason: str, ones: Sequence[Reputation]) -> str:
     return f"{clean(reason, CELL)}{again}"
 
 
-def _refusals(decision: Decision, finding: Finding) -> Rows[views.RefusalRow]:
-    def row(r: Refusal) -> views.RefusalRow:
-        return views.RefusalRow(*map(clean, (defang(r.observable), r.layer, r.list_name, r.entry, r.reason)))
-
-    return _rows(refusals_of(decision, finding), row)
+def _refusal_row(refusal: Refusal) -> views.RefusalRow:
+    told = (defang(refusal.observable), refusal.layer, refusal.list_name, refusal.entry, refusal.reason)
+    return views.RefusalRow(*map(clean, told))
 
 
-def _until(indicator: Indicator) -> views.UntilRow:
-    return views.UntilRow(clean(defang(indicator.observable)), when(indicator.expires_at))
+def _in_force_row(one: tuple[InForce, Refusal]) -> views.InForceRow:
+    there, refusal = one
+    return views.InForceRow(
+        value=clean(defang(there.observable)),
+        control=clean(f"{there.control}, {_words(there.rung)}" if there.rung else there.control),
+        since=when(there.since),
+        until=when(there.until) if there.until else "no end",
+        reason=clean(f"{refusal.layer}: {refusal.reason}"),
+    )
+
+
+def _words(rung: Rung | None) -> str:
+    return rung.value.replace("_", " ") if rung else ""
+
+
+def _degree(indicator: Indicator) -> views.UntilRow:
+    return views.UntilRow(
+        value=clean(defang(indicator.observable)),
+        until=when(indicator.expires_at),
+        rung=_words(indicator.rung),
+        because=clean("; ".join(_ways(indicator))),
+        enough=clean(indicator.enough),
+    )
+
+
+def _ways(indicator: Indicator) -> tuple[str, ...]:
+    """The ways to evidence of its highest rung."""
+    return indicator.steps[-1].ways if indicator.steps else ()
 
 
 def _held(decision: Decision, finding: Finding) -> views.Held | None:
-    """That the run stopped before blocking, for a finding that this concerns."""
+    """That something of this finding waits for a person, or what that person answered."""
     held = [i for i in decision.held if finding.uid in i.finding_uids]
-    answered = decision.approval if not held and _concerns(decision, finding) else None
+    answered = decision.approval if not held and concerns(decision, finding) else None
     if not held and not answered:
         return None
+    approved = [i for i in approved_of(decision) if finding.uid in i.finding_uids] if answered else []
     return views.Held(
         of_run=len(decision.held),
         of_event=len(held),
         task=APPROVAL_TASK,
-        waiting=_rows(held, _until),
-        answer=answer_words(answered) if answered else "",
+        waiting=_rows(held, lambda one: _held_row(one, decision)),
+        answer=answer_words(decision) if answered else "",
         because=tuple(map(clean, decision.hold_reasons)),
+        comment=clean(answered.comment) if answered else "",
+        approved=_rows(approved, _degree),
     )
 
 
-def _concerns(decision: Decision, finding: Finding) -> bool:
-    refused = (r.finding_uids for r in decision.refusals if r.layer == "approval")
-    return any(finding.uid in uids for uids in (*(i.finding_uids for i in decision.indicators), *refused))
+def _held_row(indicator: Indicator, decision: Decision) -> views.HeldRow:
+    there = "; ".join(there_now(decision, indicator.observable.key)) if decision.plan else "not looked up yet"
+    return views.HeldRow(
+        value=clean(defang(indicator.observable)),
+        rung=_words(indicator.rung),
+        until=when(indicator.expires_at),
+        there=clean(there),
+        because=clean("; ".join(indicator.hold_reasons)),
+    )
+
+
+def _changes(case: CaseBatch, decision: Decision, finding: Finding) -> tuple[str, ...]:
+    """The plan for this finding's values, a line for each control that it concerns."""
+    keys = {item.observable.key for item in observed_in(case, finding)}
+    lines = []
+    for control in decision.plan.controls if decision.plan else ():
+        mine = tuple(entry for entry in control.entries if entry.observable.key in keys)
+        if mine:
+            lines.append(diff.summary(control.model_copy(update={"entries": mine})))
+    return tuple(lines)
+
+
+def _planned(case: CaseBatch, decision: Decision, finding: Finding, actions: Sequence[Action]) -> Rows[views.PlanRow]:
+    """The entries about which no control has said what became of them."""
+    keys = {item.observable.key for item in observed_in(case, finding)}
+    done = {(a.control, a.observable.key) for a in actions if a.outcome is not Outcome.PLANNED}
+    entries = [
+        (control.control, entry)
+        for control, entry in diff.of_values(decision.plan, keys)
+        if (control.control, entry.observable.key) not in done
+    ]
+    return _rows(entries, _plan_row)
+
+
+def _plan_row(one: tuple[str, PlanEntry]) -> views.PlanRow:
+    control, entry = one
+    return views.PlanRow(
+        control=clean(control),
+        value=clean(defang(entry.observable)),
+        change=diff.WORDS[entry.change],
+        rung=_words(entry.rung),
+        until=when(entry.expires_at) if entry.expires_at else "",
+        there=(when(entry.was_until) if entry.was_until else "no end") if entry.in_force else "",
+        reason=clean(diff.reason(entry).removeprefix("; ")),
+    )
 
 
 def _action_row(action: Action) -> views.ActionRow:
@@ -266,6 +385,8 @@ def _action_row(action: Action) -> views.ActionRow:
         until=when(action.expires_at),
         proof=clean(proof),
         detail=clean(action.detail),
+        rung=_words(action.rung),
+        reached=clean(reached_words(action)),
     )
 
 
@@ -274,14 +395,38 @@ def _relation_row(relation: Relation) -> views.RelationRow:
     return views.RelationRow(*map(clean, (name, _shared(relation.shared), relation.outcome, relation.detail)))
 
 
-def _question_row(indicator: Indicator) -> views.QuestionRow:
+def _question_row(
+    number: int, indicator: Indicator, decision: Decision, asking: Asking, verdict: Verdict | None
+) -> views.QuestionRow:
+    key = indicator.observable.key
+    said = [r for r in verdict.reputations if r.answer is Answer.LISTED] if verdict else []
+    said.sort(key=lambda r: (-(r.score or 0), r.provider))
+    mine = [ref for ref in asking.incidents if ref.finding_uid in indicator.finding_uids and ref.unique_id]
     return views.QuestionRow(
+        number=number,
         value=defang(indicator.observable),
+        kind=indicator.observable.type.value,
         roles=", ".join(role.value for role in indicator.roles),
+        rung=_words(indicator.rung),
         confidence=indicator.confidence,
         until=when(indicator.expires_at),
+        there="; ".join(there_now(decision, key)),
+        evidence=tuple(map(clean, dict.fromkeys((*_ways(indicator), *indicator.reasons))))[:MOST_REASONS],
+        sources=", ".join(f"{r.provider} {r.score}{_graded(verdict, r.provider)}" for r in said),
+        network=clean(", ".join(_context(verdict))),
+        tags=clean(", ".join(dict.fromkeys(word for r in said for word in (*r.techniques, *r.tags)))),
+        incidents=tuple(Link(ref.readable_id or ref.unique_id or "", ref.url) for ref in mine[:MOST_TAGS]),
+        because=tuple(map(clean, indicator.hold_reasons)),
+        plan=tuple(
+            f"{control.control}: {diff.change_words(entry)}" for control, entry in diff.of_values(decision.plan, {key})
+        ),
         events=len(indicator.finding_uids),
     )
+
+
+def _graded(verdict: Verdict | None, provider: str) -> str:
+    grade = _grade(verdict, provider)
+    return f" ({grade})" if grade else ""
 
 
 #: Where a person answers: the id of the DAG's task that asks.

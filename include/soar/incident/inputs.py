@@ -4,15 +4,46 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from include.soar.incident.clean import Link
-from include.soar.model import Action, Relation
+from include.soar.model import Action, IncidentRef, Observable, Relation, Rung
 
 if TYPE_CHECKING:
     from include.soar.incident.views import View
+
+
+@dataclass(frozen=True)
+class InForce:
+    """
+    One value of ours that has an effect at a control, as the ledger knows it.
+
+    :param since: when it was first so
+    :param until: None: it has no end
+    """
+
+    observable: Observable
+    control: str
+    since: datetime | None = None
+    until: datetime | None = None
+    rung: Rung | None = None
+
+
+@dataclass(frozen=True)
+class Asking:
+    """
+    How a person is asked about what is held.
+
+    :param wait: how long the run waits for the answer
+    :param incidents: where the findings' incidents are
+    :param acts_unanswered: the rungs that are acted on though nobody answers
+    """
+
+    wait: timedelta
+    incidents: Sequence[IncidentRef] = ()
+    acts_unanswered: frozenset[Rung] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -21,6 +52,7 @@ class State:
     What the controls did about one finding, and who says so.
 
     :param actions: those of the finding (``texts.actions_of``)
+    :param in_force: what is in force of the finding's values, whoever put it there when
     :param skipped: names of stages that did not take part
     :param run: the Airflow run, with its page
     :param at: when this was so
@@ -33,6 +65,26 @@ class State:
     run: Link
     at: datetime
     reference: str
+    in_force: Sequence[InForce] = ()
+
+
+@dataclass(frozen=True)
+class Note:
+    """
+    What became of blocks after the run that made them.
+
+    :param actions: of one incident
+    :param by: who wanted it; empty: nobody but the project itself
+    :param because: why
+    :param reference: ``marks.note_reference``
+    """
+
+    actions: Sequence[Action]
+    run: Link
+    at: datetime
+    reference: str
+    by: str = ""
+    because: str = ""
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ They are in live tenants: a token that is made differently makes a second incide
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from datetime import datetime
 
 from include.soar.model import own_id
@@ -17,7 +18,9 @@ STATE_REFERENCE = re.compile(r"\bTR-(?:S|G-[0-9a-f]{16})-[0-9a-f]{16}\b")
 #: Markup and blanks, also where the text is a string within JSON.
 _NOTHING = r"(?:\s|\\n|&nbsp;|</?[a-zA-Z][^<>]*>)*"
 #: It ends the report. Anywhere else an attacker's text, or a person who quotes a report, may have written it.
-_TOLD = re.compile(rf"\bref\b{_NOTHING}({STATE_REFERENCE.pattern}){_NOTHING}(?:\Z|\"\s*[,}}\]])")
+_ENDS_WITH = r"\bref\b{nothing}({mark}){nothing}(?:\Z|\"\s*[,}}\]])"
+_TOLD = re.compile(_ENDS_WITH.format(nothing=_NOTHING, mark=STATE_REFERENCE.pattern))
+_NOTED = re.compile(_ENDS_WITH.format(nothing=_NOTHING, mark=r"\bTR-N-[0-9a-f]{16}\b"))
 
 
 def marker(finding_uid: str) -> str:
@@ -48,6 +51,21 @@ def state_told(comment_text: str) -> str | None:
     return found[-1] if found else None
 
 
+def note_reference(incident_id: str, told: Iterable[tuple[str, ...]]) -> str:
+    """
+    The mark of a note about what became of blocks.
+
+    :param told: what it tells of each, in words that another try gives as well
+    """
+    return "TR-N-" + _short(own_id("note", incident_id, *sorted("|".join(words) for words in told)))
+
+
+def noted(comment_text: str) -> str | None:
+    """The mark of a comment that is such a note."""
+    found = _NOTED.findall(comment_text)
+    return found[-1] if found else None
+
+
 def subject(state_mark: str) -> str:
     """What a state report is about: reports about the same say one after the other what is true now."""
     return state_mark.rpartition("-")[0]
@@ -59,7 +77,7 @@ def signed(markup: str, mark: str, *, word: str) -> str:
 
     :param word: ``ref`` of a state report, which it ends; ``reference`` of a description
     """
-    there = state_told(markup) == mark if word == "ref" else bears(markup, mark)
+    there = mark in (state_told(markup), noted(markup)) if word == "ref" else bears(markup, mark)
     return markup if there else f"{markup}<p>{word} {mark}</p>"
 
 

@@ -81,7 +81,8 @@ def _markup(value: object) -> Markup:
 
 
 def _markdown(value: object) -> Markup:
-    text = "" if value is None else unlinked(clean(value))
+    text = "" if value is None else clean(value)
+    text = text if isinstance(value, WebAddress) else unlinked(text)
     return Markup(_MARKDOWN.sub(r"\\\1", text))  # noqa: S704 - no HTML: every bracket has its backslash
 
 

@@ -11,25 +11,36 @@ Views and Jinja2 are imported when a text is made: this module is read with the 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from include.soar.incident import marks
 from include.soar.incident.clean import Link, clean
-from include.soar.incident.inputs import SHIPPED, State, Templates
-from include.soar.incident.selections import actions_of, answer_words, observed_in, refusals_of
-from include.soar.model import Action, CaseBatch, Decision, Finding, Observable, digest
+from include.soar.incident.inputs import SHIPPED, Asking, InForce, Note, State, Templates
+from include.soar.incident.selections import (
+    actions_of,
+    answer_words,
+    concerns,
+    in_force_of,
+    observed_in,
+    refusals_of,
+)
+from include.soar.model import Action, CaseBatch, Decision, Finding, Indicator, Observable, digest
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
 __all__ = [
+    "Asking",
+    "InForce",
     "Link",
+    "Note",
     "State",
     "Templates",
     "actions_of",
     "answer_words",
+    "concerns",
     "description",
     "duplicate_note",
     "environment",
@@ -37,6 +48,7 @@ __all__ = [
     "question",
     "refusals_of",
     "related_comment",
+    "response_note",
     "state_reference",
     "state_report",
     "title",
@@ -120,12 +132,19 @@ def duplicate_note(name: str, *, templates: Templates = SHIPPED) -> str:
 # --- the state report ---------------------------------------------------------------------------------------
 
 
-def state_reference(case: CaseBatch, decision: Decision, finding: Finding, actions: Sequence[Action]) -> str:
+def state_reference(
+    case: CaseBatch,
+    decision: Decision,
+    finding: Finding,
+    actions: Sequence[Action],
+    in_force: Sequence[InForce] = (),
+) -> str:
     """
     The mark of a state report: a digest of what is true, not of who said it when (and, of what was added to a finding
     later, of what it is about). The same state gives the same
-    mark in every run. Who wrote it, the proof and the detail are not part of the state: the list's version, say,
-    moves on with every other incident's block.
+    mark in every run. Who wrote it, the proof, the detail and the plan are not part of the state: the list's version,
+    say, moves on with every other incident's block. Nor is who approved it: that is told once, see
+    ``update_incidents``.
     """
     verdicts = {v.observable.key: v.standing.value for v in decision.verdicts}
     state: dict[str, Any] = {
@@ -135,7 +154,7 @@ def state_reference(case: CaseBatch, decision: Decision, finding: Finding, actio
                 a.verb.value,
                 a.observable.key,
                 a.outcome.value,
-                a.expires_at.isoformat() if a.expires_at else "",
+                _moment(a.expires_at),
             ]
             for a in actions
         ),
@@ -144,9 +163,21 @@ def state_reference(case: CaseBatch, decision: Decision, finding: Finding, actio
         ),
         "refusals": [[r.observable.key, r.layer, r.entry, r.reason] for r in refusals_of(decision, finding)],
     }
+    if still := in_force_of(decision, finding, in_force)[1]:
+        state["in_force"] = [[r.observable.key, one.control, _moment(one.until)] for one, r in still]
+    if rungs := sorted([i.observable.key, i.rung.value] for i in decision.indicators if _is_of(i, finding) and i.rung):
+        state["rungs"] = rungs
     if held := sorted(i.observable.key for i in decision.held if finding.uid in i.finding_uids):
         state["held"] = held
     return marks.state_reference(finding.uid, finding.grown_at, digest(state))
+
+
+def _moment(at: datetime | None) -> str:
+    return at.isoformat() if at else ""
+
+
+def _is_of(indicator: Indicator, finding: Finding) -> bool:
+    return finding.uid in indicator.finding_uids
 
 
 def state_report(
@@ -162,13 +193,16 @@ def state_report(
     return templates.text(view, must_show=state.reference)
 
 
-def question(decision: Decision, *, wait: timedelta, templates: Templates = SHIPPED) -> tuple[str, str]:
-    """
-    What a person is asked when a run has stopped before blocking: the subject, and the rest in Markdown.
+def response_note(note: Note, *, templates: Templates = SHIPPED) -> str:
+    """What became of blocks after the run that made them: lifted, expired, made by hand, taken off by somebody."""
+    from include.soar.incident import gather
 
-    :param wait: how long the run waits for the answer
-    """
+    return templates.text(gather.response_note(note), must_show=note.reference)
+
+
+def question(decision: Decision, asking: Asking, *, templates: Templates = SHIPPED) -> tuple[str, str]:
+    """What a person is asked when blocks are held: the subject, and the rest in Markdown."""
     from include.soar.incident import gather  # when it is asked, not when the DAG is read
 
-    body = templates.text(gather.question(decision, wait.total_seconds() / 3600))
-    return f"Block {len(decision.held)} indicators? A cap is exceeded", body
+    body = templates.text(gather.question(decision, asking))
+    return f"Which of {len(decision.held)} held values may be acted on?", body

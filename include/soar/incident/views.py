@@ -76,10 +76,65 @@ class UnansweredSource:
 
 @dataclass(frozen=True)
 class UntilRow:
-    """A value and the end of what is done about it."""
+    """
+    A value and the end of what is done about it.
+
+    :param rung: how far: ``watch``, ``detect``, ``block short``, ``block long``; empty in a batch of an older release
+    :param because: the ways to evidence that lead there
+    :param enough: what would have been enough for the next rung; empty: it is on the highest
+    """
 
     value: str
     until: str
+    rung: str = ""
+    because: str = ""
+    enough: str = ""
+
+
+@dataclass(frozen=True)
+class HeldRow:
+    """
+    A value that waits for a person.
+
+    :param rung: how far it would go, until ``until``
+    :param there: at which controls it has an effect already, and until when; empty: at none that was read
+    :param because: why it waits
+    """
+
+    value: str
+    rung: str
+    until: str
+    there: str
+    because: str
+
+
+@dataclass(frozen=True)
+class InForceRow:
+    """A value that gets no new block and is in force by an earlier one."""
+
+    value: str
+    control: str
+    since: str
+    until: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class PlanRow:
+    """
+    What the run would change about a value at a control.
+
+    :param change: ``to add``, ``to prolong``, ``to lift``, ``unchanged``, ``held``, ``refused`` or ``unknown``
+    :param there: the end of what is in force there now
+    """
+
+    control: str
+    value: str
+    change: str
+    rung: str
+    until: str
+    there: str
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -102,19 +157,28 @@ class Held:
     :param of_event: how many of them are of this event; 0 once there is an answer
     :param task: the task that asks
     :param answer: who answered what, when; empty while nothing is answered
+    :param comment: what that person wrote
+    :param approved: what of this event was approved; what was not is among the refusals
     """
 
     of_run: int
     of_event: int
     task: str
-    waiting: Rows[UntilRow]
+    waiting: Rows[HeldRow]
     answer: str
     because: tuple[str, ...]
+    comment: str = ""
+    approved: Rows[UntilRow] = Rows()
 
 
 @dataclass(frozen=True)
 class ActionRow:
-    """What a control did about a value, and the proof that can be looked up there."""
+    """
+    What a control did about a value, and the proof that can be looked up there.
+
+    :param rung: at which degree it responds
+    :param reached: how far that is proved: ``accepted``, ``in version 12``, ``active on production``
+    """
 
     control: str
     did: str
@@ -123,6 +187,8 @@ class ActionRow:
     until: str
     proof: str
     detail: str
+    rung: str = ""
+    reached: str = ""
 
 
 @dataclass(frozen=True)
@@ -137,12 +203,34 @@ class RelationRow:
 
 @dataclass(frozen=True)
 class QuestionRow:
-    """A value that waits for the answer."""
+    """
+    A value that waits for the answer, with what a person needs to decide about it.
 
+    :param number: of its option
+    :param there: at which controls it has an effect already; empty: at none that was read
+    :param evidence: the ways to evidence, and the verdict's reasons
+    :param sources: who lists it, with score
+    :param network: context: whose network it is, and where
+    :param tags: the sources' words for it
+    :param because: why it waits
+    :param plan: what would change at each control
+    """
+
+    number: int
     value: str
+    kind: str
     roles: str
+    rung: str
     confidence: int
     until: str
+    there: str
+    evidence: tuple[str, ...]
+    sources: str
+    network: str
+    tags: str
+    incidents: tuple[Link, ...]
+    because: tuple[str, ...]
+    plan: tuple[str, ...]
     events: int
 
 
@@ -193,6 +281,10 @@ class StateReport:
     The comment that tells what was done.
 
     :param counts: ``2 blocked``, ``1 failed``…: what needs a person first
+    :param changes: the plan for this event's values, a line for each control: ``akamai_client_lists: 1 to add``
+    :param planned: its entries about which no control has said anything yet
+    :param degrees: what is acted on, how far, why not further, and what would be enough for that
+    :param in_force: what is refused now and in force by an earlier response
     :param skipped: names of the stages that did not take part
     """
 
@@ -201,14 +293,38 @@ class StateReport:
     counts: tuple[str, ...]
     at: str
     run: Link
+    changes: tuple[str, ...]
+    planned: Rows[PlanRow]
     actions: Rows[ActionRow]
+    degrees: Rows[UntilRow]
     held: Held | None
+    in_force: Rows[InForceRow]
     refusals: Rows[RefusalRow]
     relations: Rows[RelationRow]
     observables: Rows[ObservableRow]
     sources: Rows[SourceRow]
     unanswered: tuple[UnansweredSource, ...]
     skipped: tuple[str, ...]
+    reference: str
+
+
+@dataclass(frozen=True)
+class ResponseNote:
+    """
+    The comment that tells what became of blocks after the run that made them.
+
+    :param headline: ``1 lifted, 1 gone``…
+    :param by: who wanted it; empty: nobody but the project itself
+    """
+
+    template: ClassVar[str] = "response_note.html.j2"
+
+    headline: str
+    by: str
+    because: str
+    at: str
+    run: Link
+    actions: Rows[ActionRow]
     reference: str
 
 
@@ -223,14 +339,28 @@ class DuplicateNote:
 
 @dataclass(frozen=True)
 class Question:
-    """What a person is asked when a run has stopped before blocking. Markdown."""
+    """
+    What a person is asked about when blocks are held. Markdown.
+
+    :param there: how many of the values are in force somewhere already
+    :param meanwhile: how many are acted on at a milder degree, whatever the answer
+    :param controls: the plan at each control: changes, size, capacity
+    :param all_of, none_of: the two options beside those of the values
+    :param unanswered: what happens without an answer
+    """
 
     template: ClassVar[str] = "question.md.j2"
 
     number: int
+    there: int
+    meanwhile: int
     hours: str
     because: tuple[str, ...]
+    controls: tuple[str, ...]
+    all_of: str
+    none_of: str
+    unanswered: str
     held: Rows[QuestionRow]
 
 
-View = Description | RelatedComment | StateReport | DuplicateNote | Question
+View = Description | RelatedComment | StateReport | ResponseNote | DuplicateNote | Question

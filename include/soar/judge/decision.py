@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from types import MappingProxyType
@@ -11,10 +11,24 @@ from typing import NamedTuple
 from include.soar.enrich.sift import Unfinished, unfinished
 from include.soar.gate.asn import AsnTable
 from include.soar.gate.gate import Gate
-from include.soar.judge.caps import check_caps
-from include.soar.judge.refusals import Candidate, plan_for
-from include.soar.judge.traffic import by_address
-from include.soar.judge.verdict import ACT, HOLD, LEAVE, REFUSE, History, Inputs, Judgement, gather, judge, voices
+from include.soar.judge.candidate import Candidate
+from include.soar.judge.caps import BLOCKS, Exceeded, as_one, check_caps
+from include.soar.judge.refusals import Plan, plan_for
+from include.soar.judge.steps import merged
+from include.soar.judge.traffic import Statement, behind, by_address, good_users
+from include.soar.judge.verdict import (
+    ACT,
+    HOLD,
+    LEAVE,
+    REFUSE,
+    Earlier,
+    History,
+    Inputs,
+    Judgement,
+    gather,
+    judge,
+    voices,
+)
 from include.soar.model import (
     Answer,
     CaseBatch,
@@ -22,9 +36,10 @@ from include.soar.model import (
     Finding,
     Indicator,
     Priority,
-    Refusal,
     Reputation,
     ReputationBatch,
+    Role,
+    Rung,
     Severity,
     Verdict,
 )
@@ -66,13 +81,15 @@ def decide(
     basis: Basis,
     *,
     history: Mapping[str, History] = MappingProxyType({}),
+    earlier: Mapping[str, Earlier] = MappingProxyType({}),
 ) -> Decided:
     """
     The end of stage 3: everything that the providers say becomes verdicts and a decision.
 
     :param answers: by provider; None for one that failed
     :param history: by observable key, what we decided about it over the findings before :func:`history_period`'s end
-    :return: where a cap is exceeded, the decision acts on nothing and holds everything
+    :param earlier: by observable key, what we did about it
+    :return: what exceeds a cap is held, what does not is acted on
     """
     findings = {f.uid: f for f in case.findings}
     said: dict[str, list[Reputation]] = {}
@@ -83,7 +100,19 @@ def decide(
     for item in case.observed:
         key = item.observable.key
         hit = basis.gate.check(item.observable)
-        inputs.append(gather(item, findings, said.get(key, ()), history=history.get(key), hit=hit))
+        # Only who attacks from an address that many share is judged by such labels.
+        tagged = item.observable.is_address and Role.ATTACKER in item.roles
+        inputs.append(
+            gather(
+                item,
+                findings,
+                said.get(key, ()),
+                history=history.get(key),
+                hit=hit,
+                tags=basis.gate.tags(item.observable) if tagged else (),
+                earlier=earlier.get(key),
+            )
+        )
     silent = sorted(
         {name for name, batch in answers.items() if batch is None}
         | {batch.provider for batch in answers.values() if batch and _is_silent(batch)}
@@ -106,27 +135,68 @@ def decide_inputs(
     priorities = _priorities(findings, basis.minimum_severity or policy.priority.minimum_severity)
     high = {p.finding_uid for p in priorities if p.high}
     statements = by_address(findings)
-    outcomes: list[tuple[Inputs, Verdict, Indicator | Refusal | None]] = []
+    judged: list[tuple[Inputs, Verdict]] = []
+    plans: list[Plan] = []
     for one in inputs:
         said = voices(one, policy)
         verdict = judge(one, policy, said)
-        plan = plan_for(Candidate(one, said, verdict, high, statements, policy, basis.now))
-        outcomes.append((one, verdict, plan))
-    indicators = tuple(plan for *_, plan in outcomes if isinstance(plan, Indicator))
-    exceeded = check_caps(indicators, statements, policy.block, basis.asns)
+        judged.append((one, verdict))
+        plans.append(plan_for(Candidate(one, said, verdict, high, statements, policy, basis.now)))
+    in_force = {one.observable.key for one in inputs if one.earlier and one.earlier.is_blocked}
+    exceeded = check_caps(
+        [plan.acted for plan in plans if plan.acted], statements, policy.block, basis.asns, in_force=in_force
+    )
+    plans = [_capped(plan, exceeded) for plan in plans]
+    waiting: dict[str, Indicator] = {}
+    for item in (*(plan.held for plan in plans if plan.held), *_offers(exceeded, statements, basis)):
+        # A crowded network may have been seen as such, too: one question about one value.
+        key = item.observable.key
+        waiting[key] = merged(waiting[key], item) if key in waiting else item
+    held = tuple(waiting.values())
     decision = Decision(
         policy_digest=policy.digest,
         priorities=priorities,
-        verdicts=tuple(verdict for _, verdict, _ in outcomes),
-        indicators=() if exceeded.reasons else indicators,
-        held=indicators if exceeded.reasons else (),
-        hold_reasons=exceeded.reasons,
+        verdicts=tuple(verdict for _, verdict in judged),
+        indicators=tuple(plan.acted for plan in plans if plan.acted),
+        held=held,
+        hold_reasons=tuple(dict.fromkeys(reason for item in held for reason in item.hold_reasons)),
         remarks=exceeded.remarks,
-        refusals=tuple(plan for *_, plan in outcomes if isinstance(plan, Refusal)),
+        refusals=tuple(plan.refusal for plan in plans if plan.refusal),
         silent_providers=tuple(silent_providers),
     )
-    words = {Indicator: HOLD if exceeded.reasons else ACT, Refusal: REFUSE, type(None): LEAVE}
-    return decision, [Judgement(one, verdict, words[type(plan)], plan) for one, verdict, plan in outcomes]
+    judgements = [_judgement(one, verdict, plan) for (one, verdict), plan in zip(judged, plans, strict=True)]
+    return decision, judgements
+
+
+def _capped(plan: Plan, exceeded: Exceeded) -> Plan:
+    """With the blocks that exceed a cap among what waits. The milder steps go through."""
+    if not plan.acted or not (reasons := exceeded.reasons.get(plan.acted.observable.key)):
+        return plan
+    waits = plan.acted.only(BLOCKS)
+    if waits is None:
+        return plan
+    words = f"not blocked until a person agrees: {'; '.join(reasons)}"
+    waits = waits.model_copy(update={"hold_reasons": reasons, "enough": words})
+    mild = plan.acted.only(frozenset(Rung) - BLOCKS)
+    return Plan(mild and mild.model_copy(update={"enough": words}), merged(plan.held, waits))
+
+
+def _offers(exceeded: Exceeded, statements: Mapping[str, list[Statement]], basis: Basis) -> Iterator[Indicator]:
+    """Each crowded network as one item, where policy and gate let it and no good users share it."""
+    for network, members in exceeded.crowded.items():
+        offer = as_one(network, members, basis.policy)
+        if offer is None or basis.gate.check(offer.observable):
+            continue
+        if not good_users(behind(offer.observable, statements), basis.policy.block.shared_address):
+            yield offer
+
+
+def _judgement(inputs: Inputs, verdict: Verdict, plan: Plan) -> Judgement:
+    if plan.held:
+        return Judgement(inputs, verdict, HOLD, merged(plan.acted, plan.held))
+    if plan.acted:
+        return Judgement(inputs, verdict, ACT, plan.acted)
+    return Judgement(inputs, verdict, REFUSE if plan.refusal else LEAVE, plan.refusal)
 
 
 def _priorities(findings: Iterable[Finding], floor: Severity) -> tuple[Priority, ...]:

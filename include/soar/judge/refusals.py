@@ -1,4 +1,4 @@
-"""Why an observable is not blocked although something speaks for it: an ordered list of rules. Pure.
+"""Why nothing is done about an observable although something speaks for it: an ordered list of rules. Pure.
 
 ``docs/dataflow.md`` shows the rules in this order, each with the first line of its docstring.
 """
@@ -6,120 +6,37 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
-from functools import cached_property
+from collections.abc import Callable
+from typing import NamedTuple
 
-from include.soar.judge.traffic import Statement, behind, good_users
-from include.soar.judge.verdict import Inputs, Voice, lacking_evidence
-from include.soar.model import (
-    Indicator,
-    Observable,
-    ObservableType,
-    Refusal,
-    Role,
-    Severity,
-    Sighting,
-    Standing,
-    Verdict,
-)
-from include.soar.policy.rules import Policy
+from include.soar.judge.candidate import Candidate
+from include.soar.judge.evidence import lacking, speaking
+from include.soar.judge.steps import Ladder, enough, ladder
+from include.soar.model import Indicator, ObservableType, Refusal
 
 
-@dataclass(frozen=True)
-class Candidate:
+class Plan(NamedTuple):
     """
-    An observable that may be blocked, and everything that the rules look at.
+    What is to become of an observable.
 
-    :param said: what each source says about it
-    :param high: uids of the high-priority findings
-    :param statements: what the findings say about traffic, by address
+    :param acted: with the steps that are taken at once
+    :param held: with those that wait for a person
+    :param refusal: why nothing is done
     """
 
-    inputs: Inputs
-    said: Sequence[Voice]
-    verdict: Verdict
-    high: Collection[str]
-    statements: Mapping[str, list[Statement]]
-    policy: Policy
-    now: datetime
-
-    @cached_property
-    def seen(self) -> tuple[Sighting, ...]:
-        """Its sightings in high-priority findings."""
-        return tuple(s for s in self.inputs.observed.sightings if s.finding_uid in self.high)
-
-    @cached_property
-    def acting(self) -> tuple[Sighting, ...]:
-        """Those in a role that ``block.roles`` allows. Only they count: a claim must not prolong a block."""
-        return tuple(s for s in self.seen if s.role in self.policy.block.roles)
-
-    @property
-    def observable(self) -> Observable:
-        return self.inputs.observed.observable
-
-    @property
-    def finding_uids(self) -> tuple[str, ...]:
-        return tuple(sorted({s.finding_uid for s in self.seen}))
-
-    @property
-    def roles(self) -> tuple[Role, ...]:
-        return tuple(sorted({s.role for s in self.acting}))
-
-    @property
-    def last_seen_at(self) -> datetime:
-        return max(s.seen_at for s in self.acting)
-
-    @property
-    def days(self) -> int | None:
-        """For how long this type is blocked; None: never."""
-        return self.policy.block.days.get(self.observable.type)
-
-    @property
-    def expires_at(self) -> datetime:
-        """From the last sighting, not from now: a repeated run then asks for the very same block."""
-        return self.last_seen_at + timedelta(days=self.days or 0)
-
-    def refused(self, layer: str, entry: str, reason: str, *, list_name: str = "") -> Refusal:
-        return Refusal(
-            observable=self.observable,
-            layer=layer,
-            list_name=list_name,
-            entry=entry,
-            reason=reason,
-            finding_uids=self.finding_uids,
-        )
-
-    def accepted(self) -> Indicator:
-        return Indicator(
-            observable=self.observable,
-            confidence=self.verdict.confidence,
-            reasons=self.verdict.reasons,
-            roles=self.roles,
-            first_seen_at=min(s.seen_at for s in self.acting),
-            last_seen_at=self.last_seen_at,
-            expires_at=self.expires_at,
-            finding_uids=self.finding_uids,
-        )
-
-    @property
-    def is_suspect(self) -> bool:
-        """Whether anything speaks for a block, in a high-priority finding."""
-        # No provider is asked about a protected value, so there may be no verdict. An attack from it is reported all
-        # the same.
-        malicious = self.verdict.standing is Standing.MALICIOUS
-        return bool(self.seen) and (malicious or bool(self.inputs.hit and self.acting))
+    acted: Indicator | None = None
+    held: Indicator | None = None
+    refusal: Refusal | None = None
 
 
-def protected(candidate: Candidate) -> Refusal | None:
+def protected(candidate: Candidate, made: Ladder) -> Refusal | None:
     """The never-block gate protects it (the gate's own layers: `own`, `partner`, `well-known`, …)."""
     if not (hit := candidate.inputs.hit):
         return None
     return candidate.refused(hit.layer, hit.entry, hit.reason, list_name=hit.list_name)
 
 
-def too_wide(candidate: Candidate) -> Refusal | None:
+def too_wide(candidate: Candidate, made: Ladder) -> Refusal | None:
     """It is a network wider than `block.widest_prefix` allows (layer `width`)."""
     if candidate.observable.type is not ObservableType.CIDR:
         return None
@@ -131,7 +48,7 @@ def too_wide(candidate: Candidate) -> Refusal | None:
     return candidate.refused("width", name, reason, list_name="block.widest_prefix")
 
 
-def wrong_role(candidate: Candidate) -> Refusal | None:
+def wrong_role(candidate: Candidate, made: Ladder) -> Refusal | None:
     """It was only seen in roles that `block.roles` does not allow, such as a claim (layer `role`)."""
     if candidate.acting:
         return None
@@ -140,48 +57,79 @@ def wrong_role(candidate: Candidate) -> Refusal | None:
     return candidate.refused("role", played, f"only seen as {played}: block.roles allows {allowed}")
 
 
-def shared(candidate: Candidate) -> Refusal | None:
-    """Too many good users share the address, by `block.shared_address` (layer `shared`)."""
-    found = good_users(behind(candidate.observable, candidate.statements), candidate.policy.block.shared_address)
-    return candidate.refused("shared", *found, list_name="block.shared_address") if found else None
-
-
-def too_little_evidence(candidate: Candidate) -> Refusal | None:
-    """The sources that call it malicious are too few or too weak, by `block.evidence` (layer `evidence`)."""
-    uids = {s.finding_uid for s in candidate.acting}
-    severities = [f.severity for f in candidate.inputs.findings if f.uid in uids]
-    worst = max(severities, key=list(Severity).index)
-    why = lacking_evidence(candidate.said, worst, candidate.policy)
-    return candidate.refused("evidence", "block.evidence", why) if why else None
-
-
-def no_time(candidate: Candidate) -> Refusal | None:
-    """`block.days` names no time for its type, so the type is never blocked (layer `type`)."""
-    if candidate.days is not None:
+def lifted(candidate: Candidate, made: Ladder) -> Refusal | None:
+    """A person lifted it, and it was not seen since (layer `lifted`)."""
+    earlier = candidate.earlier
+    if earlier.lifted_at is None or candidate.last_seen_at > earlier.lifted_at:
         return None
-    kind = candidate.observable.type.value
-    return candidate.refused("type", kind, f"block.days names no time for {kind}")
+    why = f": {earlier.lifted_why}" if earlier.lifted_why else ""
+    reason = (
+        f"lifted by {earlier.lifted_by or 'an unnamed user'} at {earlier.lifted_at:%Y-%m-%d %H:%M}Z{why}; "
+        f"last seen at {candidate.last_seen_at:%Y-%m-%d %H:%M}Z"
+    )
+    return candidate.refused("lifted", earlier.lifted_by or "lifted", reason)
 
 
-def expired(candidate: Candidate) -> Refusal | None:
-    """Its last sighting is older than the block would last: it may be someone else's by now (layer `expired`)."""
-    if candidate.expires_at > candidate.now:
+def too_little_evidence(candidate: Candidate, made: Ladder) -> Refusal | None:
+    """Its evidence leads to no rung of `response.rungs` (layer `evidence`)."""
+    if made.ways or made.asked:
         return None
-    days = candidate.days
-    reason = f"last seen {candidate.last_seen_at:%Y-%m-%d %H:%M}Z, more than {days} days ago: may be someone else's"
-    return candidate.refused("expired", f"{days} days", reason)
+    ways = candidate.policy.response.rungs.block_long.evidence
+    takes = "; or ".join(told for way in ways if (told := lacking(way, candidate)))
+    said = f"called malicious by {speaking(candidate)}, in a finding of severity {candidate.severity.value}"
+    return candidate.refused("evidence", "response.rungs", f"{said}: it takes {takes}" if takes else said)
 
 
-Rule = Callable[[Candidate], Refusal | None]
+def no_time(candidate: Candidate, made: Ladder) -> Refusal | None:
+    """No rung that it reaches has `hours` for its type (layer `type`)."""
+    kind, rungs = candidate.observable.type, candidate.policy.response.rungs
+    if any(kind in rungs.each[rung].hours for rung in (*made.ways, *made.asked)):
+        return None
+    return candidate.refused("type", kind.value, f"response.rungs names no hours for {kind.value}")
+
+
+def shared(candidate: Candidate, made: Ladder) -> Refusal | None:
+    """Too many good users share the address, by `block.shared_address`, and it reaches blocks only (layer `shared`)."""
+    if not candidate.sharing or made.steps or made.waiting or made.expired:
+        return None
+    return candidate.refused("shared", *candidate.sharing, list_name="block.shared_address")
+
+
+def expired(candidate: Candidate, made: Ladder) -> Refusal | None:
+    """Its last sighting is older than the response would last: it may be someone else's by now (layer `expired`)."""
+    if not made.expired:
+        return None
+    seen, ended = f"{candidate.last_seen_at:%Y-%m-%d %H:%M}Z", f"{made.expired:%Y-%m-%d %H:%M}Z"
+    return candidate.refused("expired", ended, f"last seen {seen}: it would have ended at {ended}")
+
+
+Rule = Callable[[Candidate, Ladder], Refusal | None]
 #: Asked in this order; the first that refuses wins. Each may rely on those before it.
-REFUSALS: tuple[Rule, ...] = (protected, too_wide, wrong_role, shared, too_little_evidence, no_time, expired)
+REFUSALS: tuple[Rule, ...] = (
+    protected,
+    too_wide,
+    wrong_role,
+    lifted,
+    too_little_evidence,
+    no_time,
+    shared,
+    expired,
+)
 
 
-def plan_for(candidate: Candidate) -> Indicator | Refusal | None:
-    """To block it, to refuse that by the first rule that does, or (nothing speaks for a block) nothing."""
-    if not candidate.is_suspect:
-        return None
+def plan_for(candidate: Candidate) -> Plan:
+    """What is done, what waits, or by which rule nothing is done. Empty: nothing speaks for doing anything."""
+    if not candidate.seen or not (candidate.acting or candidate.is_malicious):
+        return Plan()
+    made = ladder(candidate) if candidate.acting else Ladder()
+    # No provider is asked about a protected value, so there may be no verdict. An attack from it is told all the same.
+    if not (candidate.is_malicious or candidate.inputs.hit or made.ways or made.asked):
+        return Plan()
     for rule in REFUSALS:
-        if refusal := rule(candidate):
-            return refusal
-    return candidate.accepted()
+        if refusal := rule(candidate, made):
+            return Plan(refusal=refusal)
+    words = enough(candidate, made)
+    return Plan(
+        candidate.indicator(made.steps, enough=words) if made.steps else None,
+        candidate.indicator(made.waiting, hold_reasons=made.why_waiting, enough=words) if made.waiting else None,
+    )

@@ -6,10 +6,11 @@ check a verdict by hand, and the same inputs give the same bytes on every machin
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from math import prod
+from typing import Any
 
 from include.soar.gate.layers import Hit
 from include.soar.model import (
@@ -27,6 +28,7 @@ from include.soar.model import (
     Severity,
     Sighting,
     Standing,
+    Text,
     Verdict,
     digest,
 )
@@ -49,13 +51,31 @@ class History(Frozen):
     benign_last_at: Instant | None = None
 
 
+class Earlier(Frozen):
+    """
+    What we did earlier about an observable, as the ledger of actions has it. No verdict follows from it.
+
+    :param blocked_at: when each earlier block began, from the first on
+    :param is_blocked: whether a block of it is in force
+    :param lifted_at: when a person last lifted it at every control; ``lifted_by`` and ``lifted_why`` go with it
+    """
+
+    blocked_at: tuple[Instant, ...] = ()
+    is_blocked: bool = False
+    lifted_at: Instant | None = None
+    lifted_by: Text = ""
+    lifted_why: Text = ""
+
+
 class Inputs(Frozen):
     """
-    All that a verdict follows from, besides the policy. Stored with it, so that it can be made again.
+    All that a verdict and the response follow from, besides the policy. Stored, so that they can be made again.
 
     :param findings: those in which it was seen, without their text and with the traffic of this observable only
     :param history: None where nothing was decided earlier
     :param hit: what the never-block gate said at that time; stored, since its lists change
+    :param tags: the warning lists that name it and refuse nothing, at that time
+    :param earlier: None where nothing was done earlier
     """
 
     schema_version: SchemaVersion = 1
@@ -64,6 +84,21 @@ class Inputs(Frozen):
     reputations: tuple[Reputation, ...]
     history: History | None = None
     hit: Hit | None = None
+    tags: tuple[Text, ...] = ()
+    earlier: Earlier | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Without the fields that came with later releases where they are empty: a stored digest still fits."""
+        document = super().to_json()
+        for part, name in (
+            (document, "tags"),
+            (document, "earlier"),
+            *((finding, "behaviour") for finding in document["findings"]),
+            *((reputation, "lists") for reputation in document["reputations"]),
+        ):
+            if not part[name]:
+                del part[name]
+        return document
 
     @property
     def observable(self) -> Observable:
@@ -81,6 +116,8 @@ def gather(
     *,
     history: History | None,
     hit: Hit | None,
+    tags: tuple[str, ...] = (),
+    earlier: Earlier | None = None,
 ) -> Inputs:
     """
     The inputs of one verdict, in an order that does not depend on the order in which they came.
@@ -95,6 +132,8 @@ def gather(
         reputations=tuple(sorted(reputations, key=lambda r: (r.provider, r.model_dump_json()))),
         history=history,
         hit=hit,
+        tags=tags,
+        earlier=earlier,
     )
 
 
@@ -114,8 +153,8 @@ class Judgement:
     """
     A verdict with what it followed from and what was decided, as the ledger stores it.
 
-    :param outcome: ACT, HOLD, REFUSE or LEAVE
-    :param plan: what is acted on or held, or why it is refused
+    :param outcome: ACT, HOLD (at least one of its rungs waits), REFUSE or LEAVE
+    :param plan: what is done, with the rungs that wait as well, or why nothing is
     """
 
     inputs: Inputs
@@ -129,9 +168,12 @@ class Voice:
     """
     What one source says, weighed.
 
+    :param provider: or ``provider.list``, for a list that is graded apart
     :param standing: UNKNOWN where it says nothing against the value
     :param strength: percent; 0 where it says nothing against the value
     :param words: how that came about, for the reasons
+    :param reputation: what it said
+    :param score: None where it says nothing, good or bad
     """
 
     provider: str
@@ -141,26 +183,49 @@ class Voice:
     strength: int
     answered: bool
     words: str
+    reputation: Reputation
+    score: int | None
+
+    @property
+    def said_at(self) -> datetime:
+        """When it was last reported, or when the provider said so where no report is dated."""
+        return self.reputation.last_reported_at or self.reputation.known_at
 
 
 def voices(inputs: Inputs, policy: Policy) -> list[Voice]:
-    """What every source says, weighed: one voice for each reputation."""
-    return [_voice(reputation, inputs, policy) for reputation in inputs.reputations]
+    """What every source says, weighed: one voice for each reputation, and one for each list that is graded apart."""
+    said = []
+    for reputation in inputs.reputations:
+        rule = policy.sources.get(reputation.provider)
+        apart = [one for one in reputation.lists if rule and one.name in rule.lists]
+        others = [one.score for one in reputation.lists if one not in apart]
+        if others or not apart:
+            score = max(others) if apart else reputation.score
+            said.append(_voice(reputation, reputation.provider, rule, score, inputs, policy))
+        for one in apart if rule else ():
+            name = f"{reputation.provider}.{one.name}"
+            said.append(_voice(reputation, name, rule and rule.of_list(one.name), one.score, inputs, policy))
+    return said
 
 
-def _voice(reputation: Reputation, inputs: Inputs, policy: Policy) -> Voice:
-    rule = policy.sources.get(reputation.provider)
+def _voice(
+    reputation: Reputation,
+    name: str,
+    rule: SourcePolicy | None,
+    score: int | None,
+    inputs: Inputs,
+    policy: Policy,
+) -> Voice:
     summary = f": {reputation.summary}" if reputation.summary else ""
 
     def says(words: str, standing: Standing = Standing.UNKNOWN, strength: int = 0, *, answered: bool = False) -> Voice:
-        family = (rule and rule.family) or reputation.provider
-        return Voice(reputation.provider, family, rule, standing, strength, answered, f"{words}{summary}")
+        family = (rule and rule.family) or name
+        return Voice(name, family, rule, standing, strength, answered, f"{words}{summary}", reputation, score)
 
-    if reputation.score is None:
+    if score is None:
         return says(f"{reputation.answer.value}, which says nothing good or bad")
     if rule is None:
         return says("has no voice: the policy's sources do not name it")
-    score = reputation.score
     if reputation.answer is not Answer.LISTED or score < rule.suspicious_from:
         return says(f"nothing against it (score {score}, suspicious from {rule.suspicious_from})", answered=True)
     weight = policy.verdict.reliability[rule.reliability]
@@ -332,32 +397,3 @@ def _deduction(confidence: int, inputs: Inputs, policy: Policy) -> tuple[int, li
     left = max(1, _percent(confidence * (100 - less), 100))
     words = f"history: judged benign {past.benign} ×: {weight} % × {fresh} = {less} % less"
     return left, [f"{words}: {confidence} × {(100 - less) / 100:.2f} = {left}"]
-
-
-def lacking_evidence(said: Iterable[Voice], severity: Severity, policy: Policy) -> str | None:
-    """
-    Why what is known is not enough for an automatic block, or None where it is.
-
-    :param said: what :func:`voices` gives
-    :param severity: the worst of the findings in which the value was seen in a role that can be blocked
-    """
-    rules = policy.block.evidence
-    # A family counts once, with the grade of its best member.
-    grades: dict[str, SourcePolicy] = {}
-    for voice in said:
-        if voice.standing is Standing.MALICIOUS and voice.rule:
-            best = grades.get(voice.family)
-            if best is None or voice.rule.reliability.is_at_least(best.reliability):
-                grades[voice.family] = voice.rule
-    counted = [f for f, rule in grades.items() if rule.reliability.is_at_least(rules.minimum_grade)]
-    if len(counted) >= rules.independent_sources:
-        return None
-    severe = severity.rank >= rules.top_grade_from_severity.rank
-    if severe and any(rule.reliability.is_at_least(rules.top_grade) for rule in grades.values()):
-        return None
-    speaking = ", ".join(f"{f} (grade {rule.reliability.value})" for f, rule in sorted(grades.items())) or "no source"
-    return (
-        f"called malicious by {speaking}, in a finding of severity {severity.value}: it takes "
-        f"{rules.independent_sources} independent sources of grade {rules.minimum_grade.value}, or one of grade "
-        f"{rules.top_grade.value} and severity {rules.top_grade_from_severity.value}"
-    )

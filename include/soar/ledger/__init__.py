@@ -11,6 +11,7 @@ from __future__ import annotations
 from sqlalchemy.exc import SQLAlchemyError
 
 from include.soar.ledger.actions import Actions
+from include.soar.ledger.allows import Allows
 from include.soar.ledger.answers import Answers
 from include.soar.ledger.claims import Claims
 from include.soar.ledger.database import Database
@@ -39,6 +40,7 @@ class Ledger:
         self.incidents = Incidents(database)
         self.claims = Claims(database)
         self.actions = Actions(database)
+        self.allows = Allows(database)
         self.verdicts = Verdicts(database)
 
     def close(self) -> None:

@@ -16,7 +16,7 @@ from include.soar.ledger.tables import (
 )
 
 #: The newest migration. A test holds it equal to Alembic's own head.
-HEAD = "0005"
+HEAD = "0006"
 #: Marks a connection whose transaction only reads.
 READS = "reads"
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -81,20 +81,32 @@ class Database:
         with Session(engine, expire_on_commit=False) as session, session.begin():
             yield session
 
+    @contextmanager
+    def snapshot(self) -> Iterator[Session]:
+        """As :meth:`reading`, and every statement sees the same state, whatever others commit in the meantime."""
+        with self.reading() as session:
+            if self.engine.dialect.name == "postgresql":
+                session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
+            yield session
+
     def upsert(self, session: Session, table: type[Table], rows: Sequence[dict[str, Any]], keep: set[str]) -> None:
         """Insert rows; where the primary key exists, overwrite every column but those in ``keep``."""
         dialect: Any = postgresql if self.engine.dialect.name == "postgresql" else sqlite
         keys = [column.name for column in inspect(table).primary_key]
         # The last row of each key only: Postgres refuses to update a row twice in one statement.
         distinct = {tuple(row[key] for key in keys): row for row in rows}
-        for part in chunks(list(distinct.values()), 300):
-            statement = dialect.insert(table).values(list(part))
-            changes = {c: statement.excluded[c] for c in part[0] if c not in keys and c not in keep}
-            if changes:
-                statement = statement.on_conflict_do_update(index_elements=keys, set_=changes)
-            else:
-                statement = statement.on_conflict_do_nothing(index_elements=keys)
-            session.execute(statement)
+        if not distinct:
+            return
+        # One short statement for all rows, not one with thousands of values: making its text took seconds.
+        statement = dialect.insert(inspect(table).local_table)
+        changes = {c: statement.excluded[c] for c in rows[0] if c not in keys and c not in keep}
+        if changes:
+            statement = statement.on_conflict_do_update(index_elements=keys, set_=changes)
+        else:
+            statement = statement.on_conflict_do_nothing(index_elements=keys)
+        # In the order of the keys: of two that write the same rows one waits, and neither for the other.
+        for part in chunks([distinct[key] for key in sorted(distinct)]):
+            session.execute(statement, list(part))
 
 
 class Part:

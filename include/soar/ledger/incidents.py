@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from sqlalchemy import select
+from sqlalchemy import or_, select
 
 from include.soar.ledger.database import Part, chunks
 from include.soar.ledger.tables import (
@@ -39,6 +39,18 @@ class Incidents(Part):
         }
         with self._database.session() as session:
             self._database.upsert(session, IncidentRow, [row], keep=set())
+
+    def named(self, names: Sequence[str]) -> dict[str, str]:
+        """The product's ids of incidents that people know by these names, of those that we remember."""
+        found: dict[str, str] = {}
+        with self._database.reading() as session:
+            for part in chunks(sorted(set(names))):
+                query = select(IncidentRow).where(
+                    or_(IncidentRow.readable_id.in_(part), IncidentRow.unique_id.in_(part))
+                )
+                for row in session.scalars(query):
+                    found[row.readable_id or row.unique_id] = row.unique_id
+        return found
 
     def created_at(self, system: str, ids: Sequence[str]) -> dict[str, datetime]:
         """When the product created these incidents, by id, of those that :meth:`remember_created` was told."""

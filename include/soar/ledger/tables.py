@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import JSON, DateTime, Index, Integer, String, Text, TypeDecorator
+from sqlalchemy import JSON, Boolean, DateTime, Index, Integer, String, Text, TypeDecorator
 from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -179,7 +179,7 @@ class ClaimRow(Table):
 
 
 class ActionRow(Table):
-    """The last known state of one observable at one control."""
+    """The last report of one control about one observable. What is in force there is an ``EntryRow``."""
 
     __tablename__ = "actions"
     control: Mapped[str] = mapped_column(String(64), primary_key=True)
@@ -191,8 +191,118 @@ class ActionRow(Table):
     expires_at: Mapped[datetime | None]
     run_id: Mapped[str] = mapped_column(String(512))
     updated_at: Mapped[datetime]
+    rung: Mapped[str | None] = mapped_column(String(16))
+    reached: Mapped[str | None] = mapped_column(String(24))
 
-    __table_args__ = (Index("ix_actions_expires_at", "expires_at"),)
+    __table_args__ = (
+        Index("ix_actions_expires_at", "expires_at"),
+        Index("ix_actions_observable", "observable"),
+    )
+
+
+class EntryRow(Table):
+    """
+    What of ours is in force at a control, or may be. A try that fails leaves it; what was seen gone has no row.
+
+    ``value`` is the observable's where the key is only its hash. ``since`` is the start of the present time in force.
+    ``intended_…`` is a write that was begun and of which no end is known: the control holds the entry as it was or as
+    intended. ``cancelled`` says which entry of the gate protects it now, ``lifting`` that it was removed and may still
+    be enforced.
+    """
+
+    __tablename__ = "entries"
+    control: Mapped[str] = mapped_column(String(64), primary_key=True)
+    observable: Mapped[str] = mapped_column(String(768), primary_key=True)
+    value: Mapped[str] = mapped_column(Text)
+    verb: Mapped[str] = mapped_column(String(16))
+    outcome: Mapped[str] = mapped_column(String(16))
+    rung: Mapped[str | None] = mapped_column(String(16))
+    reached: Mapped[str | None] = mapped_column(String(24))
+    detail: Mapped[str] = mapped_column(Text)
+    since: Mapped[datetime]
+    expires_at: Mapped[datetime | None]
+    proof: Mapped[dict[str, Any]]
+    incidents: Mapped[list[str]] = mapped_column(JSON)
+    run_id: Mapped[str] = mapped_column(String(512))
+    updated_at: Mapped[datetime]
+    cancelled: Mapped[str] = mapped_column(Text)
+    lifting: Mapped[bool] = mapped_column(Boolean)
+    intended_verb: Mapped[str | None] = mapped_column(String(16))
+    intended_until: Mapped[datetime | None]
+    intended_at: Mapped[datetime | None]
+
+    __table_args__ = (
+        Index("ix_entries_expires_at", "expires_at"),
+        Index("ix_entries_observable", "observable"),
+    )
+
+
+class ChainRow(Table):
+    """The end of a table whose rows are chained by hashes. Locked by whoever adds to it."""
+
+    __tablename__ = "chains"
+    name: Mapped[str] = mapped_column(String(64), primary_key=True)
+    length: Mapped[int] = mapped_column(Integer)
+    hash: Mapped[str] = mapped_column(String(64))
+
+
+class Chained(Table):
+    """A row of a chain (``chain.py``): only added, never changed. ``hash`` covers every column and ``prev_hash``."""
+
+    __abstract__ = True
+    number: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False, sort_order=-2)
+    at: Mapped[datetime] = mapped_column(sort_order=-1)
+    by: Mapped[str] = mapped_column(String(200), sort_order=1)
+    reason: Mapped[str] = mapped_column(Text, sort_order=1)
+    prev_hash: Mapped[str] = mapped_column(String(64), sort_order=2)
+    hash: Mapped[str] = mapped_column(String(64), sort_order=2)
+
+
+class ActionEventRow(Chained):
+    """
+    One thing that happened to an action.
+
+    ``kind``: ``intended`` (before the call), ``reported`` (by the control), ``answered`` (by the person who was asked),
+    ``cancelled`` (a later entry of the gate protects it), ``lifted`` (a person wants it gone everywhere), ``removed``
+    (at the control, by somebody else), ``earlier`` (the state as a release before the events knew it). ``control`` is
+    empty where the event is about all of them. ``by`` is a person, and empty where the workflow acted by itself.
+    """
+
+    __tablename__ = "action_events"
+    kind: Mapped[str] = mapped_column(String(16))
+    control: Mapped[str] = mapped_column(String(64))
+    observable: Mapped[str] = mapped_column(String(768))
+    value: Mapped[str] = mapped_column(Text)
+    verb: Mapped[str] = mapped_column(String(16))
+    outcome: Mapped[str] = mapped_column(String(16))
+    rung: Mapped[str | None] = mapped_column(String(16))
+    reached: Mapped[str | None] = mapped_column(String(24))
+    changed: Mapped[bool] = mapped_column(Boolean)
+    detail: Mapped[str] = mapped_column(Text)
+    proof: Mapped[dict[str, Any]]
+    expires_at: Mapped[datetime | None]
+    incidents: Mapped[list[str]] = mapped_column(JSON)
+    run_id: Mapped[str] = mapped_column(String(512))
+    detected_at: Mapped[datetime | None]
+    read_at: Mapped[datetime | None]
+    judged_at: Mapped[datetime | None]
+    approved_at: Mapped[datetime | None]
+
+    __table_args__ = (
+        Index("ix_action_events_observable", "observable", "number"),
+        Index("ix_action_events_run_id", "run_id"),
+        Index("ix_action_events_at", "at"),
+    )
+
+
+class AllowRow(Chained):
+    """An entry of ``never_block.allow`` beside the policy's was added (``change`` is ``add``) or ended (``end``)."""
+
+    __tablename__ = "allows"
+    change: Mapped[str] = mapped_column(String(16))
+    value: Mapped[str] = mapped_column(String(768))
+    until: Mapped[datetime | None]
+    owner: Mapped[str] = mapped_column(Text)
 
 
 class PolicyRow(Table):

@@ -34,7 +34,7 @@ class UnfinishedFindings(Part):
     def of(self, uids: Sequence[str]) -> list[Finding]:
         """Those of these findings that are left, due or not."""
         found: list[Finding] = []
-        with self._database.session() as session:
+        with self._database.reading() as session:
             for part in chunks(uids):
                 query = select(UnfinishedRow).where(UnfinishedRow.finding_uid.in_(part))
                 found += [Finding.model_validate(row.finding) for row in session.scalars(query)]

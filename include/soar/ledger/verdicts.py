@@ -11,7 +11,7 @@ from sqlalchemy import func, select
 from include.soar.judge.verdict import ACT, HOLD, History, Judgement
 from include.soar.ledger.database import Part, chunks
 from include.soar.ledger.tables import (
-    ActionRow,
+    ActionEventRow,
     PolicyRow,
     VerdictRow,
 )
@@ -83,9 +83,10 @@ class Verdicts(Part):
         """
         found: dict[str, dict[str, Any]] = {}
         counted = (VerdictRow.observable, func.count(VerdictRow.id), func.max(VerdictRow.last_seen_at))
-        acted = select(ActionRow.observable).where(
-            ActionRow.observable == VerdictRow.observable,
-            ActionRow.outcome.in_([Outcome.BLOCKED.value, Outcome.DETECT_ONLY.value]),
+        acted = select(ActionEventRow.number).where(
+            ActionEventRow.observable == VerdictRow.observable,
+            ActionEventRow.outcome.in_([Outcome.BLOCKED.value, Outcome.DETECT_ONLY.value]),
+            ActionEventRow.at < known_before,
         )
         kinds = {
             "malicious": VerdictRow.standing == Standing.MALICIOUS.value,

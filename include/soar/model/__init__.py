@@ -32,6 +32,7 @@ from include.soar.model.decision import (
     ApprovalAnswer,
     Decision,
     Indicator,
+    Listing,
     Priority,
     Refusal,
     Reliability,
@@ -42,6 +43,8 @@ from include.soar.model.decision import (
     Verdict,
 )
 from include.soar.model.finding import (
+    ENUMERATION,
+    FAILED_LOGINS,
     CaseBatch,
     FetchBatch,
     Finding,
@@ -56,9 +59,12 @@ from include.soar.model.finding import (
     Window,
 )
 from include.soar.model.observable import HASH_BY_LENGTH, STIX_NAMESPACE, Observable, ObservableType
+from include.soar.model.response import Change, ControlPlan, Plan, PlanEntry, Reached, Rung, Step
 from include.soar.model.text import Text, storable
 
 __all__ = [
+    "ENUMERATION",
+    "FAILED_LOGINS",
     "HASH_BY_LENGTH",
     "IN_FORCE",
     "OWN_NAMESPACE",
@@ -70,6 +76,8 @@ __all__ = [
     "Approval",
     "ApprovalAnswer",
     "CaseBatch",
+    "Change",
+    "ControlPlan",
     "Decision",
     "FetchBatch",
     "Finding",
@@ -80,12 +88,16 @@ __all__ = [
     "Indicator",
     "Instant",
     "LeftOutValues",
+    "Listing",
     "Mention",
     "Observable",
     "ObservableType",
     "Observed",
     "Outcome",
+    "Plan",
+    "PlanEntry",
     "Priority",
+    "Reached",
     "Refusal",
     "RejectedRecord",
     "Relation",
@@ -94,11 +106,13 @@ __all__ = [
     "Reputation",
     "ReputationBatch",
     "Role",
+    "Rung",
     "SchemaVersion",
     "Section",
     "Severity",
     "Sighting",
     "Standing",
+    "Step",
     "Text",
     "Tlp",
     "Traffic",

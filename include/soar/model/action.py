@@ -8,6 +8,7 @@ from pydantic import Field
 
 from include.soar.model.base import SCHEMA_VERSION, Frozen, Instant, SchemaVersion
 from include.soar.model.observable import Observable
+from include.soar.model.response import Reached, Rung
 from include.soar.model.text import Text
 
 
@@ -99,6 +100,8 @@ class Action(Frozen):
     :param outcome: the state read back from it
     :param changed: True when this attempt wrote it; False when it already was so. Not part of the state.
     :param proof: where a person can check: list, version, activation, indicator id
+    :param rung: at which degree it responds
+    :param reached: how far that is proved; None: nothing was asked of the control
     """
 
     control: Text
@@ -109,6 +112,8 @@ class Action(Frozen):
     changed: bool = False
     expires_at: Instant | None = None
     proof: dict[Text, Text | int | None] = Field(default_factory=dict)
+    rung: Rung | None = None
+    reached: Reached | None = None
 
 
 class ActionBatch(Frozen):

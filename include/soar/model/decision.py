@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from enum import StrEnum
 
 from pydantic import Field, model_validator
@@ -9,6 +10,7 @@ from pydantic import Field, model_validator
 from include.soar.model.base import SCHEMA_VERSION, Frozen, Instant, SchemaVersion
 from include.soar.model.finding import Role
 from include.soar.model.observable import Observable
+from include.soar.model.response import Plan, Rung, Step
 from include.soar.model.text import Text
 
 
@@ -70,6 +72,13 @@ class Answer(StrEnum):
     NOT_APPLICABLE = "not_applicable"
 
 
+class Listing(Frozen):
+    """That one of a provider's lists names an observable, and how bad that is, 1-100."""
+
+    name: Text
+    score: int = Field(ge=1, le=100)
+
+
 class Reputation(Frozen):
     """
     What one provider says about one observable.
@@ -83,6 +92,7 @@ class Reputation(Frozen):
     :param first_reported_at: the provider's first sight of it
     :param body_digest: SHA-256 of the body that it was read from, so that a later reading can be told from this one
     :param retry_at: without an answer: when asking again may give one; None: it would not
+    :param lists: of a provider that reads several lists: those that name it, so that each can have a grade of its own
     """
 
     observable: Observable
@@ -98,6 +108,7 @@ class Reputation(Frozen):
     body_digest: Text = ""
     known_at: Instant
     retry_at: Instant | None = None
+    lists: tuple[Listing, ...] = ()
 
     @model_validator(mode="after")
     def _score_goes_with_an_answer(self) -> Reputation:
@@ -150,7 +161,14 @@ class Refusal(Frozen):
 
 
 class Indicator(Frozen):
-    """An observable that we decided to act on, until ``expires_at``."""
+    """
+    An observable that we decided to act on.
+
+    :param expires_at: the end of the highest step
+    :param steps: the rungs that it reaches, the mildest first; empty in a batch of an older release
+    :param hold_reasons: where it is held: why, each cap or rule in words
+    :param enough: what would have been enough for the next rung; empty: it is on the highest
+    """
 
     observable: Observable
     confidence: int
@@ -160,6 +178,21 @@ class Indicator(Frozen):
     last_seen_at: Instant
     expires_at: Instant
     finding_uids: tuple[Text, ...]
+    steps: tuple[Step, ...] = ()
+    hold_reasons: tuple[Text, ...] = ()
+    enough: Text = ""
+
+    @property
+    def rung(self) -> Rung | None:
+        """The highest rung that it reaches."""
+        return self.steps[-1].rung if self.steps else None
+
+    def only(self, rungs: Collection[Rung]) -> Indicator | None:
+        """It with its steps on these rungs alone, and the end of the highest of them. None: it has none."""
+        steps = tuple(step for step in self.steps if step.rung in rungs)
+        if not steps:
+            return None
+        return self.model_copy(update={"steps": steps, "expires_at": steps[-1].expires_at})
 
 
 class Priority(Frozen):
@@ -179,19 +212,30 @@ class ApprovalAnswer(StrEnum):
 
 
 class Approval(Frozen):
-    """The answer to that question. ``by`` is empty where none was given."""
+    """
+    The answer to that question.
+
+    :param by: who gave it; empty: nobody did
+    :param chosen: with APPROVED: the keys of the held observables that were chosen, all others are rejected; None: all.
+        With NOBODY: those that are acted on all the same, since the policy says so
+    :param comment: in the words of who answered
+    """
 
     answer: ApprovalAnswer
     by: Text = ""
     at: Instant
+    chosen: tuple[Text, ...] | None = None
+    comment: Text = ""
 
 
 class Decision(Frozen):
     """
     The verdicts, what to do about them, and by which policy.
 
-    :param held: what would be acted on and waits for a person, since a cap is exceeded; ``indicators`` is then empty
+    :param held: what waits for a person: indicators with only the steps that wait. The same observable may be among
+        ``indicators`` with the steps that do not
     :param hold_reasons: which caps, and by how much; kept once the question is answered
+    :param plan: what the run would change at the controls, once they were read
     :param approval: the answer, once there is one: ``held`` has then become ``indicators`` or ``refusals``
     :param remarks: what could not be checked, for the run's log
     """
@@ -207,3 +251,4 @@ class Decision(Frozen):
     hold_reasons: tuple[Text, ...] = ()
     approval: Approval | None = None
     remarks: tuple[Text, ...] = ()
+    plan: Plan | None = None

@@ -65,6 +65,10 @@ class Traffic(Frozen):
     asn: int | None = Field(default=None, ge=1, lt=2**32)
 
 
+#: Behaviours of :class:`Finding`, as reasons name them.
+FAILED_LOGINS, ENUMERATION = "failed log-ins", "enumeration"
+
+
 class Finding(Frozen):
     """
     What Akamai reports, normalised (after OCSF Detection Finding).
@@ -74,6 +78,8 @@ class Finding(Frozen):
     :param detected_at: when the vendor detected it
     :param severity: mapped from the vendor's scale; an unknown word is a rejected record, never a default
     :param confidence: 0-100 as the vendor's word says, None where it says nothing
+    :param behaviour: what an attacker was seen to do, where the vendor judged by behaviour: :data:`FAILED_LOGINS`,
+        :data:`ENUMERATION`; empty: it judged by something else, or does not say
     :param grown_at: set where this is only what was added to an event after a window had read it: the time of these
         sightings
     """
@@ -93,6 +99,7 @@ class Finding(Frozen):
     mentions: tuple[Mention, ...] = ()
     traffic: tuple[Traffic, ...] = ()
     grown_at: Instant | None = None
+    behaviour: Text = ""
 
     @property
     def seen_at(self) -> datetime:

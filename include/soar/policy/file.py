@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import yaml
@@ -15,6 +16,15 @@ from pydantic import ValidationError
 
 from include.soar.gate.asn import AsnTable
 from include.soar.policy.rules import BlockPolicy, Policy, PolicyError
+
+#: The shipped profiles of the section ``response``, one a file.
+PROFILES = Path(__file__).resolve().parents[2] / "config/profiles"
+#: Where fields of earlier releases are now.
+MOVED = {
+    ("block", "evidence"): "response.rungs.block_long.evidence (docs/decisions/0021-response-by-degrees.md)",
+    ("block", "days"): "response.rungs.block_long.hours, in hours (docs/decisions/0021-response-by-degrees.md)",
+    ("block", "approval"): "response.approval (docs/decisions/0021-response-by-degrees.md)",
+}
 
 
 def stored_policy(document: Mapping[str, Any]) -> Policy:
@@ -30,31 +40,59 @@ def stored_policy(document: Mapping[str, Any]) -> Policy:
         raise PolicyError(f"the stored policy: {'.'.join(map(str, first['loc']))}: {_words(first)}") from None
 
 
-def load_policy(paths: Sequence[Path], *, providers: Collection[str] = ()) -> Policy:
+def load_policy(
+    paths: Sequence[Path],
+    *,
+    providers: Collection[str] = (),
+    controls: Mapping[str, Collection[str]] = MappingProxyType({}),
+) -> Policy:
     """
     The policy of the first file, with each later file laid over it: mappings are merged, everything else replaced.
 
     :param providers: those that there are; a policy that asks another is wrong. Empty: any may be asked
+    :param controls: the vendors of the controls that there are, by place (``block.waf``); a policy that names another
+        place or vendor is wrong. Empty: any may be named
     :raises PolicyError: ``file:line: field: problem`` for each problem, one a line. The file and line are those of
         the layer that the value came from
     """
     below: _Node | None = None
     for path in paths:
-        node = _read(path)
-        if not isinstance(node.value, dict):
-            raise PolicyError(f"{path}:1: is not a mapping")
+        node = _mapping(path)
         below = node if below is None else _overlay(below, node)
     if below is None:
         raise PolicyError("there is no policy file")
+    below = _over_its_profile(below)
     try:
         # As JSON and strict: a quoted number or a yes is refused, and a list is still a tuple.
         policy = Policy.model_validate_json(json.dumps(below.plain(), default=str), strict=True)
     except ValidationError as error:
         problems = [_where(below, e["loc"]) + _words(e) for e in error.errors(include_url=False)]
         raise PolicyError("\n".join(problems)) from None
-    if providers and (problems := list(_unknown_providers(policy, below, providers))):
+    problems = [*_unknown_providers(policy, below, providers)] if providers else []
+    problems += _unknown_controls(below, controls) if controls else []
+    if problems:
         raise PolicyError("\n".join(problems))
     return policy
+
+
+def _mapping(path: Path) -> _Node:
+    node = _read(path)
+    if not isinstance(node.value, dict):
+        raise PolicyError(f"{path}:1: is not a mapping")
+    return node
+
+
+def _over_its_profile(policy: _Node) -> _Node:
+    """The policy over the profile that it names, if it names one. What else is wrong with it the schema says."""
+    section = policy.value.get("response")
+    named = section.value.get("profile") if section and isinstance(section.value, dict) else None
+    if named is None or not isinstance(named.value, str):
+        return policy
+    known = sorted(path.stem for path in PROFILES.glob("*.yaml"))
+    if named.value not in known:
+        problem = f"{named.value!r} is none of {', '.join(known)}"
+        raise PolicyError(f"{_where(policy, ('response', 'profile'))}{problem}")
+    return _overlay(_mapping(PROFILES / f"{named.value}.yaml"), policy)
 
 
 def _unknown_providers(policy: Policy, root: _Node, known: Collection[str]) -> Iterator[str]:
@@ -69,6 +107,22 @@ def _unknown_providers(policy: Policy, root: _Node, known: Collection[str]) -> I
         name = rules.providers[place[1]] if isinstance(place[1], int) else str(place[-1])
         if name not in known:
             yield f"{_where(root, ('enrichment', *place))}{name!r} is none of {', '.join(sorted(known))}"
+
+
+def _unknown_controls(root: _Node, known: Mapping[str, Collection[str]]) -> Iterator[str]:
+    """A slip would silently switch off another control than was meant, or none; or leave a rung without one."""
+    vendors = {vendor for some in known.values() for vendor in some}
+    response = root.value["response"].value
+    off = response.get("switched_off")
+    named: list[tuple[tuple[str | int, ...], Any, set[str]]] = [
+        (("switched_off", n), node.value, vendors) for n, node in enumerate(off.value if off else ())
+    ]
+    for rung, rules in response["rungs"].value.items():
+        places = enumerate(rules.value["controls"].value)
+        named += [(("rungs", rung, "controls", n), node.value, set(known)) for n, node in places]
+    for place, name, names in named:
+        if name not in names:
+            yield f"{_where(root, ('response', *place))}{name!r} is none of {', '.join(sorted(names))}"
 
 
 def asn_table(block: BlockPolicy) -> AsnTable | None:
@@ -162,6 +216,8 @@ def _where(root: _Node, place: Sequence[str | int]) -> str:
     for step in place:
         if step == "[key]":  # pydantic's word for a problem with the key itself
             continue
+        if _is_way(node, step):  # pydantic's word for which of several shapes it took it for
+            continue
         field += f"[{step}]" if isinstance(step, int) else f".{step}"
         children = node.value
         found = found and (
@@ -172,9 +228,20 @@ def _where(root: _Node, place: Sequence[str | int]) -> str:
     return f"{node.file}:{node.line}: {field.removeprefix('.') or 'the policy'}: "
 
 
+def _is_way(node: _Node, step: str | int) -> bool:
+    if not isinstance(node.value, dict) or step in node.value or "way" not in node.value:
+        return False
+    return bool(node.value["way"].value == step)
+
+
 def _words(error: Any) -> str:
     if error["type"] == "extra_forbidden":
-        return "there is no such field"
+        moved = MOVED.get(tuple(error["loc"]))
+        return f"is now {moved}" if moved else "there is no such field"
+    if error["type"] == "union_tag_invalid":
+        return f"{error['ctx']['tag']} does not lead to this rung: {error['ctx']['expected_tags']} do"
+    if error["type"] == "union_tag_not_found":
+        return "does not say which way to evidence it is (way: …)"
     if error["type"] == "missing":
         return "is missing"
     if error["type"] == "json_invalid":

@@ -10,19 +10,20 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, field_serializer, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_serializer, field_validator, model_validator
 
 from include.soar.extract.bounds import BOUNDS, Bounds
 from include.soar.extract.findings import OwnSurface
 from include.soar.gate.rules import NeverBlock, protected_name
 from include.soar.model import ObservableType, Reliability, Role, Section, Severity, Tlp, digest
+from include.soar.policy.response import LONGEST_HOURS, MOST_DAYS, Percent, ResponsePolicy, never_claimed
+
+#: A month: no provider counts its calls over a longer time, and no breaker stays open longer.
+LONGEST_SECONDS = 31 * 24 * 3600
 
 
 class PolicyError(ValueError):
     """The policy file is wrong; the message names file, field and problem."""
-
-
-Percent = Annotated[int, Field(ge=0, le=100)]
 
 
 def _complete(weights: dict[Any, int], words: type[StrEnum]) -> dict[Any, int]:
@@ -33,12 +34,13 @@ def _complete(weights: dict[Any, int], words: type[StrEnum]) -> dict[Any, int]:
     return {word: weights[word] for word in words}
 
 
-def _never_claimed(roles: frozenset[Role], what: str) -> frozenset[Role]:
-    forbidden = roles & {Role.CLAIM, Role.VICTIM, Role.INTERNAL, Role.MENTIONED}
-    if forbidden:
-        words = ", ".join(sorted(forbidden))
-        raise ValueError(f"{words} can never {what}: an attacker can write such a value, or it is ours")
-    return roles
+class ListPolicy(Section):
+    """Where one list of a source counts in another way than the source. It is a family of its own unless it says so."""
+
+    reliability: Reliability | None = None
+    malicious_from: int | None = Field(default=None, ge=1, le=100)
+    suspicious_from: int | None = Field(default=None, ge=1, le=100)
+    family: str | None = Field(default=None, min_length=1)
 
 
 class SourcePolicy(Section):
@@ -46,12 +48,29 @@ class SourcePolicy(Section):
     How much a source counts.
 
     :param family: sources of one family copy each other and count once; by default a source is its own family
+    :param lists: of a source that reads several lists: those that are graded apart, by name
     """
 
     reliability: Reliability
     malicious_from: int = Field(ge=1, le=100)
     suspicious_from: int = Field(ge=1, le=100)
     family: str | None = Field(default=None, min_length=1)
+    lists: dict[str, ListPolicy] = Field(default_factory=dict)
+
+    @field_validator("lists")
+    @classmethod
+    def _each_in_order(cls, lists: dict[str, ListPolicy], info: ValidationInfo) -> dict[str, ListPolicy]:
+        for name, one in lists.items():
+            bad = one.malicious_from or info.data.get("malicious_from", 100)
+            odd = one.suspicious_from or info.data.get("suspicious_from", 1)
+            if odd > bad:
+                raise ValueError(f"{name}: suspicious_from {odd} is above malicious_from {bad}")
+        return lists
+
+    def of_list(self, name: str) -> SourcePolicy:
+        """How much one of its lists counts."""
+        own = self.lists[name].model_dump(exclude_none=True)
+        return self.model_copy(update={"family": None, **own, "lists": {}})
 
     @model_validator(mode="after")
     def _in_order(self) -> SourcePolicy:
@@ -70,7 +89,7 @@ class FindingWeights(Section):
     @field_validator("roles")
     @classmethod
     def _claims_add_nothing(cls, roles: frozenset[Role]) -> frozenset[Role]:
-        return _never_claimed(roles, "add weight")
+        return never_claimed(roles, "add weight")
 
     @field_validator("weights")
     @classmethod
@@ -83,7 +102,7 @@ class FindingWeights(Section):
 
 
 class HistoryWeights(Section):
-    days: int = Field(ge=1)
+    days: int = Field(ge=1, le=MOST_DAYS)
     malicious: Percent
     blocked: Percent
     benign: Percent
@@ -106,21 +125,6 @@ class VerdictPolicy(Section):
         return ordered
 
 
-class EvidencePolicy(Section):
-    """What is enough for an automatic block. One ordinary source is never enough, so it cannot be configured."""
-
-    independent_sources: int = Field(ge=2)
-    minimum_grade: Reliability
-    top_grade: Reliability
-    top_grade_from_severity: Severity
-
-    @model_validator(mode="after")
-    def _in_order(self) -> EvidencePolicy:
-        if not self.top_grade.is_at_least(self.minimum_grade):
-            raise ValueError(f"top_grade {self.top_grade.value} is below minimum_grade {self.minimum_grade.value}")
-        return self
-
-
 class PriorityPolicy(Section):
     minimum_severity: Severity
 
@@ -139,25 +143,16 @@ class WidestPrefix(Section):
     ipv6: int = Field(ge=32, le=128)
 
 
-#: A run that waits occupies one of the DAG's ``max_active_runs``, so it must not wait for ever.
-LONGEST_WAIT_HOURS = 24
-
-
-class ApprovalPolicy(Section):
-    wait_hours: float = Field(gt=0, le=LONGEST_WAIT_HOURS)
-
-
 class BlockPolicy(Section):
+    """What can be blocked at all, and how much of it in one run. How far, and on what evidence: ``response``."""
+
     roles: frozenset[Role]
-    evidence: EvidencePolicy
-    days: dict[ObservableType, int]
     shared_address: SharedAddressPolicy
     widest_prefix: WidestPrefix
     maximum_per_run: int = Field(ge=1)
     maximum_per_asn: int = Field(ge=1)
     maximum_per_network: int = Field(ge=1)
     asn_table: str | None
-    approval: ApprovalPolicy
 
     @field_validator("asn_table")
     @classmethod
@@ -169,7 +164,7 @@ class BlockPolicy(Section):
     @field_validator("roles")
     @classmethod
     def _never_ours(cls, roles: frozenset[Role]) -> frozenset[Role]:
-        return _never_claimed(roles, "be blocked")
+        return never_claimed(roles, "be blocked")
 
     @field_serializer("roles")
     def _sorted(self, roles: frozenset[Role]) -> list[str]:
@@ -206,7 +201,7 @@ class ExtractionPolicy(Section):
 
 
 class RelatedPolicy(Section):
-    days: int = Field(ge=1)
+    days: int = Field(ge=1, le=MOST_DAYS)
     maximum_per_incident: int = Field(ge=1)
 
 
@@ -226,19 +221,19 @@ class QuotaPolicy(Section):
     """At most ``calls`` calls of one kind in so many seconds."""
 
     name: str = Field(min_length=1)
-    calls: int = Field(ge=0)
-    seconds: int = Field(ge=1)
+    calls: int = Field(ge=0, le=100_000_000)
+    seconds: int = Field(ge=1, le=LONGEST_SECONDS)
 
 
 class BreakerPolicy(Section):
     failures: int = Field(ge=1)
-    first_minutes: float = Field(gt=0)
-    longest_minutes: float = Field(gt=0)
+    first_minutes: float = Field(gt=0, le=LONGEST_SECONDS / 60)
+    longest_minutes: float = Field(gt=0, le=LONGEST_SECONDS / 60)
 
 
 class CarryOverPolicy(Section):
     findings: int = Field(ge=0)
-    days: float = Field(gt=0)
+    days: float = Field(gt=0, le=MOST_DAYS)
 
 
 class EnrichmentPolicy(Section):
@@ -261,8 +256,8 @@ class EnrichmentPolicy(Section):
 
 
 class ReputationHours(Section):
-    listed: float = Field(gt=0)
-    not_listed: float = Field(gt=0)
+    listed: float = Field(gt=0, le=LONGEST_HOURS)
+    not_listed: float = Field(gt=0, le=LONGEST_HOURS)
 
 
 class Policy(Section):
@@ -274,6 +269,7 @@ class Policy(Section):
     sources: dict[str, SourcePolicy]
     verdict: VerdictPolicy
     block: BlockPolicy
+    response: ResponsePolicy
     related: RelatedPolicy
     enrichment: EnrichmentPolicy
     reputation_hours: ReputationHours

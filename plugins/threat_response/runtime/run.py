@@ -29,6 +29,14 @@ def is_gone(claimant: str) -> bool:
 
 #: What a run may be triggered with; the DAG file declares each. A test holds them equal.
 PARAMETERS = frozenset({"effects", "minimum_severity", "answers", "window_start", "window_end", "lookback_minutes"})
+#: The same of the DAGs beside ``api_threat_response``.
+OTHER_PARAMETERS = {
+    "lift_expired_blocks": frozenset({"effects"}),
+    "reconcile_blocks": frozenset({"effects"}),
+    "lift_block": frozenset({"value", "reason"}),
+    "block_by_hand": frozenset({"value", "hours", "rung", "reason"}),
+    "allow_value": frozenset({"value", "until", "owner", "reason"}),
+}
 
 
 @dataclass(frozen=True)
@@ -62,9 +70,10 @@ class Run:
 
         :raises ValueError: the run was triggered with one that there is not: ``{"effect": "plan"}`` must not block
         """
-        given = getattr(self.context["dag_run"], "conf", None) or {}
-        if unknown := sorted(set(given) - PARAMETERS):
-            known = ", ".join(sorted(PARAMETERS))
+        run = self.context["dag_run"]
+        parameters = OTHER_PARAMETERS.get(run.dag_id, PARAMETERS)
+        if unknown := sorted(set(getattr(run, "conf", None) or {}) - parameters):
+            known = ", ".join(sorted(parameters))
             raise ValueError(f"no such parameter: {', '.join(map(one_line, unknown))}; there are {known}")
         return self.context.get("params") or {}
 
@@ -84,6 +93,11 @@ class Run:
         return f"{self.name[:300]}#{process_name()}#{secrets.token_hex(4)}"
 
     @property
+    def triggered_by(self) -> str:
+        """The Airflow user who triggered the run in the UI or by the REST API; empty for a run of the schedule."""
+        return str(getattr(self.context["dag_run"], "triggering_user_name", None) or "")
+
+    @property
     def started_at(self) -> datetime | None:
         """When the run began, whichever try of a task this is; None for one that Airflow has not started."""
         started: datetime | None = self.context["dag_run"].start_date
@@ -92,8 +106,10 @@ class Run:
     @property
     def url(self) -> str | None:
         """The run's page in Airflow; None where Airflow does not know its own address."""
-        base = conf.get("api", "base_url", fallback="").rstrip("/")
         run = self.context["dag_run"]
+        if getattr(run, "is_command", False):
+            return None
+        base = conf.get("api", "base_url", fallback="").rstrip("/")
         return f"{base}/dags/{quote(run.dag_id, safe='')}/runs/{quote(run.run_id, safe='')}" if base else None
 
     @property

@@ -12,7 +12,7 @@ import json
 import logging
 import os
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
@@ -28,6 +28,7 @@ from threat_response.config import SECTION
 if TYPE_CHECKING:
     from include.soar.gate.asn import AsnTable
     from include.soar.gate.gate import Gate
+    from include.soar.gate.rules import Allowance
     from include.soar.incident.inputs import Templates
     from include.soar.ledger import Ledger
     from include.soar.policy.rules import Policy
@@ -40,6 +41,9 @@ OLD_VARIABLES = ("home", "policy", "archive")
 SHIPPED_POLICY = ROOT / "include/config/policy.yaml"
 #: The names that a policy may give as providers, filled in by ``groups.py``. Empty: nobody has, and none is refused.
 KNOWN_PROVIDERS: set[str] = set()
+#: The same of the controls: vendors by place.
+KNOWN_CONTROLS: dict[str, tuple[str, ...]] = {}
+SQLITE = "sqlite:///"
 #: In the home folder: the last good list of providers.
 PROVIDERS_FILE = "providers.json"
 
@@ -79,14 +83,16 @@ def policy() -> Policy:
         versions = tuple((path, path.stat().st_mtime_ns) for path in files)
     except OSError as error:
         raise PolicyError(f"{error.filename}: {error.strerror}") from None
-    return _policy(versions, frozenset(KNOWN_PROVIDERS))
+    return _policy(versions, frozenset(KNOWN_PROVIDERS), tuple(KNOWN_CONTROLS.items()))
 
 
 @lru_cache(maxsize=4)
-def _policy(files: tuple[tuple[Path, int], ...], providers: frozenset[str]) -> Policy:
+def _policy(
+    files: tuple[tuple[Path, int], ...], providers: frozenset[str], controls: tuple[tuple[str, tuple[str, ...]], ...]
+) -> Policy:
     from include.soar.policy.file import load_policy
 
-    return load_policy([path for path, _ in files], providers=providers)
+    return load_policy([path for path, _ in files], providers=providers, controls=dict(controls))
 
 
 def providers() -> tuple[str, ...]:
@@ -171,15 +177,38 @@ def incident_templates() -> Templates:
 
 def gate(now: datetime | None = None) -> Gate:
     """
-    The never-block gate of the policy and the installed warning lists. Made once for each set of valid entries.
+    The never-block gate of the policy, the installed warning lists, and what people allow in the ledger, as it is at
+    this moment. Made once for each set of valid entries.
 
     :param now: which ``allow`` entries count; the present if not given
+    :raises SQLAlchemyError: the ledger cannot be read. Nothing may be blocked then: what it allows is not known
     """
+    moment = _moment(now)
+    return _gate(moment, _allowed(moment))
+
+
+def policy_gate() -> Gate:
+    """The gate without the ledger's entries, which is most of the work."""
+    return _gate(_moment(None), ())
+
+
+def _gate(moment: datetime, more: Sequence[Allowance]) -> Gate:
     # Both take longer to import than a task that needs no gate should wait.
     from include.soar.gate.gate import gate_of
     from include.soar.gate.index_file import shipped
 
-    return gate_of(policy().never_block, shipped(), _moment(now))
+    return gate_of(policy().never_block, shipped(), moment, more)
+
+
+def _allowed(moment: datetime) -> tuple[Allowance, ...]:
+    """Where there is no ledger yet, nobody has allowed anything, and asking makes none."""
+    from include.soar.ledger import Ledger
+
+    url = ledger_url()
+    if url.startswith(SQLITE) and not Path(url.removeprefix(SQLITE)).exists():
+        return ()
+    with closing(Ledger(url)) as found:
+        return tuple(entry.allowance for entry in found.allows.current(moment))
 
 
 def _moment(given: datetime | None) -> datetime:
@@ -226,7 +255,7 @@ def ledger_url() -> str:
     try:
         connection = BaseHook.get_connection(option("ledger_connection") or "threat_response_ledger")
     except AirflowNotFoundException:
-        return f"sqlite:///{home() / 'ledger.db'}"
+        return f"{SQLITE}{home() / 'ledger.db'}"
     user = ":".join(quote(part, safe="") for part in (connection.login, connection.password) if part)
     place = f"{connection.host}:{connection.port}" if connection.port else connection.host
     return f"postgresql+psycopg2://{user}@{place}/{connection.schema}"

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from datetime import timedelta
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Context, TriggerRule
 
-from include.soar.model import CaseBatch, Decision, ReputationBatch
+from include.soar.model import CaseBatch, Decision, Observable, Outcome, ReputationBatch, Rung
 from include.soar.vendor.errors import one_line
 from threat_response.runtime import settings
 from threat_response.runtime.run import Run
@@ -18,7 +19,11 @@ from threat_response.stages.base import StageOperator
 if TYPE_CHECKING:
     from include.soar.enrich.sift import Unfinished
     from include.soar.judge.decision import Basis
+    from include.soar.judge.verdict import Earlier
     from include.soar.ledger import Ledger
+
+#: What a control says of a block that is there, now or soon.
+BLOCKING = frozenset({Outcome.BLOCKED, Outcome.PENDING})
 
 
 class Decide(StageOperator):
@@ -51,14 +56,18 @@ class Decide(StageOperator):
         basis = self._basis(run)
         case = CaseBatch.model_validate(self.case)
         since, before = history_period(case, basis.policy)
+        observables = [item.observable for item in case.observed]
         history = ledger.verdicts.history(
-            [item.observable for item in case.observed],
+            observables,
             since=since,
             before=before,
             # From before this run began: a retried task reads what its first try read.
             known_before=run.started_at or basis.now,
         )
-        decided = decide(case, self._answers(), basis, history=history)
+        looks_back = basis.policy.response.looks_back
+        seen = {item.observable.key: min(s.seen_at for s in item.sightings) for item in case.observed}
+        earlier = earlier_of(ledger, observables, since=before - looks_back, now=basis.now, seen_at=seen)
+        decided = decide(case, self._answers(), basis, history=history, earlier=earlier)
         ledger.verdicts.record(
             decided.judgements,
             policy=basis.policy,
@@ -133,9 +142,43 @@ class Decide(StageOperator):
             )
 
 
+def earlier_of(
+    ledger: Ledger,
+    observables: Sequence[Observable],
+    *,
+    since: datetime,
+    now: datetime,
+    seen_at: Mapping[str, datetime] = MappingProxyType({}),
+) -> dict[str, Earlier]:
+    """
+    What we did about these, by observable key: earlier blocks, what is blocked now, and what a person lifted.
+
+    :param since: older blocks make no difference
+    :param seen_at: when each was first seen now, by key. A block that ran then is no earlier one: an attack that goes
+        on while it is blocked does not come back
+    """
+    from include.soar.judge.verdict import Earlier
+
+    blocks = ledger.actions.repetitions(observables, since=since, seen_at=seen_at)
+    lifted = {key: one for key, one in ledger.actions.lifted(observables).items() if not one.control}
+    # What was done before there were rungs was a block.
+    in_force = {
+        row.observable.key
+        for row in ledger.actions.rows_in_force(now)
+        if row.outcome in BLOCKING and (row.rung is None or row.rung.is_block) and not row.ended
+    }
+    found = {}
+    for key in {observable.key for observable in observables} & (blocks.keys() | lifted.keys() | in_force):
+        last = lifted.get(key)
+        told = {"lifted_at": last.at, "lifted_by": last.by, "lifted_why": last.reason} if last else {}
+        found[key] = Earlier(blocked_at=tuple(blocks.get(key, ())), is_blocked=key in in_force, **told)
+    return found
+
+
 def counts(case: CaseBatch, decision: Decision) -> dict[str, int]:
     """The run's numbers for its log: findings, high ones, observables, verdicts by standing, plan, refusals."""
     standings = Counter(v.standing.value for v in decision.verdicts)
+    rungs = Counter(i.rung.value for i in decision.indicators if i.rung)
     return {
         "findings": len(case.findings),
         "carried_over": len(case.carried_over),
@@ -143,6 +186,7 @@ def counts(case: CaseBatch, decision: Decision) -> dict[str, int]:
         "observables": len(case.observed),
         **{f"verdict_{standing}": number for standing, number in sorted(standings.items())},
         "indicators": len(decision.indicators),
+        **{rung.value: rungs[rung.value] for rung in Rung},
         "refused": len(decision.refusals),
         "held": len(decision.held),
         "rejected_records": len(case.rejected),

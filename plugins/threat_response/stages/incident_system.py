@@ -364,15 +364,27 @@ class IncidentWork:
         :param hold: of :meth:`commenting`
         :raises VendorError: it could not be added, or it is not known whether it was and it cannot be found
         """
-        if is_there(self.system.comments(id)):
-            return False
-        hold()
-        try:
-            self.system.comment(id, markup)
-        except (Unavailable, Unexpected):
-            if not is_there(self.system.comments(id)):
-                raise
-        return True
+        return comment_once(self.system, id, markup, is_there, hold=hold)
+
+
+def comment_once(
+    system: IncidentSystem,
+    id: str,
+    markup: str,
+    is_there: Callable[[list[Comment]], bool],
+    *,
+    hold: Callable[[], None],
+) -> bool:
+    """See :meth:`IncidentWork.comment_once`."""
+    if is_there(system.comments(id)):
+        return False
+    hold()
+    try:
+        system.comment(id, markup)
+    except (Unavailable, Unexpected):
+        if not is_there(system.comments(id)):
+            raise
+    return True
 
 
 class IncidentOperator(StageOperator):

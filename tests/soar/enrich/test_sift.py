@@ -16,7 +16,7 @@ FRESH, OLD, CLAIMED, OF_LITTLE, AGAIN = (address(f"45.33.32.{n}") for n in range
 
 def can_act(now: datetime) -> list[Observable]:
     rules = policy()
-    days = timedelta(days=rules.block.days[ObservableType.IPV4] or 0)
+    days = timedelta(hours=rules.response.longest_block(ObservableType.IPV4) or 0)
     findings = [finding("new"), finding("old", seen=NOW - days), finding("low", severity=Severity.LOW)]
     case = case_of_observed(
         findings,

@@ -17,14 +17,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jinja2 import nodes
 
-from include.soar.incident import render, texts, views
+from include.soar.incident import marks, render, texts, views
 from include.soar.incident.clean import Link
 from include.soar.incident.inputs import Templates
+from include.soar.model import Action, Outcome, Verb
 from tests.conftest import ROOT
-from tests.soar.incident.test_texts import ADDRESS, HOSTILE, Tags, documents, held, state_of, visible, world
+from tests.soar.incident.test_texts import ADDRESS, HOSTILE, NOW, Tags, documents, held, state_of, visible, world
 
 DOCUMENT = ROOT / "docs/incident-texts.md"
 BEGIN, END = "<!-- names:begin (tests/soar/incident/test_templates.py) -->\n", "<!-- names:end -->\n"
+
+
+def note_of(text: str, run: Link) -> texts.Note:
+    """A note with foreign text wherever it can be."""
+    action = Action(control="waf", verb=Verb.LIFT, observable=ADDRESS, outcome=Outcome.LIFTED, detail=text)
+    reference = marks.note_reference(text, [(text,)])
+    return texts.Note([action], run, NOW, reference, by=text, because=text)
+
 
 #: The view of each text.
 VIEWS: tuple[type[views.View], ...] = get_args(views.View)
@@ -43,9 +52,12 @@ MAKERS: dict[str, Callable[[str, str | None, Templates], str]] = {
     "state_report.html.j2": lambda text, url, templates: texts.state_report(
         *world(text, "https://evil.example/", url), state_of(run=Link(text, url), skipped=[text]), templates=templates
     ),
+    "response_note.html.j2": lambda text, url, templates: texts.response_note(
+        note_of(text, Link(text, url)), templates=templates
+    ),
     "duplicate_note.html.j2": lambda text, url, templates: texts.duplicate_note(text, templates=templates),
     "question.md.j2": lambda text, url, templates: texts.question(
-        held(world(text, "https://evil.example/", url)[1], text), wait=timedelta(hours=12), templates=templates
+        held(world(text, "https://evil.example/", url)[1], text), texts.Asking(timedelta(hours=12)), templates=templates
     )[1],
 }
 HTML = sorted(set(MAKERS) - {"question.md.j2"})
@@ -54,6 +66,7 @@ FOREIGN = {
     "description.html.j2": "title",
     "related_comment.html.j2": "title",
     "state_report.html.j2": "run.text",
+    "response_note.html.j2": "because",
     "duplicate_note.html.j2": "name",
     "question.md.j2": "because[0]",
 }

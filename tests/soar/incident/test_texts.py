@@ -489,9 +489,9 @@ def test_an_incident_without_refusals_says_nothing_about_them() -> None:
 def test_what_is_held_is_told_with_its_reason_and_where_to_answer(in_the_description: bool) -> None:
     _, decision, _ = world("x", "https://evil.example/a", None)
     lines = told(held(decision, "25 addresses of one /24"), in_the_description=in_the_description)
-    place = lines.index("Held: 2 blocks of this run wait for a person, 2 of this event")
+    place = lines.index("Held: 2 values of this run wait for a person, 2 of this event")
     assert "Required Actions, task approve_blocks" in lines[place + 1]
-    assert "203[.]0[.]113[.]10 | 2026-01-25 07:38:50 UTC" in lines
+    assert "203[.]0[.]113[.]10 | | 2026-01-25 07:38:50 UTC | not looked up yet |" in lines
     assert any("25 addresses of one /24" in line for line in lines)
 
 
@@ -508,7 +508,7 @@ def test_the_answer_is_told_and_by_whom(answer: ApprovalAnswer, by: str, words: 
     settled = caps.settle(held(decision, "25 addresses"), Approval(answer=answer, by=by, at=NOW), now=NOW)
     lines = told(settled)
     assert words in lines
-    refused = [line for line in lines if " | approval | block.approval | " in line]
+    refused = [line for line in lines if " | approval | response.approval | " in line]
     assert len(refused) == (0 if answer is ApprovalAnswer.APPROVED else 2)
 
 
@@ -539,10 +539,10 @@ def test_a_thousand_refusals_and_held_values_stay_within_bounds() -> None:
     document = texts.description(batch, waiting, finding, source="s", mark="TR-x")
     assert document.count("and 900 more") == 2
     assert len(document) < 120_000
-    subject, body = texts.question(waiting, wait=timedelta(hours=12))
-    assert subject == "Block 1000 indicators? A cap is exceeded"
+    subject, body = texts.question(waiting, texts.Asking(timedelta(hours=12)))
+    assert subject == "Which of 1000 held values may be acted on?"
     assert "and 900 more" in body
-    assert len(body) < 20_000
+    assert len(body) < 60_000
 
 
 # --- marks --------------------------------------------------------------------------------------------------

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from include.soar.judge.decision import decide, decide_inputs
 from include.soar.judge.refusals import REFUSALS
-from include.soar.judge.verdict import ACT, HOLD, LEAVE, REFUSE
+from include.soar.judge.verdict import ACT, HOLD, LEAVE, REFUSE, Earlier
 from include.soar.model import Answer, Observable, ObservableType, Observed, Refusal, Role, Severity, Traffic
-from tests.soar.deciding import basis, batches, case_of_observed, decision_on
+from tests.soar.deciding import basis, batches, case_of_observed
 from tests.soar.examples import NOW, address, finding, observed, policy, reputation, sighting
 
 LONG_AGO = NOW - timedelta(days=30)
@@ -25,25 +25,30 @@ CROWD = finding(
 def test_an_observable_that_every_rule_would_refuse_is_refused_by_one_after_the_other(tmp_path: Path) -> None:
     """Each step takes away the reason of the rule that refused, and of no other."""
     protecting = "never_block: {own: {networks: [203.0.112.0/22]}}"
-    unprotected, timed = "never_block: {own: {networks: []}}", "block: {days: {cidr: 7}}"
-    wide_allowed = "block: {widest_prefix: {ipv4: 16, ipv6: 48}"
+    unprotected, timed = "never_block: {own: {networks: []}}", "response: {rungs: {block_long: {hours: {cidr: 168}}}}"
+    wide_allowed = f"{unprotected}\nblock: {{widest_prefix: {{ipv4: 16, ipv6: 48}}}}"
     claim, attack = sighting(role=Role.CLAIM, seen=LONG_AGO), sighting(seen=LONG_AGO)
+    cautious = "response: {profile: cautious}"
+    timed_cautious = "response: {profile: cautious, rungs: {block_long: {hours: {cidr: 168}}}}"
     steps = [
-        ("own", protecting, claim, ["abuseipdb"], True),
-        ("width", unprotected, claim, ["abuseipdb"], True),
-        ("role", f"{unprotected}\n{wide_allowed}}}", claim, ["abuseipdb"], True),
-        ("shared", f"{unprotected}\n{wide_allowed}}}", attack, ["abuseipdb"], True),
-        ("evidence", f"{unprotected}\n{wide_allowed}}}", attack, ["abuseipdb"], False),
-        ("type", f"{unprotected}\n{wide_allowed}}}", attack, ["abuseipdb", "list_feed"], False),
-        ("expired", f"{unprotected}\n{wide_allowed}, {timed[8:]}", attack, ["abuseipdb", "list_feed"], False),
+        ("own", protecting, claim, ["abuseipdb"], True, True),
+        ("width", unprotected, claim, ["abuseipdb"], True, True),
+        ("role", wide_allowed, claim, ["abuseipdb"], True, True),
+        ("lifted", f"{wide_allowed}\n{cautious}", attack, ["abuseipdb"], True, True),
+        ("evidence", f"{wide_allowed}\n{cautious}", attack, ["abuseipdb"], True, False),
+        ("type", f"{wide_allowed}\n{cautious}", attack, ["abuseipdb", "list_feed"], True, False),
+        ("shared", f"{wide_allowed}\n{timed}", attack, ["abuseipdb", "list_feed"], True, False),
+        ("expired", f"{wide_allowed}\n{timed_cautious}", attack, ["abuseipdb", "list_feed"], False, False),
     ]
     layers = []
-    for number, (_, changes, seen, providers, crowded) in enumerate(steps):
+    for number, (_, changes, seen, providers, crowded, lifted) in enumerate(steps):
         (folder := tmp_path / str(number)).mkdir()
         item = Observed(observable=WIDE, sightings=(seen,))
         said = [reputation(WIDE, provider=provider, known_at=LONG_AGO) for provider in providers]
         findings = [finding(seen=LONG_AGO), *([CROWD] if crowded else [])]
-        (refusal,) = decision_on(findings, [item], said, policy(folder, changes), now=NOW).refusals
+        earlier = {WIDE.key: Earlier(lifted_at=NOW, lifted_by="jane", lifted_why="a partner")} if lifted else {}
+        case, on = case_of_observed(findings, [item]), basis(policy(folder, changes), NOW)
+        (refusal,) = decide(case, batches(said), on, earlier=earlier).decision.refusals
         layers.append(refusal.layer)
     assert layers == [layer for layer, *_ in steps]
     assert len(steps) == len(REFUSALS)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,10 +15,17 @@ from airflow.sdk.exceptions import AirflowSkipException
 from include.soar.model import (
     Action,
     ActionBatch,
+    Change,
+    ControlPlan,
     Indicator,
     Observable,
     ObservableType,
     Outcome,
+    Plan,
+    PlanEntry,
+    Reached,
+    Rung,
+    Step,
     Verb,
 )
 from include.soar.vendor.errors import (
@@ -32,7 +41,7 @@ from tests.stages import controls, tiny
 from tests.stages.controls import PROTECTED, decision, incidents, indicator
 from tests.stages.tiny import Printed, TinyHook, TinyServer, context, json_answer
 from threat_response.runtime import settings
-from threat_response.stages.control import Confirm, Control, Incidents, Ours, Result
+from threat_response.stages.control import Confirm, Control, Held, Incidents, Ours, Result, Survey
 
 EVIL, WORSE, CLEAN = "203.0.113.7", "203.0.113.8", "203.0.113.9"
 
@@ -61,6 +70,22 @@ class TinyControl(Control):
                 done.actions.append(self.action(one, Outcome.BLOCKED, names, changed=not known, proof={"list": "x"}))
         return done
 
+    def survey(self, hook: TinyHook, ours: Ours, now: datetime, also: Iterable[Observable] = ()) -> Survey:
+        """The tiny vendor keeps neither owner nor end: what is ours, and until when, only the ledger knows."""
+        held = {}
+        for observable in {*filter(None, map(Observable.of_key, ours)), *also}:
+            if hook.get(f"/blocked/{observable.value}"):
+                known = ours.get(observable.key)
+                ends = known.expires_at if known else None
+                held[observable.key] = Held(observable, ends, known is not None, ended=bool(ends and ends <= now))
+        return Survey(held, size=len(held), place="tiny")
+
+    def lift(self, hook: TinyHook, actions: Sequence[Action]) -> Result:
+        self.intend(actions)
+        for one in actions:
+            hook.delete(f"/blocked/{one.observable.value}")
+        return Result([self.lifted(one, Outcome.LIFTED, "deleted", changed=True) for one in actions])
+
 
 class World:
     """What the control's other end holds; ``fails`` answers a value's write with this status."""
@@ -74,6 +99,9 @@ class World:
         value = seen.path.rsplit("/", 1)[-1]
         if seen.method == "GET":
             return json_answer(value in self.blocked)
+        if seen.method == "DELETE":
+            self.blocked.discard(value)
+            return json_answer(None)
         if value in self.fails:
             return tiny.Answer(self.fails[value], b'{"message": "no"}')
         self.blocked.add(value)
@@ -289,6 +317,132 @@ def test_one_log_line_an_item_that_no_value_can_forge(server: TinyServer, printe
     assert "page=c d" in items[0]
 
 
+def test_a_sweep_removes_what_is_past_its_end_and_nothing_else(world: World) -> None:
+    soon = indicator(IP, EVIL, days=1)
+    act(soon, indicator(IP, WORSE, days=9))
+    world.blocked.add(CLEAN)  # somebody else's
+    control = TinyControl(task_id="sweep")
+    ours = settings.ledger().actions.in_force("tiny")
+    assert control.sweep(TinyHook(), ours, settings.now()).actions == []
+    swept = control.sweep(TinyHook(), ours, settings.now() + timedelta(days=2))
+    assert [(a.observable.value, a.verb, a.outcome, a.reached) for a in swept.actions] == [
+        (EVIL, Verb.LIFT, Outcome.LIFTED, Reached.GONE)
+    ]
+    assert swept.actions[0].expires_at == soon.expires_at
+    assert world.blocked == {WORSE, CLEAN}
+
+
+# --- the plan, and the policy's switch ---------------------------------------------------------------------------
+
+
+def planned(*entries: tuple[Indicator, Change, str], control: str = "tiny") -> Plan:
+    return Plan(
+        controls=(
+            ControlPlan(
+                control=control,
+                entries=tuple(PlanEntry(observable=i.observable, change=c, rule=rule) for i, c, rule in entries),
+            ),
+        )
+    )
+
+
+def act_as(plan: Plan, *wanted: Indicator) -> controls.Run:
+    given = decision(*wanted) | {"plan": plan.to_json()}
+    return controls.run(TinyControl, given)
+
+
+def test_exactly_the_plans_entries_are_applied(world: World) -> None:
+    """What was held is approved once the decision has it; what the plan refused, or does not know, is not done."""
+    ips = [indicator(IP, f"203.0.113.{n}") for n in range(10, 15)]
+    plan = planned(
+        (ips[0], Change.ADD, ""),
+        (ips[1], Change.HELD, "maximum_per_run"),
+        (ips[2], Change.REFUSED, "lifted by a person"),
+        (ips[3], Change.REFUSED, "capacity"),
+    )
+    done = act_as(plan, *ips)
+    assert list(done.outcomes.values()) == ["blocked", "blocked", "not_ours", "failed", "failed"]
+    assert world.blocked == {"203.0.113.10", "203.0.113.11"}
+    assert done.actions["203.0.113.13"].detail == "refused in the plan: capacity"
+    assert done.actions["203.0.113.14"].detail.startswith("drift: ")
+    assert isinstance(done.error, Rejected)
+
+
+def test_a_control_that_the_plan_does_not_know_does_nothing(world: World, server: TinyServer) -> None:
+    one = indicator(IP, EVIL)
+    done = act_as(planned((one, Change.ADD, ""), control="another"), one)
+    assert done.outcomes == {EVIL: "failed"}
+    assert server.seen == []
+
+
+def test_what_has_drifted_since_the_plan_is_not_written(world: World) -> None:
+    """It was in force when the plan was made, by somebody's item, and was removed before the plan was applied."""
+    gone, fine = indicator(IP, EVIL), indicator(IP, WORSE)
+    done = act_as(planned((gone, Change.UNCHANGED, ""), (fine, Change.ADD, "")), gone, fine)
+    assert done.outcomes == {EVIL: "failed", WORSE: "blocked"}
+    assert done.actions[EVIL].detail == "drift: what was in force there was removed after the plan was made"
+    assert world.blocked == {WORSE}
+    assert isinstance(done.error, Rejected)
+
+
+def test_more_changes_of_others_stop_a_control_whose_policy_refuses_them(
+    world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    own = tmp_path / "own.yaml"
+    own.write_text("response:\n  refuse_others_changes: true\n", "utf-8")
+    monkeypatch.setenv("AIRFLOW__THREAT_RESPONSE__POLICY", f"{controls.POLICY}:{own}")
+    survey = TinyControl.survey
+
+    def with_others(self: TinyControl, *given: Any) -> Survey:
+        return replace(survey(self, *given), others_changes=2)
+
+    monkeypatch.setattr(TinyControl, "survey", with_others)
+    one = indicator(IP, EVIL)
+    done = act_as(planned((one, Change.ADD, "")), one)
+    assert done.outcomes == {EVIL: "failed"}
+    assert "drift: 2 changes of other people would go with ours, 0 when the plan was made" in done.actions[EVIL].detail
+    assert world.blocked == set()
+
+
+@pytest.mark.parametrize(
+    ("place", "rungs"),
+    [
+        ("block.waf", [Rung.BLOCK_SHORT]),
+        ("block.edr", [Rung.DETECT, Rung.BLOCK_SHORT]),
+        ("watch", [Rung.WATCH]),
+        ("", [Rung.WATCH, Rung.DETECT, Rung.BLOCK_SHORT]),
+    ],
+)
+def test_a_control_takes_the_steps_of_its_place(place: str, rungs: list[Rung]) -> None:
+    one = indicator(IP, EVIL)
+    all_steps = tuple(Step(rung=r, expires_at=one.expires_at) for r in (Rung.WATCH, Rung.DETECT, Rung.BLOCK_SHORT))
+    (mine,) = TinyControl(task_id="t", place=place)._of_our_rungs([one.model_copy(update={"steps": all_steps})])
+    assert [step.rung for step in mine.steps] == rungs
+
+
+def test_what_has_no_step_at_a_place_is_not_its_business_and_what_has_none_at_all_is_everybodys() -> None:
+    one = indicator(IP, EVIL)
+    watched = one.model_copy(update={"steps": (Step(rung=Rung.WATCH, expires_at=one.expires_at),)})
+    old = one.model_copy(update={"steps": ()})
+    assert TinyControl(task_id="t", place="block.waf")._of_our_rungs([watched, old]) == [old]
+
+
+def test_a_control_that_the_policy_switches_off_is_skipped_and_lifts_nothing(
+    world: World, server: TinyServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    world.blocked = {EVIL}
+    own = tmp_path / "off.yaml"
+    own.write_text("response:\n  switched_off: [tiny]\n", "utf-8")
+    monkeypatch.setenv("AIRFLOW__THREAT_RESPONSE__POLICY", f"{controls.POLICY}:{own}")
+    skipped = act(indicator(IP, WORSE))
+    assert isinstance(skipped.error, AirflowSkipException)
+    assert "switched off in the policy" in str(skipped.error)
+    with pytest.raises(AirflowSkipException, match="switched off"):
+        poke(action(WORSE, Outcome.PENDING))
+    assert server.seen == []
+    assert world.blocked == {EVIL}
+
+
 # --- the sensor --------------------------------------------------------------------------------------------------
 
 
@@ -305,7 +459,8 @@ class TinyConfirm(Confirm):
 
 
 def action(value: str, outcome: Outcome) -> Action:
-    return Action(control="tiny", verb=Verb.DENY, observable=Observable(type=IP, value=value), outcome=outcome)
+    observable = Observable(type=IP, value=value)
+    return Action(control="tiny", verb=Verb.DENY, observable=observable, outcome=outcome, detail="accepted")
 
 
 def poke(
@@ -321,6 +476,23 @@ def poke(
     return answer.is_done, {a.observable.value: a.outcome.value for a in result.actions}
 
 
+def poke_red(
+    *actions: Action, waiting_since: datetime | None = None, by: type[Confirm] = TinyConfirm
+) -> dict[str, Action]:
+    """What a look publishes that ends the task red."""
+    pushed: dict[str, Any] = {}
+    run = context()
+    run["ti"] = SimpleNamespace(
+        get_first_reschedule_date=lambda _: waiting_since or settings.now(),
+        xcom_push=lambda key, value: pushed.update({key: value}),
+    )
+    with pytest.raises(Rejected) as error:
+        by(task_id="confirm", actions=ActionBatch(control="tiny", actions=actions).to_json()).poke(run)
+    seen = {a.observable.value: a for a in ActionBatch.model_validate(pushed["return_value"]).actions}
+    assert any(a.detail in str(error.value) for a in seen.values() if a.outcome is Outcome.FAILED)
+    return seen
+
+
 def test_the_sensor_waits_until_all_pending_is_in_force(world: World) -> None:
     batch = (action(EVIL, Outcome.PENDING), action(WORSE, Outcome.PENDING), action(CLEAN, Outcome.FAILED))
     assert poke(*batch) == (False, None)
@@ -332,12 +504,24 @@ def test_the_sensor_waits_until_all_pending_is_in_force(world: World) -> None:
     assert {row.outcome for row in settings.ledger().actions.rows()} == {"blocked", "failed"}
 
 
-def test_the_sensors_patience_ends_with_what_is_true(world: World) -> None:
+def test_the_sensors_patience_ends_red_with_what_is_true(world: World) -> None:
+    """3a: a control that accepts and never activates was green, and pending for ever."""
     world.blocked = {EVIL}
-    batch = (action(EVIL, Outcome.PENDING), action(WORSE, Outcome.PENDING))
+    batch = (action(EVIL, Outcome.PENDING), action(WORSE, Outcome.PENDING), action(CLEAN, Outcome.BLOCKED))
     just_begun, long_ago = settings.now() - timedelta(minutes=29), settings.now() - timedelta(minutes=31)
     assert poke(*batch, waiting_since=just_begun) == (False, None)
-    assert poke(*batch, waiting_since=long_ago) == (True, {EVIL: "blocked", WORSE: "pending"})
+    seen = poke_red(*batch, waiting_since=long_ago)
+    assert {value: a.outcome.value for value, a in seen.items()} == {EVIL: "blocked", WORSE: "failed", CLEAN: "blocked"}
+    assert seen[WORSE].detail == "not in force after 30 minutes: accepted"
+    assert seen[EVIL].detail == "in force"
+
+
+def test_a_removal_that_the_environment_never_takes_over_is_red_and_keeps_its_end(world: World) -> None:
+    ends = settings.now() + timedelta(days=1)
+    removal = action(EVIL, Outcome.PENDING).model_copy(update={"verb": Verb.LIFT, "expires_at": ends})
+    seen = poke_red(removal, waiting_since=settings.now() - timedelta(minutes=31))
+    assert (seen[EVIL].outcome, seen[EVIL].expires_at) == (Outcome.FAILED, ends)
+    assert seen[EVIL].detail.startswith("still in force after 30 minutes")
 
 
 def test_what_the_environment_says_has_failed_is_red_at_once(world: World) -> None:
@@ -349,16 +533,8 @@ def test_what_the_environment_says_has_failed_is_red_at_once(world: World) -> No
                 a.model_copy(update={"outcome": Outcome.FAILED, "detail": "the activation failed"}) for a in actions
             ]
 
-    pushed: dict[str, Any] = {}
-    run = context()
-    run["ti"] = SimpleNamespace(
-        get_first_reschedule_date=lambda _: settings.now(), xcom_push=lambda key, value: pushed.update({key: value})
-    )
-    batch = ActionBatch(control="tiny", actions=(action(EVIL, Outcome.PENDING), action(CLEAN, Outcome.BLOCKED)))
-    with pytest.raises(Rejected, match="the activation failed"):
-        Failing(task_id="confirm", actions=batch.to_json()).poke(run)
-    outcomes = {a["observable"]["value"]: a["outcome"] for a in pushed["return_value"]["actions"]}
-    assert outcomes == {EVIL: "failed", CLEAN: "blocked"}
+    seen = poke_red(action(EVIL, Outcome.PENDING), action(CLEAN, Outcome.BLOCKED), by=Failing)
+    assert {value: a.outcome.value for value, a in seen.items()} == {EVIL: "failed", CLEAN: "blocked"}
     assert {row.outcome for row in settings.ledger().actions.rows()} == {"blocked", "failed"}
 
 

@@ -13,7 +13,7 @@ from include.soar.extract.findings import observe
 from include.soar.incident import plain, texts
 from include.soar.model import Answer, CaseBatch, Decision, ReputationBatch, Standing, Window
 from include.soar.vendor.errors import VendorError
-from tests.soar.deciding import decided
+from tests.soar.deciding import blocked, decided
 from tests.soar.examples import address, finding, mention
 from tests.stages.enriching.providers import PROVIDERS, PUBLIC, PUBLIC_IPV4, connect_providers, use_policy
 from tests.support import SimServer
@@ -106,7 +106,7 @@ def test_with_every_provider_silent_the_run_goes_on_and_nothing_is_blocked(
         assert all(r.summary for r in asked), name
     decision = decide(given, answers)
     assert decision.silent_providers == tuple(sorted(PROVIDERS))
-    assert (decision.indicators, decision.held, decision.refusals) == ((), (), ())
+    assert (blocked(decision), decision.held, decision.refusals) == ([], (), ())
     assert {v.standing for v in decision.verdicts} == {Standing.UNKNOWN}
     batch = CaseBatch.model_validate(given)
     told = texts.description(batch, decision, batch.findings[0], source="s", mark="TR-x")

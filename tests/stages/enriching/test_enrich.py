@@ -32,7 +32,7 @@ from include.soar.model import (
     Window,
 )
 from tests.conftest import ROOT
-from tests.soar.deciding import decided
+from tests.soar.deciding import blocked, decided
 from tests.soar.examples import address, finding, mention, reputation
 from tests.stages.controls import POLICY, PROTECTED
 from tests.support import SimServer
@@ -413,7 +413,8 @@ def test_with_every_provider_silent_in_its_own_way_the_run_goes_on_and_nothing_i
         assert {r.score for r in said} == {None}, provider
         assert {r.answer for r in said} <= {Answer.ERROR, Answer.NOT_CHECKED}, provider
         assert all(r.retry_at or r.answer is Answer.ERROR for r in said), provider
-    decision = decided(case, answers, settings.policy(), now=settings.now()).decision.to_json()
-    assert decision["indicators"] == decision["held"] == []
+    made = decided(case, answers, settings.policy(), now=settings.now()).decision
+    assert (blocked(made), made.held) == ([], ())
+    decision = made.to_json()
     assert set(verdicts(decision).values()) == {Standing.UNKNOWN}
     assert set(decision["silent_providers"]) == set(answers)

@@ -291,7 +291,8 @@ def test_the_later_stages_run_although_one_incident_could_not_be_opened() -> Non
     assert (first.trigger_rule, first.conn_id) == ("all_success", "memory_cases_default")
     assert set(first.template_fields) == {"conn_id", "case", "decision"}
     assert set(later[0].template_fields) == {"conn_id", "case", "decision", "incidents"}
-    assert set(later[1].template_fields) == {"conn_id", "case", "decision", "incidents", "relations", "actions"}
+    results = {"incidents", "relations", "actions", "approved", "approved_actions"}
+    assert set(later[1].template_fields) == {"conn_id", "case", "decision", *results}
 
 
 def test_without_its_connection_a_person_must_act(product: Product, monkeypatch: pytest.MonkeyPatch) -> None:

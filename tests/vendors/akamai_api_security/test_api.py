@@ -16,6 +16,7 @@ from include.soar.extract.findings import observe
 from include.soar.model import Finding, Role, Severity, own_id
 from include.soar.vendor.errors import Unavailable, Unexpected
 from include.soar.vendor.wire import Response
+from tests.soar.deciding import blocked as blocked_at_once
 from tests.soar.deciding import decision_on
 from tests.soar.examples import address, policy, reputation
 from threat_response.vendors.akamai_api_security import api
@@ -385,7 +386,7 @@ def test_a_nat_with_many_users_is_not_blocked_whatever_two_sources_say(users: in
     nat = address("203.0.113.7")
     said = [reputation(nat, provider=provider, known_at=START) for provider in ("abuseipdb", "list_feed")]
     decision = decision_on(findings, observe(findings), said, policy(), now=END)
-    assert [i.observable for i in decision.indicators] == ([nat] if blocked else [])
-    assert [(r.layer, r.entry) for r in decision.refusals if r.observable == nat] == (
-        [] if blocked else [("shared", "distinct_users")]
-    )
+    assert blocked_at_once(decision) == ([nat] if blocked else [])
+    # The finding is critical, so a person is asked.
+    assert [i.observable for i in decision.held] == ([] if blocked else [nat])
+    assert all("different users" in " ".join(i.hold_reasons) for i in decision.held)

@@ -54,4 +54,6 @@ def judge() -> Judge:
         f"{one}/activations": _post(ACTIVATION),
         "/v2/lists/{listId}/activations": _post(ACTIVATION),
     }
+    # The other API, of which there is a published file (network-lists v2).
+    paths["/network-list/v2/network-lists/{networkListId}"] = _get("extended", "includeElements")
     return Judge({"paths": paths}, prefix="/client-list", everywhere=("accountSwitchKey",))

@@ -13,7 +13,7 @@ import pytest
 from include.soar.vendor.errors import Unauthorized, Unexpected
 from include.soar.vendor.wire import Response
 from tests.stages.controls import indicator
-from threat_response.vendors.akamai_client_lists import api
+from threat_response.vendors.akamai_client_lists import api, items
 
 SAMPLES = Path(__file__).parent / "samples"
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
@@ -29,7 +29,7 @@ def the_list(**changes: Any) -> api.ClientList:
 
 
 def holding(client_list: api.ClientList, address: str, now: datetime = NOW) -> tuple[str | None, bool]:
-    item, ours = api.Holdings(client_list.items or ()).holding(ipaddress.ip_address(address), now)
+    item, ours = items.Holdings(client_list.items or ()).holding(ipaddress.ip_address(address), now)
     return item and item.value, ours
 
 
@@ -172,17 +172,17 @@ def test_an_update_keeps_every_member_and_never_shortens() -> None:
     }
     client_list = the_list(items=[ours], itemsCount=1)
     longer = indicator("ipv4-addr", "203.0.113.7", expires_at=datetime(2026, 12, 9, 1, 2, 3, 999, tzinfo=UTC))
-    changes = api.changes_for(client_list, [longer], {}, NOW)
+    changes = items.changes_for(client_list, [longer], {}, NOW)
     assert changes.append == []
     assert changes.update == [ours | {"expirationDate": "2026-12-09T01:02:03.000+00:00"}]
     for ends in (datetime(2026, 11, 30, tzinfo=UTC), datetime(2026, 11, 5, tzinfo=UTC)):
         shorter = indicator("ipv4-addr", "203.0.113.7", expires_at=ends)
-        assert api.changes_for(client_list, [shorter], {}, NOW).update == []
+        assert items.changes_for(client_list, [shorter], {}, NOW).update == []
 
 
 def test_what_is_appended_names_the_incident_and_is_marked() -> None:
     wanted = indicator("ipv4-addr", "203.0.113.8", expires_at=datetime(2026, 12, 9, 1, 2, 3, 999, tzinfo=UTC))
-    changes = api.changes_for(the_list(), [wanted], {wanted.observable.key: ["INC-7", "INC-9"]}, NOW)
+    changes = items.changes_for(the_list(), [wanted], {wanted.observable.key: ["INC-7", "INC-9"]}, NOW)
     assert changes.append == [
         {
             "value": "203.0.113.8",
@@ -196,18 +196,19 @@ def test_what_is_appended_names_the_incident_and_is_marked() -> None:
 def test_a_full_list_takes_the_most_certain_first() -> None:
     full = the_list().model_copy(update={"itemsCount": api.MAXIMUM_ITEMS - 1})
     weak, strong = indicator("ipv4-addr", "203.0.113.8", confidence=50), indicator("ipv4-addr", "203.0.113.9")
-    changes = api.changes_for(full, [weak, strong], {}, NOW)
+    changes = items.changes_for(full, [weak, strong], {}, NOW)
     assert [entry["value"] for entry in changes.append] == ["203.0.113.9"]
     assert changes.no_room == {weak.observable}
 
 
 def test_chunks_are_small_in_number_and_in_bytes() -> None:
-    short = [{"value": f"2001:db8::{n:x}"} for n in range(1201)]
-    assert [len(chunk) for chunk in api.chunks(short)] == [500, 500, 201]
-    long = [{"value": "203.0.113.7", "description": "x" * 1000} for _ in range(300)]
-    parts = api.chunks(long)
+    short = [("append", {"value": f"2001:db8::{n:x}"}) for n in range(1201)]
+    assert [len(chunk) for chunk in items.chunks(short)] == [500, 500, 201]
+    long = [("append", {"value": "203.0.113.7", "description": "x" * 1000}) for _ in range(300)]
+    parts = items.chunks(long)
     assert sum(map(len, parts)) == 300
-    assert max(len(json.dumps({"append": part, "update": [], "delete": []})) for part in parts) < 131_072
+    written = [{"append": [entry for _, entry in part], "update": [], "delete": []} for part in parts]
+    assert max(len(json.dumps(body)) for body in written) < 131_072
 
 
 def test_a_skewed_clock_is_told_from_a_wrong_item() -> None:

@@ -59,7 +59,7 @@ def test_a_fault_on_a_write_is_told(
     seed(sim)
     monkeypatch.setattr(module, "TIMEOUT_SECONDS", 0.3)
     sim.fault(PRODUCT, kind, method="POST", **options)
-    refused, stopped = AkamaiClientListsHook().write_items(append=[ENTRY])
+    refused, stopped = AkamaiClientListsHook().write_items([("append", ENTRY)])
     assert (refused, type(stopped)) == ({}, error)
 
 
@@ -67,7 +67,7 @@ def test_one_bad_item_costs_itself_only(sim: SimServer) -> None:
     seed(sim)
     entries = [ENTRY | {"value": f"198.51.100.{n}"} for n in range(1, 12)]
     entries[4] = ENTRY | {"value": "not an address"}
-    refused, stopped = AkamaiClientListsHook().write_items(append=entries)
+    refused, stopped = AkamaiClientListsHook().write_items([("append", entry) for entry in entries])
     assert stopped is None
     assert list(refused) == ["not an address"]
     assert "not a valid IP" in refused["not an address"]
@@ -77,7 +77,7 @@ def test_one_bad_item_costs_itself_only(sim: SimServer) -> None:
 def test_a_large_append_goes_in_chunks_that_are_signed_whole(sim: SimServer) -> None:
     seed(sim)
     entries = [ENTRY | {"value": f"2001:db8::{n:x}", "description": "d" * 200} for n in range(1, 900)]
-    assert AkamaiClientListsHook().write_items(append=entries) == ({}, None)
+    assert AkamaiClientListsHook().write_items([("append", entry) for entry in entries]) == ({}, None)
     assert len(held(sim)) == 899
     assert len(writes(sim)) == 3  # of less than 100,000 bytes each
 
@@ -86,7 +86,7 @@ def test_nothing_is_written_in_plan_mode(sim: SimServer) -> None:
     seed(sim)
     hook = AkamaiClientListsHook(writes_allowed=False)
     with pytest.raises(WriteInPlanMode):
-        hook.write_items(append=[ENTRY])
+        hook.write_items([("append", ENTRY)])
     with pytest.raises(WriteInPlanMode):
         hook.activate("x")
     assert sim.calls(PRODUCT) == []
@@ -153,7 +153,7 @@ def test_the_account_switch_key_goes_with_every_call(sim: SimServer, monkeypatch
     point_at(monkeypatch, sim, account_switch_key="1-ABC:1-2")
     hook = AkamaiClientListsHook()
     hook.state(hook.read_list())
-    hook.write_items(append=[ENTRY])
+    hook.write_items([("append", ENTRY)])
     assert len(sim.calls(PRODUCT)) == 3
     assert all(["accountSwitchKey", "1-ABC:1-2"] in call["query"] for call in sim.calls(PRODUCT))
 
@@ -181,6 +181,7 @@ def test_a_wrong_connection_is_named(
         ({}, {"granted": False}, "Missing grant"),
         ({}, {"timestamp_window_seconds": -1}, "Clock skew"),
         ({"list_id": "1_NONE"}, {}, "has no client list '1_NONE'"),
+        ({"list_id": "1_OLD"}, {"network_lists": ["1_OLD"]}, "1_OLD is a network list"),
     ],
 )
 def test_the_usual_causes_are_told_apart(
@@ -205,7 +206,7 @@ def test_no_secret_and_no_signature_is_ever_said(sim: SimServer, monkeypatch: py
     seed(sim)
     errors = []
     with everything_logged() as lines:
-        AkamaiClientListsHook().write_items(append=[ENTRY])
+        AkamaiClientListsHook().write_items([("append", ENTRY)])
         point_at(monkeypatch, sim, password="another-secret")
         for url in (sim, f"http://127.0.0.1:{free_port()}"):
             point_at(monkeypatch, url, password="another-secret")

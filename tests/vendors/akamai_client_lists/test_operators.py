@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from airflow.sdk.exceptions import AirflowSkipException
 
-from include.soar.model import Action, ActionBatch, Outcome, Role
+from include.soar.model import Action, ActionBatch, Outcome, Reached, Role
 from include.soar.vendor.errors import RateLimited, Rejected, Unavailable, VendorError
-from tests.stages.controls import PROTECTED, Run, context, decision, indicator, run
+from tests.stages.controls import POLICY, PROTECTED, Run, context, decision, indicator, run
 from tests.support import SimServer
 from tests.vendors.akamai_client_lists.conftest import LIST, PRODUCT, held, listed, point_at, seed, writes
 from threat_response.runtime import settings
@@ -31,20 +32,20 @@ def block(wanted: dict[str, Any] = BOTH, **options: Any) -> Run:
     return run(AkamaiClientListsBlockOperator, wanted, **options)
 
 
-def look(result: Run, *, started_at: datetime | None = None) -> Any:
+def look(result: Run) -> Any:
     """One look of the sensor at what the operator left."""
     assert result.batch is not None
     sensor = AkamaiClientListsActiveSensor(task_id="confirm", actions=result.batch.to_json())
-    return sensor.poke(context(get_first_reschedule_date=lambda _context: started_at))
+    return sensor.poke(context(get_first_reschedule_date=lambda _context: None))
 
 
-def watch(result: Run) -> Run:
+def watch(result: Run, *, started_at: datetime | None = None) -> Run:
     """One look of the sensor, as Airflow sees it: what it returned, or published before its error."""
     assert result.batch is not None
     seen = Run()
     sensor = AkamaiClientListsActiveSensor(task_id="confirm", actions=result.batch.to_json())
     push = context(
-        get_first_reschedule_date=lambda _context: None,
+        get_first_reschedule_date=lambda _context: started_at,
         xcom_push=lambda key, value: seen.pushed.update({key: value}),
     )
     try:
@@ -57,7 +58,7 @@ def watch(result: Run) -> Run:
 
 def colleague_appends(sim: SimServer, value: str) -> None:
     """A draft: the list is changed, and not activated."""
-    assert AkamaiClientListsHook().write_items(append=[{"value": value, "tags": ["soc"]}]) == ({}, None)
+    assert AkamaiClientListsHook().write_items([("append", {"value": value, "tags": ["soc"]})]) == ({}, None)
 
 
 def outcomes_of(poked: Any) -> dict[str, str]:
@@ -412,22 +413,23 @@ def test_the_sensor_waits_until_the_network_enforces_our_version(sim: SimServer)
     assert writes(sim) == []
 
 
-def test_the_sensor_ends_with_what_is_true_when_its_patience_does(sim: SimServer) -> None:
+def test_what_never_comes_into_force_is_red_when_the_patience_ends(sim: SimServer) -> None:
+    """3a: accepted, and never activated."""
     seed(sim)
     sim.configure(PRODUCT, activation_seconds=600)
-    done = look(block(), started_at=datetime.now(UTC) - timedelta(hours=1))
-    assert done.is_done
-    assert outcomes_of(done) == {V4: "pending", V6: "pending"}
+    seen = watch(block(), started_at=datetime.now(UTC) - timedelta(hours=1))
+    assert isinstance(seen.error, Rejected)
+    assert seen.outcomes == {V4: "failed", V6: "failed"}
+    assert all(a.detail.startswith("not in force after 30 minutes: ") for a in seen.actions.values())
 
 
 def test_the_sensor_never_claims_a_block_that_is_not_there(sim: SimServer) -> None:
     seed(sim)
     pending = block()
     sim.fault(PRODUCT, "merge", path="/status$", patch={"activationStatus": "INACTIVE"})
-    done = look(pending, started_at=datetime.now(UTC) - timedelta(hours=1))
-    batch = ActionBatch.model_validate(done.xcom_value)
-    assert {a.outcome for a in batch.actions} == {Outcome.PENDING}
-    assert all("nothing is pending" in a.detail for a in batch.actions)
+    seen = watch(pending, started_at=datetime.now(UTC) - timedelta(hours=1))
+    assert seen.outcomes == {V4: "failed", V6: "failed"}
+    assert all("nothing is pending" in a.detail for a in seen.actions.values())
 
 
 def test_an_activation_that_failed_is_red_at_once_and_the_block_task_requests_another(sim: SimServer) -> None:
@@ -497,6 +499,84 @@ def test_a_sensor_without_anything_pending_asks_nobody(sim: SimServer) -> None:
     sim.world.calls.clear()
     assert look(result).is_done
     assert sim.calls(PRODUCT) == []
+
+
+# --- other people's changes, and a list that is full ---------------------------------------------------------
+
+
+@pytest.fixture
+def refusing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    own = tmp_path / "refusing.yaml"
+    own.write_text("response:\n  refuse_others_changes: true\n", "utf-8")
+    monkeypatch.setenv("AIRFLOW__THREAT_RESPONSE__POLICY", f"{POLICY}:{own}")
+
+
+def test_how_many_changes_of_others_an_activation_takes_along_is_said(sim: SimServer) -> None:
+    seed(sim, "203.0.113.1")
+    colleague_appends(sim, "192.0.2.0/24")
+    colleague_appends(sim, "192.0.2.9")
+    operator = AkamaiClientListsBlockOperator(task_id="a")
+    hook = AkamaiClientListsHook(writes_allowed=False)
+    assert operator.survey(hook, {}, settings.now()).others_changes == 2
+    result = block()
+    assert all("takes along 2 changes of other people" in a.detail for a in result.actions.values())
+    assert block().error is None
+    assert operator.survey(hook, {}, settings.now()).others_changes == 0
+
+
+def test_nothing_is_written_where_the_policy_refuses_to_take_others_changes_along(
+    sim: SimServer, refusing: None
+) -> None:
+    seed(sim)
+    done = list(block(decision(indicator("ipv4-addr", V4))).actions.values())
+    sim.world.simulators[PRODUCT]._settle()
+    colleague_appends(sim, "192.0.2.0/24")
+    sim.world.calls.clear()
+    result = block()
+    assert isinstance(result.error, Rejected)
+    assert "1 change of other people" in str(result.error)
+    assert result.outcomes == {V4: "blocked", V6: "failed"}
+    lifted = lift(sim, done)
+    assert isinstance(lifted.error, Rejected)
+    assert outcomes(lifted) == {V4: "failed"}
+    assert writes(sim) == []
+    AkamaiClientListsHook().activate("a colleague's")
+    assert block().outcomes[V6] == "pending"
+
+
+def test_a_full_list_is_freed_of_ours_that_have_ended_and_of_nothing_else(
+    sim: SimServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """3d: at 100 new addresses a day the list was full on day 100, for ever."""
+    monkeypatch.setattr(api, "MAXIMUM_ITEMS", 4)
+    over = {"tags": [api.OUR_TAG], "description": "Threat response: INC-0", "expirationDate": "2020-01-01T00:00:00Z"}
+    ended = [over | {"value": "203.0.113.1"}, over | {"value": "203.0.113.2", "tags": [api.OUR_TAG, "keep"]}]
+    theirs = [{"value": "203.0.113.3", "tags": ["soc"], "expirationDate": "2020-01-01T00:00:00Z"}, "203.0.113.4"]
+    seed(sim, *ended, *theirs)
+    result = block(decision(indicator("ipv4-addr", V4, confidence=60), indicator("ipv6-addr", V6)))
+    assert result.outcomes == {V4: "failed", V6: "pending"}
+    assert sorted(held(sim)) == sorted([V6, "203.0.113.2", "203.0.113.3", "203.0.113.4"])
+    assert writes(sim) == ["items", "activations"]
+    [swept] = [e for e in settings.ledger().actions.events(control=PRODUCT) if e.outcome == "lifted"]
+    assert swept.observable == "ipv4-addr:203.0.113.1"
+
+
+def test_an_item_past_its_end_that_is_still_active_is_swept(sim: SimServer) -> None:
+    """Recorded: a live list still had it as ACTIVE five hours after its end."""
+    over = {"tags": [api.OUR_TAG], "description": "Threat response: INC-0", "expirationDate": "2020-01-01T00:00:00Z"}
+    seed(sim, over | {"value": V4})
+    operator = AkamaiClientListsBlockOperator(task_id="a")
+    [there] = operator.survey(AkamaiClientListsHook(), {}, settings.now()).held.values()
+    assert (there.ended, there.reached) == (True, Reached.ACTIVE)
+    operator.sweep(AkamaiClientListsHook(), {}, settings.now())
+    assert sim.state(PRODUCT)["lists"][LIST]["live"]["PRODUCTION"] == []
+
+
+def test_what_only_staging_enforces_is_not_called_active(sim: SimServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    seed(sim, stagingActivationStatus="ACTIVE")
+    point_at(monkeypatch, sim, network="STAGING")
+    block()
+    assert {a.reached for a in block().actions.values()} == {Reached.STAGING}
 
 
 # --- undoing ------------------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from include.soar.extract.findings import observe
 from include.soar.model import Finding, Role, Severity
 from include.soar.vendor.errors import Unexpected
 from include.soar.vendor.wire import Response
+from tests.soar.deciding import blocked as blocked_at_once
 from tests.soar.deciding import decision_on
 from tests.soar.examples import address, policy, reputation
 from threat_response.vendors.akamai_sia import api
@@ -403,5 +404,7 @@ def test_a_shared_host_that_many_clients_use_is_not_blocked(row: dict[str, Any],
     host = address("203.0.113.7")
     said = [reputation(host, provider=provider, known_at=START) for provider in ("abuseipdb", "list_feed")]
     decision = decision_on(findings, observe(findings), said, policy(), now=END)
-    assert [i.observable for i in decision.indicators] == ([host] if blocked else [])
-    assert ("shared" in {r.layer for r in decision.refusals if r.observable == host}) is not blocked
+    assert blocked_at_once(decision) == ([host] if blocked else [])
+    # The finding is critical, so a person is asked.
+    assert [i.observable for i in decision.held] == ([] if blocked else [host])
+    assert all("different users" in " ".join(i.hold_reasons) for i in decision.held)

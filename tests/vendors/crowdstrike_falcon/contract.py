@@ -12,6 +12,7 @@ from tests.vendors.crowdstrike_falcon.conftest import point_at, seed
 class CrowdStrikeFalcon(Subject):
     stage, name = "block.edr", "crowdstrike_falcon"
     removal = {"method": "DELETE"}
+    addition = {"method": "POST", "path": "/iocs"}
 
     def connect(self) -> None:
         point_at(self.monkeypatch, self.sim)
@@ -22,6 +23,9 @@ class CrowdStrikeFalcon(Subject):
 
     def change(self, value: str) -> None:
         self._found(value)["description"] = "keep this, says the SOC"
+
+    def remove(self, value: str) -> None:
+        self._found(value)["deleted"] = True
 
     def held(self) -> set[str]:
         return {i["value"] for i in self.sim.state(self.name)["indicators"] if not i["deleted"]}

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from include.soar.model import Observable, Outcome
+from include.soar.model import Observable, Outcome, Rung, Step
 from include.soar.vendor.errors import RateLimited, Unauthorized, Unavailable, Unexpected
 from include.soar.vendor.wire import Response
 from tests.stages.controls import indicator
@@ -18,12 +19,7 @@ from threat_response.vendors.crowdstrike_falcon import api
 SAMPLES = Path(__file__).parent / "samples"
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 SHA256, MD5 = "0451" + "0" * 60, "a" * 32
-ROWS: dict[str, Any] = {
-    "hash_action": "prevent",
-    "severity": "high",
-    "platforms": ["windows", "mac", "linux"],
-    "host_groups": [],
-}
+WANTED = api.Wanted(hash_action="prevent", severity="high", platforms=("windows", "mac", "linux"))
 
 
 def combined(**changes: Any) -> Response:
@@ -48,7 +44,7 @@ def test_indicators_are_read_as_they_are() -> None:
     [(0, "blocked", "on all hosts"), (1, "detect_only", "1 host groups"), (2, "expired", "does nothing")],
 )
 def test_the_outcome_is_what_the_indicator_does(position: int, outcome: str, words: str) -> None:
-    said, detail = api.outcome_of(iocs()[position])
+    said, detail = api.outcome_of(iocs()[position], WANTED)
     assert said.value == outcome
     assert words in detail
 
@@ -56,9 +52,9 @@ def test_the_outcome_is_what_the_indicator_does(position: int, outcome: str, wor
 @pytest.mark.parametrize("action", ["allow", "no_action", "something new"])
 def test_only_prevent_and_detect_count(action: str) -> None:
     ours, by_hand, _ = (i.model_copy(update={"action": action}) for i in iocs())
-    assert api.outcome_of(ours)[0].value == "failed"
-    assert api.outcome_of(by_hand)[0].value == "protected"
-    assert "not our indicator" in api.outcome_of(by_hand)[1]
+    assert api.outcome_of(ours, WANTED)[0].value == "failed"
+    assert api.outcome_of(by_hand, WANTED)[0].value == "protected"
+    assert "not our indicator" in api.outcome_of(by_hand, WANTED)[1]
 
 
 def test_a_short_answer_is_an_error() -> None:
@@ -122,7 +118,7 @@ def test_filters_ask_for_each_value_once_by_type() -> None:
 
 def test_a_creation_names_the_incident_and_ends() -> None:
     ends = datetime(2026, 12, 9, 1, 2, 3, 999, tzinfo=UTC)
-    row = api.creation(indicator("ipv4-addr", "198.51.100.7", expires_at=ends), ["INC-1", "INC-2"], **ROWS)
+    row = api.creation(indicator("ipv4-addr", "198.51.100.7", expires_at=ends), ["INC-1", "INC-2"], WANTED)
     assert row == {
         "type": "ipv4",
         "value": "198.51.100.7",
@@ -135,7 +131,9 @@ def test_a_creation_names_the_incident_and_ends() -> None:
         "description": "Threat response: INC-1, INC-2; confidence 80",
         "applied_globally": True,
     }
-    crowd = api.creation(indicator("file", SHA256), [f"INC-{n}" for n in range(100)], **ROWS | {"host_groups": ["g"]})
+    crowd = api.creation(
+        indicator("file", SHA256), [f"INC-{n}" for n in range(100)], replace(WANTED, host_groups=("g",))
+    )
     assert crowd["action"] == "prevent"
     assert len(crowd["description"]) == 200
     assert (crowd["applied_globally"], crowd["host_groups"]) == (False, ["g"])
@@ -159,7 +157,7 @@ def test_a_creation_names_the_incident_and_ends() -> None:
 )
 def test_an_update_never_shortens_nor_weakens(ioc: dict[str, Any], wanted: datetime, changes: dict[str, Any]) -> None:
     ours = iocs()[0].model_copy(update=ioc)
-    row = api.update_for(ours, indicator("file", SHA256, expires_at=wanted), hash_action="prevent", severity="high")
+    row = api.update_for(ours, indicator("file", SHA256, expires_at=wanted), WANTED)
     if changes is None:
         assert row is None
     else:
@@ -207,7 +205,7 @@ def test_an_indicator_that_cannot_be_read_costs_itself_only(member: str, value: 
     resources[0][member] = value
     odd, *others = api.parse_search(combined(resources=resources))
     assert (odd.key, odd.ours) == ((resources[0]["type"], resources[0]["value"]), False)
-    outcome, detail = api.outcome_of(odd)
+    outcome, detail = api.outcome_of(odd, WANTED)
     assert outcome is Outcome.FAILED
     assert member in detail
     assert not any(isinstance(ioc, api.UnreadableIOC) for ioc in others)
@@ -237,3 +235,29 @@ def test_an_answer_without_a_token(response: Response, error: type | None) -> No
         assert caught.value.status is None  # a 403 here is no missing grant
     if error is RateLimited:
         assert caught.value.retry_after == 42
+
+
+def test_the_rung_decides_the_action() -> None:
+    """A hash that is only to be detected was prevented, like one that is to be blocked."""
+
+    def at(rung: Rung, kind: str, value: str, wanted: api.Wanted = WANTED) -> str:
+        one = indicator(kind, value)
+        step = Step(rung=rung, expires_at=one.expires_at)
+        return wanted.action(one.model_copy(update={"steps": (step,)}))
+
+    assert [at(rung, "file", SHA256) for rung in Rung] == ["detect", "detect", "prevent", "prevent"]
+    assert [at(rung, "ipv4-addr", "198.51.100.7") for rung in Rung] == ["detect"] * 4
+    firewall = replace(WANTED, address_action="block")
+    assert [at(rung, "domain-name", "bad.example", firewall) for rung in Rung] == ["detect", "detect", "block", "block"]
+    assert WANTED.action(indicator("file", SHA256)) == "prevent"  # of a release without rungs
+
+
+def test_an_action_of_the_tenants_own_is_a_block_where_the_connection_names_it() -> None:
+    ours = iocs()[1].model_copy(update={"action": "block", "source": api.OUR_SOURCE})
+    assert api.outcome_of(ours, WANTED)[0] is Outcome.FAILED
+    assert api.outcome_of(ours, replace(WANTED, address_action="block"))[0] is Outcome.BLOCKED
+
+
+def test_a_parents_indicator_is_not_ours() -> None:
+    ours = iocs()[1].model_copy(update={"source": api.OUR_SOURCE})
+    assert (ours.ours, ours.model_copy(update={"from_parent": True}).ours) == (True, False)

@@ -195,7 +195,7 @@ def test_a_missing_grant_and_a_wrong_host_are_told(sim: SimServer, monkeypatch: 
 def test_a_wrong_extra_is_named(sim: SimServer, monkeypatch: pytest.MonkeyPatch, option: dict[str, str]) -> None:
     point_at(monkeypatch, sim, **option)
     with pytest.raises(Unauthorized, match=next(iter(option))):
-        _ = CrowdStrikeFalconHook().rows
+        _ = CrowdStrikeFalconHook().wanted
 
 
 def test_no_secret_and_no_token_is_ever_said(sim: SimServer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -215,3 +215,21 @@ def test_no_secret_and_no_token_is_ever_said(sim: SimServer, monkeypatch: pytest
     for secret in (KNOBS["client_id"], KNOBS["client_secret"], "another-secret", *tokens):
         assert secret
         assert secret not in said
+
+
+def test_an_action_that_the_tenant_does_not_offer_is_told(sim: SimServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    point_at(monkeypatch, sim, address_action="quarantine")
+    works, message = CrowdStrikeFalconHook().test_connection()
+    assert not works
+    assert "address_action 'quarantine'" in message
+    assert "prevent" in message
+
+
+def test_everything_of_ours_is_read_page_by_page(sim: SimServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module.api, "SEARCH_LIMIT", 2)
+    mine = [ROW | {"value": f"198.51.100.{n}"} for n in range(1, 6)]
+    seed(sim, *mine, ROW | {"value": "198.51.100.9", "source": "soc"})
+    assert sorted(value for _, value in CrowdStrikeFalconHook().ours()) == [row["value"] for row in mine]
+    sim.fault(PRODUCT, "empty", path="/iocs/combined", key="resources")
+    with pytest.raises(Unexpected, match="of 5 indicators came"):
+        CrowdStrikeFalconHook().ours()

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from airflow.sdk.exceptions import AirflowSkipException
 from fastapi.responses import JSONResponse
 
+from include.soar.model import Rung, Step
 from include.soar.vendor.errors import RateLimited, Rejected, Unauthorized, Unavailable, Unexpected
 from tests.stages.controls import PROTECTED, Run, decision, indicator, run
 from tests.support import SimServer
 from tests.vendors.crowdstrike_falcon.conftest import PRODUCT, held, point_at, seed, writes
+from threat_response.runtime import settings
+from threat_response.vendors.crowdstrike_falcon.hook import CrowdStrikeFalconHook
 from threat_response.vendors.crowdstrike_falcon.operators import CrowdStrikeFalconBlockOperator
 
 ADDRESS, DOMAIN, HASH = "198.51.100.7", "bad.example", "a" * 64
@@ -265,3 +269,43 @@ def test_what_failed_has_no_end(sim: SimServer, status: int) -> None:
     longer = contain(decision(indicator("ipv4-addr", ADDRESS, days=30)))
     assert longer.outcomes == {ADDRESS: "failed"}
     assert longer.actions[ADDRESS].expires_at is None
+
+
+# --- a person's decisions, and what is left over ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("lowered", ["detect", "no_action"])
+def test_a_hash_that_an_analyst_lowered_is_not_raised_until_it_is_seen_again(sim: SimServer, lowered: str) -> None:
+    """3c: "breaks payroll", and a repeat of the same decision set it to prevent again without a word."""
+    one = indicator("file", HASH)
+    contain(decision(one))
+    sim.world.simulators[PRODUCT].indicators[held(sim)[HASH]["id"]]["action"] = lowered
+    for _ in range(2):
+        left = contain(decision(one))
+        assert (left.error, left.outcomes) == (None, {HASH: "not_ours"})
+    assert writes(sim) == ["POST"]
+    assert held(sim)[HASH]["action"] == lowered
+    again = one.model_copy(update={"last_seen_at": datetime.now(UTC)})
+    assert contain(decision(again)).outcomes == {HASH: "blocked"}
+
+
+def test_a_hash_is_raised_when_its_rung_is(sim: SimServer) -> None:
+    """No person lowered what we ourselves had only detected."""
+    one = indicator("file", HASH)
+    steps = [Step(rung=rung, expires_at=one.expires_at) for rung in (Rung.DETECT, Rung.BLOCK_LONG)]
+    first = contain(decision(one.model_copy(update={"steps": (steps[0],)})))
+    assert first.outcomes == {HASH: "detect_only"}
+    second = contain(decision(one.model_copy(update={"steps": tuple(steps)})))
+    assert second.outcomes == {HASH: "blocked"}
+    assert held(sim)[HASH]["action"] == "prevent"
+
+
+def test_what_falcon_has_set_to_no_action_at_its_end_is_swept(sim: SimServer) -> None:
+    contain(decision(indicator("file", HASH, days=1), indicator("ipv4-addr", ADDRESS, days=9)))
+    sim.world.clock.advance(2 * 86400)
+    assert (held(sim)[HASH]["action"], held(sim)[HASH]["expired"]) == ("no_action", True)
+    operator, hook = CrowdStrikeFalconBlockOperator(task_id="sweep"), CrowdStrikeFalconHook()
+    ours = settings.ledger().actions.in_force(PRODUCT)
+    swept = operator.sweep(hook, ours, settings.now() + timedelta(days=2))
+    assert [(a.observable.value, a.outcome.value) for a in swept.actions] == [(HASH, "lifted")]
+    assert {value for value, one in held(sim).items() if not one["deleted"]} == {ADDRESS}

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from tests.stages.controlling.control_contract import IP, Subject
+from tests.vendors.splunk.conftest import COLLECTION, point_at, seed
 from tests.vendors.splunk.conftest import held as held_by
-from tests.vendors.splunk.conftest import point_at, seed
 
 
 class Splunk(Subject):
     stage, name = "watch", "splunk"
     removal = {"method": "DELETE"}
+    addition = {"method": "POST", "path": "batch_save$"}
 
     def connect(self) -> None:
         point_at(self.monkeypatch, self.sim)
@@ -22,6 +23,9 @@ class Splunk(Subject):
 
     def change(self, value: str) -> None:
         seed(self.sim, held_by(self.sim)[f"{IP}:{value}"] | {"note": "keep this, says the SOC"})
+
+    def remove(self, value: str) -> None:
+        del self.sim.world.simulators[self.name].collections["search", COLLECTION].documents[f"{IP}:{value}"]
 
     def held(self) -> set[str]:
         return {document["value"] for document in held_by(self.sim).values()}

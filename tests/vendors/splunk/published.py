@@ -1,6 +1,6 @@
 """
-There is no published file. What https://docs.splunk.com/Documentation/Splunk/latest/RESTREF/RESTkvstore documents; the
-limit of a batch is that of limits.conf.
+There is no published file. What https://docs.splunk.com/Documentation/Splunk/latest/RESTREF/RESTkvstore documents, and
+of lookup definitions RESTknowledge (``data/transforms/lookups``); the limit of a batch is that of limits.conf.
 """
 
 from __future__ import annotations
@@ -36,4 +36,6 @@ def judge() -> Judge:
         f"{base}/data/{{collection}}/batch_save": {"post": _takes(body={"application/json": {"schema": BATCH}})},
         f"{base}/data/{{collection}}/{{key}}": {"delete": _takes()},
     }
+    lookups = "/servicesNS/{owner}/{app}/data/transforms/lookups"
+    paths |= {lookups: {"post": _takes(body=form)}, f"{lookups}/{{lookup}}": {"get": _takes("output_mode")}}
     return Judge({"paths": paths})

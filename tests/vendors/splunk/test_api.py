@@ -45,6 +45,7 @@ def test_a_document_is_what_a_search_needs() -> None:
         "expires_at_iso": "2026-11-09T08:00:00Z",
         "incidents": ["INC-1", "INC-2"],
         "source": "threat-response",
+        "network": "198.51.100.7/32",
     }
     assert not any("." in name for name in document)
 
@@ -63,8 +64,9 @@ def test_a_merge_keeps_all_incidents_the_longest_time_and_what_a_person_added() 
 def test_an_older_sighting_takes_nothing_away() -> None:
     earlier = new(seen=SEEN - timedelta(days=30), incidents=("INC-0",))
     merged = api.merge(old(), earlier)
-    changed = {name for name in merged if merged[name] != old()[name]}
-    assert changed == {"first_seen_at", "incidents"}
+    changed = {name for name in merged if merged[name] != old().get(name)}
+    # A row of an older release has no network yet.
+    assert changed == {"first_seen_at", "incidents", "network"}
     assert merged["confidence"] == 90
 
 
@@ -126,3 +128,33 @@ def test_the_place_is_in_the_path() -> None:
         True,
         False,
     ]
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "network"),
+    [
+        ("ipv4-addr", "198.51.100.7", "198.51.100.7/32"),
+        ("ipv6-addr", "2001:db8::7", "2001:db8::7/128"),
+        ("cidr", "198.51.100.0/24", "198.51.100.0/24"),
+        ("domain-name", "bad.example", None),
+    ],
+)
+def test_addresses_and_networks_have_a_field_of_their_own_for_cidr_matching(
+    kind: str, value: str, network: str | None
+) -> None:
+    """4: a search by an address did not find the network that holds it."""
+    assert api.document_for(indicator(kind, value), []).get("network") == network
+
+
+def test_the_lookup_lists_every_field_and_matches_networks() -> None:
+    form = api.Place("nobody", "search", "watched").create_lookup_request().form
+    assert form is not None
+    written = api.document_for(indicator("ipv4-addr", "198.51.100.7"), ["INC-1"])
+    assert set(form["fields_list"].split(",")) == set(written)
+    ours = api.Lookup(collection=form["collection"], fields_list=form["fields_list"], match_type=form["match_type"])
+    assert ours.problem("watched") == ""
+    assert "is about watched" in ours.problem("another")
+    assert "lacks expires_at" in ours.model_copy(
+        update={"fields_list": form["fields_list"].replace("expires_at,", "")}
+    ).problem("watched")
+    assert "networks are not matched" in ours.model_copy(update={"match_type": None}).problem("watched")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from airflow.sdk.exceptions import AirflowSkipException
 
+from include.soar.model import Indicator
 from include.soar.vendor.errors import RateLimited, Rejected, Unauthorized, Unavailable
 from tests.stages.controls import PROTECTED, Run, decision, indicator, run
 from tests.support import SimServer
@@ -28,6 +29,11 @@ ONE = ALL[0]
 KEY = ONE.observable.key
 
 
+def seen_again(one: Indicator) -> Indicator:
+    """By now, and after whatever was done about it."""
+    return one.model_copy(update={"last_seen_at": datetime.now(UTC)})
+
+
 def watch(*wanted: Any, **options: Any) -> Run:
     return run(SplunkWatchOperator, decision(*(wanted or ALL)), **options)
 
@@ -39,7 +45,7 @@ def test_the_same_batch_three_times_is_one_row_each(sim: SimServer) -> None:
         assert result.error is None
         assert set(result.outcomes.values()) == {"watched"}
         assert {a.changed for a in result.actions.values()} == {changed}
-    assert writes(sim) == ["batch_save"]
+    assert writes(sim) == ["lookups", "batch_save"]
     assert sorted(held(sim)) == KEYS
     row = held(sim)[KEY]
     assert (row["value"], row["type"], row["source"]) == ("198.51.100.7", "ipv4-addr", "threat-response")
@@ -52,7 +58,28 @@ def test_the_collection_is_made_where_it_is_missing(sim: SimServer) -> None:
     assert watch().error is None
     assert sorted(held(sim)) == KEYS
     watch()
-    assert writes(sim) == ["config", "batch_save"]
+    assert writes(sim) == ["config", "lookups", "batch_save"]
+    lookup = sim.state(PRODUCT)["lookups"][COLLECTION]
+    assert (lookup["external_type"], lookup["collection"]) == ("kvstore", COLLECTION)
+    assert lookup["match_type"] == "CIDR(network)"
+    assert set(held(sim)[KEY]) <= set(lookup["fields_list"].split(","))
+
+
+@pytest.mark.parametrize("status", [400, 403])
+def test_without_the_right_to_make_a_lookup_the_list_is_kept_all_the_same(
+    sim: SimServer, capsys: pytest.CaptureFixture[str], status: int
+) -> None:
+    sim.fault(PRODUCT, "status", method="POST", path="/lookups$", status=status)
+    assert set(watch().outcomes.values()) == {"watched"}
+    assert "No search sees threat_watchlist" in capsys.readouterr().out
+
+
+def test_a_lookup_of_a_person_is_left_as_it_is(sim: SimServer) -> None:
+    seed(sim)
+    theirs = {"external_type": "kvstore", "collection": COLLECTION, "fields_list": "value"}
+    sim.world.simulators[PRODUCT].lookups["search", COLLECTION] = theirs
+    watch()
+    assert sim.state(PRODUCT)["lookups"] == {COLLECTION: theirs}
 
 
 @pytest.mark.parametrize("there", [True, False])
@@ -154,7 +181,7 @@ def test_an_answer_that_is_lost_after_the_write_makes_no_second_one(sim: SimServ
     again = watch()
     assert again.error is None
     assert sorted(held(sim)) == KEYS
-    assert writes(sim) == ["config", "batch_save"]
+    assert writes(sim) == ["config", "lookups", "batch_save"]
 
 
 @pytest.mark.parametrize(
@@ -195,7 +222,7 @@ def test_a_row_that_a_person_removes_meanwhile_costs_itself_only(sim: SimServer,
             return super().values()
 
     collection.documents = Removing(collection.documents)
-    result = watch(ONE, ALL[1])
+    result = watch(seen_again(ONE), ALL[1])
     assert isinstance(result.error, Rejected)
     assert list(result.pushed) == ["return_value"]
     assert [v for v, outcome in result.outcomes.items() if outcome != "watched"] == ["198.51.100.7"]
@@ -220,9 +247,11 @@ def test_an_end_long_ago_is_prolonged(sim: SimServer, end: float) -> None:
     """3e"""
     watch(ONE)
     seed(sim, held(sim)[KEY] | {"expires_at": end})
-    result = watch(ONE)
+    assert watch(ONE).outcomes == {"198.51.100.7": "not_ours"}  # a person ended it
+    again = seen_again(ONE)
+    result = watch(again)
     assert (result.error, result.outcomes) == (None, {"198.51.100.7": "watched"})
-    assert held(sim)[KEY]["expires_at"] == int(ONE.expires_at.timestamp())
+    assert held(sim)[KEY]["expires_at"] == int(again.expires_at.timestamp())
 
 
 @pytest.mark.parametrize("end", [None, "soon", "1893456000", [], {}, True])

@@ -19,6 +19,7 @@ from include.soar.extract.values import parse_address
 from include.soar.model import Answer, Instant, Observable, ObservableType, Reputation
 from include.soar.vendor.errors import Unexpected, one_line
 from include.soar.vendor.lenient import Cosmetic
+from include.soar.vendor.tags import distinct
 from include.soar.vendor.wire import Request, Response, VendorShape, decode
 
 VENDOR = "abuseipdb"
@@ -143,6 +144,8 @@ def parse_check(observable: Observable, response: Response, *, known_at: datetim
         last_reported_at=data.lastReportedAt,
         digest=response.digest,
         known_at=known_at,
+        # "Mobile ISP", say: whether many people are behind it.
+        tags=distinct([data.usageType]),
     )
 
 
@@ -154,6 +157,7 @@ def _reputation(
     last_reported_at: datetime | None,
     digest: str,
     known_at: datetime,
+    tags: tuple[str, ...] = (),
 ) -> Reputation:
     return Reputation(
         observable=observable,
@@ -165,6 +169,7 @@ def _reputation(
         last_reported_at=last_reported_at,
         body_digest=digest,
         known_at=known_at,
+        tags=tags,
     )
 
 

@@ -24,7 +24,7 @@ from include.soar.extract.records import (
     has_too_deep,
 )
 from include.soar.judge.traffic import address_of, pseudonym
-from include.soar.model import Finding, Instant, Mention, Role, Severity, Traffic, own_id
+from include.soar.model import ENUMERATION, FAILED_LOGINS, Finding, Instant, Mention, Role, Severity, Traffic, own_id
 from include.soar.vendor.errors import one_line
 from include.soar.vendor.lenient import Digits
 from include.soar.vendor.wire import VendorShape
@@ -41,7 +41,7 @@ _LIKE_ADDRESS = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}|[0-9a-fA-F]{0,4}:[0-9
 #: INFERENCE: the value of ``module`` that means "a weakness of the API", where nobody attacks.
 POSTURE_MODULE = "posture"
 
-POSTURE_ALERT = "APIAlert"
+POSTURE_ALERT, BEHAVIOUR_ALERT = "APIAlert", "UserBehaviorAlert"
 #: Classes of an alert's entities that tell users apart, the better first.
 USER_CLASSES = ("user", "token")
 
@@ -53,6 +53,17 @@ SEVERITIES = {
     "high": Severity.HIGH,
     "critical": Severity.CRITICAL,
 }
+#: INFERENCE: words in what a record says of its kind that mean that the vendor judged by behaviour. Known are the
+#: categories of alerts (Account Takeover, Recon, Data Access) and single names (Brute Force Authentication Attempt,
+#: bruteForce); no list of the incidents' ``typeId`` is public. The first that is found counts.
+BEHAVIOURS = {
+    FAILED_LOGINS: re.compile(
+        r"brute ?force|stuffing|password (?:spray|guess)|failed log-?ins?\b|log-?in (?:fail|attempt)"
+        r"|account ?takeover|\bapi2\b"
+    ),
+    ENUMERATION: re.compile(r"enumerat|\bbola\b|object ?level|scrap|recon\b|data access|\bapi1\b"),
+}
+_CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 #: Our reading of the vendor's words, as confidence in STIX 2.1.
 CONFIDENCES = {"high": 90, "medium": 60, "low": 30}
 
@@ -243,6 +254,7 @@ def _record(kind: str, record: Record) -> Finding:
         category=one_line(record.typeId or record.module, 100),
         description=record.description,
         severity=record.severity,
+        behaviour="" if record.is_posture else _behaviour(record.typeId, record.title, *record.owaspTags),
         confidence=CONFIDENCES.get(word.strip().casefold()),
         detected_at=record.detectionTime,
         url=record.url if record.url.startswith(("https://", "http://")) and len(record.url) <= 2_000 else None,
@@ -254,6 +266,11 @@ def _record(kind: str, record: Record) -> Finding:
         mentions=bounded(_record_mentions(record, attacker)),
         traffic=_record_traffic(record, attacker),
     )
+
+
+def _behaviour(*texts: str) -> str:
+    words = " | ".join(_CAMEL.sub(" ", text) for text in texts).lower()
+    return next((behaviour for behaviour, known in BEHAVIOURS.items() if known.search(words)), "")
 
 
 def _record_mentions(record: Record, attacker: dict[str, Any]) -> Iterator[Mention]:
@@ -315,6 +332,7 @@ def _alert(alert: Alert) -> Finding:
         category=one_line(alert.category or alert.alert_type, 100),
         description=alert.description,
         severity=alert.severity,
+        behaviour=_behaviour(alert.category, alert.name) if alert.alert_type == BEHAVIOUR_ALERT else "",
         detected_at=alert.triggered_at,
         target=one_line(alert.endpoint),
         tags=_tags({"kind": "alert", "status": alert.status, "module": alert.alert_type}, alert.labels),

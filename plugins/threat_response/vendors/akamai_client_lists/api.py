@@ -9,16 +9,14 @@ https://techdocs.akamai.com/terraform/docs/set-up-client-lists.
 from __future__ import annotations
 
 import ipaddress
-import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
 from pydantic import Field, ValidationError, field_validator
 
-from include.soar.model import Action, Indicator, Observable
 from include.soar.vendor.errors import ClockSkew, Unauthorized, Unexpected, one_line
 from include.soar.vendor.wire import Request, Response, VendorShape, decode, error_text, first_problem, load_json
 
@@ -49,6 +47,13 @@ IN_FORCE = ("ACTIVE", "MODIFIED", "PENDING_ACTIVATION", "FAILED")
 WITHDRAWN = ("INACTIVE", "DEACTIVATED", "PENDING_DEACTIVATION")
 PENDING = "PENDING_ACTIVATION"
 FAILED = "FAILED"
+#: A list's ``listType``; one of the Network Lists API that is shown among them has another (INFERRED: NL).
+CLIENT_LIST = "CL"
+#: What to do about the id of a list of the other API. Both kinds look like 12345_NAME.
+NETWORK_LIST = (
+    "is a network list, which this control cannot write: upgrade it to a client list in Control Center, or name a "
+    "client list of type IP that the security policy blocks"
+)
 #: Items on one page of a version's snapshot. The vendor's PowerShell module asks for as many lists.
 SNAPSHOT_PAGE = 1_000
 
@@ -116,6 +121,7 @@ class ClientList(VendorShape):
     listId: str
     name: str
     type: str
+    listType: str | None = None
     version: int
     itemsCount: int = Field(ge=0)
     readOnly: bool = False
@@ -278,14 +284,22 @@ def parse_list(response: Response, *, items: bool) -> ClientList:
 def usable(client_list: ClientList) -> None:
     """:raises Unauthorized: the list cannot hold our blocks; a person must name another"""
     problem = None
-    if client_list.type != "IP":
+    if client_list.listType not in (None, CLIENT_LIST):
+        problem = NETWORK_LIST
+    elif client_list.type != "IP":
         problem = f"is of type {one_line(client_list.type, 30)}, not IP"
     elif client_list.deprecated:
         problem = "is deprecated"
     elif client_list.readOnly:
         problem = "is read-only"
     if problem:
-        raise Unauthorized(VENDOR, "list", f"client list {one_line(client_list.listId, 80)} {problem}")
+        raise Unauthorized(VENDOR, "list", f"list {one_line(client_list.listId, 80)} {problem}")
+
+
+def network_list_request(list_id: str) -> Request:
+    """Whether there is such a list in the other API: answers 200, with the list without its elements."""
+    path = f"/network-list/v2/network-lists/{quote(list_id, safe='')}"
+    return Request("GET", path, operation="network list", params=(("includeElements", "false"),))
 
 
 def environment_request(list_id: str, network: str) -> Request:
@@ -366,152 +380,3 @@ def authentication_problem(operation: str, response: Response) -> Unauthorized |
     request_id = document.get("requestId") if isinstance(document, dict) else None
     kind = ClockSkew if b"timestamp" in response.body.lower() else Unauthorized
     return kind(VENDOR, operation, error_text(response.body), status=400, request_id=request_id)
-
-
-# --- what the list lacks ------------------------------------------------------------------------------------
-
-
-class Holdings:
-    """The items of a list, found by address: exactly, or as a network that covers it."""
-
-    def __init__(self, items: Iterable[Item]) -> None:
-        self._items: dict[IPNetwork, Item] = {}
-        for item in items:
-            try:
-                self._items[ipaddress.ip_network(item.value.strip(), strict=False)] = item
-            except ValueError:
-                continue  # nothing that could be one of our addresses
-        self._lengths = {v: sorted({n.prefixlen for n in self._items if n.version == v}, reverse=True) for v in (4, 6)}
-
-    def exactly(self, address: IPAddress) -> Item | None:
-        """The item for just this address, whoever made it."""
-        return self._items.get(ipaddress.ip_network(address))
-
-    def has(self, item: Item) -> bool:
-        """Whether the same item, as it is, is among these."""
-        try:
-            other = self._items.get(ipaddress.ip_network(item.value.strip(), strict=False))
-        except ValueError:
-            return False
-        return other is not None and _settings(other) == _settings(item)
-
-    def holding(self, address: IPAddress, now: datetime) -> tuple[Item | None, bool]:
-        """
-        The item that holds the address, and whether it is ours to change: our own item for just this address, else
-        another owner's that has not ended, else another owner's that has.
-        """
-        exact = self._items.get(ipaddress.ip_network(address))
-        if exact is not None and exact.ours:
-            return exact, True
-        if exact is not None and exact.in_force_at(now):
-            return exact, False
-        return self._covering(address, now) or exact, False
-
-    def _covering(self, address: IPAddress, now: datetime) -> Item | None:
-        """The narrowest item wider than the address that covers it and is not over."""
-        for length in self._lengths[address.version]:
-            if length < address.max_prefixlen:
-                item = self._items.get(ipaddress.ip_network((address, length), strict=False))
-                if item is not None and item.in_force_at(now) and not isinstance(item, UnreadableItem):
-                    return item
-        return None
-
-
-def _settings(item: Item) -> tuple[Any, ...]:
-    """What a client can set."""
-    return item.value, item.expirationDate, item.description or "", frozenset(item.tags)
-
-
-@dataclass
-class Changes:
-    """
-    What a list needs in order to hold the indicators.
-
-    :param held: by observable, the item that holds it already, or that ``update`` will prolong
-    """
-
-    append: list[dict[str, Any]] = field(default_factory=list)
-    update: list[dict[str, Any]] = field(default_factory=list)
-    held: dict[Observable, Item] = field(default_factory=dict)
-    no_room: set[Observable] = field(default_factory=set)
-
-
-def changes_for(
-    client_list: ClientList, indicators: Sequence[Indicator], incidents: Mapping[str, Sequence[str]], now: datetime
-) -> Changes:
-    """Compare. The most certain indicators come first, since the list may not hold all of them."""
-    holdings = Holdings(client_list.items or ())
-    room = MAXIMUM_ITEMS - client_list.itemsCount
-    changes = Changes()
-    for indicator in sorted(indicators, key=lambda i: (-i.confidence, i.observable.key)):
-        address = ipaddress.ip_address(indicator.observable.value)
-        item, ours = holdings.holding(address, now)
-        if item is not None:
-            changes.held[indicator.observable] = item
-            if ours and item.expirationDate and item.expirationDate < ends_at(indicator):
-                changes.update.append(_entry(item.value, item.description, item.tags, ends_at(indicator)))
-        elif room <= 0:
-            changes.no_room.add(indicator.observable)
-        else:
-            room -= 1
-            changes.append.append(
-                _entry(
-                    indicator.observable.value,
-                    describe(indicator, incidents.get(indicator.observable.key, [])),
-                    (OUR_TAG,),
-                    ends_at(indicator),
-                )
-            )
-    return changes
-
-
-def ends_at(indicator: Indicator) -> datetime:
-    """Whole seconds: a fraction that the vendor might cut off would make every item seem too short for ever."""
-    return indicator.expires_at.replace(microsecond=0)
-
-
-def describe(indicator: Indicator, incidents: Sequence[str]) -> str:
-    about = ", ".join(incidents) or "no incident yet"
-    return one_line(f"{OUR_WORDS}{about}; confidence {indicator.confidence}", DESCRIPTION_LENGTH)
-
-
-def kept_because(item: Item, action: Action) -> str | None:
-    """Why an item stays although the action is to be lifted; None: it is ours, and as we left it."""
-    if not item.ours:
-        return f"the item {item.value} is not ours and was left alone"
-    changed = [
-        name
-        for name, differs in (
-            ("tags", set(item.tags) != {OUR_TAG}),
-            ("description", not (item.description or "").startswith(OUR_WORDS)),
-            ("end", action.expires_at is not None and item.expirationDate != action.expires_at),
-        )
-        if differs
-    ]
-    if changed:
-        return f"the item's {' and '.join(changed)} changed since we wrote it, so it was left alone"
-    return None
-
-
-def _entry(value: str, description: str | None, tags: Sequence[str], ends: datetime) -> dict[str, Any]:
-    """Every member that a client can set, since ``update`` erases those left out."""
-    return {
-        "value": value,
-        "description": description or "",
-        "tags": list(tags),
-        "expirationDate": ends.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.000+00:00"),
-    }
-
-
-def chunks(entries: Sequence[dict[str, Any]]) -> list[list[dict[str, Any]]]:
-    """In order, each small enough for one write."""
-    result: list[list[dict[str, Any]]] = []
-    size = 0
-    for entry in entries:
-        length = len(json.dumps(entry)) + 2
-        if not result or len(result[-1]) >= ITEMS_PER_WRITE or size + length > BYTES_PER_WRITE:
-            result.append([])
-            size = 0
-        result[-1].append(entry)
-        size += length
-    return result

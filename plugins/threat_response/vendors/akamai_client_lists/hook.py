@@ -5,15 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
-from operator import itemgetter
 from typing import Any
 
 from include.soar.vendor.errors import Ours, Rejected, Unauthorized, Unavailable, Unexpected, VendorError
 from include.soar.vendor.wire import Request, Response
 from threat_response.transport.batches import write_in_halves
 from threat_response.transport.edgegrid import EdgeGridHook
-from threat_response.vendors.akamai_client_lists import api
+from threat_response.vendors.akamai_client_lists import api, items
 from threat_response.vendors.akamai_client_lists.vendor import VENDOR
 
 #: For connecting, and for every wait for bytes. A list of 10,000 items is some megabytes.
@@ -55,9 +53,20 @@ class AkamaiClientListsHook(EdgeGridHook):
         :raises Unauthorized: it is not a list of addresses, or may not be changed
         :raises Unexpected: items are missing
         """
-        found = api.parse_list(self.send(api.list_request(self.list_id, items=True)), items=True)
+        found = self._list(with_items=True)
         api.usable(found)
         return found
+
+    def _list(self, *, with_items: bool) -> api.ClientList:
+        """:raises Unauthorized: there is no such client list, with what to do where it is a network list"""
+        request = api.list_request(self.list_id, items=with_items)
+        response = self.exchange(request)
+        if response.status == 404 and _is_problem(response.body):
+            problem = f"the account has no client list {self.list_id!r}"
+            if self.exchange(api.network_list_request(self.list_id)).status == 200:
+                problem = f"{self.list_id} {api.NETWORK_LIST}"
+            raise Unauthorized(self.vendor, "list", Ours(problem), status=404)
+        return api.parse_list(self.accept(request, response), items=with_items)
 
     def state(self, client_list: api.ClientList | None = None) -> api.State:
         """
@@ -66,51 +75,39 @@ class AkamaiClientListsHook(EdgeGridHook):
         :param client_list: as just read, to save a call
         """
         if client_list is None:
-            client_list = api.parse_list(self.send(api.list_request(self.list_id, items=False)), items=False)
+            client_list = self._list(with_items=False)
         environment = api.parse_environment(self.send(api.environment_request(self.list_id, self.network)))
         return api.state_of(client_list, environment, self.network)
 
-    def write_items(
-        self, *, append: Sequence[dict[str, Any]] = (), update: Sequence[dict[str, Any]] = ()
-    ) -> tuple[dict[str, str], VendorError | None]:
+    def write_items(self, rows: Sequence[items.Row]) -> tuple[dict[str, str], VendorError | None]:
         """
-        Append and update in chunks. The vendor refuses a chunk whole for one bad item: see ``write_in_halves``.
+        Append, update and delete, as few calls as possible. The vendor refuses a chunk whole for one bad item: see
+        ``write_in_halves``.
 
         :return: why each refused value was refused, and what stopped the writing, if anything. What was written
             before stays written: read the list to know.
         """
-        refused: dict[str, str] = {}
-        for kind, entries in (("append", append), ("update", update)):
-            more, stopped = write_in_halves(api.chunks(entries), partial(self._write, kind), name=itemgetter("value"))
-            refused |= more
-            if stopped is not None:
-                return refused, stopped
-        return refused, None
+        return write_in_halves(items.chunks(rows), self._write, name=lambda row: str(row[1]["value"]))
 
-    def delete_items(self, values: Sequence[str]) -> tuple[dict[str, str], VendorError | None]:
-        """As :meth:`write_items`: removes items, in chunks, and a bad one costs only itself."""
-        entries = [{"value": value} for value in values]
-        return write_in_halves(api.chunks(entries), partial(self._write, "delete"), name=itemgetter("value"))
-
-    def snapshot(self, version: int | None) -> api.Holdings:
+    def snapshot(self, version: int | None) -> items.Holdings:
         """
         The items of one version of the list, as a network has it that the list is ahead of; none of no version.
 
         :raises Unexpected: items are missing
         """
-        items: list[api.Item] = []
+        found: list[api.Item] = []
         total = 0 if version is None else 1
-        for page in range(-(-api.MAXIMUM_ITEMS // api.SNAPSHOT_PAGE)):
-            if version is None or len(items) >= total:
+        for number in range(-(-api.MAXIMUM_ITEMS // api.SNAPSHOT_PAGE)):
+            if version is None or len(found) >= total:
                 break
-            found = api.parse_snapshot(self.send(api.snapshot_request(self.list_id, version, page)))
-            items += found.content
-            total = found.totalElements
-            if not found.content:
+            page = api.parse_snapshot(self.send(api.snapshot_request(self.list_id, version, number)))
+            found += page.content
+            total = page.totalElements
+            if not page.content:
                 break
-        if len(items) < total:
-            raise Unexpected(self.vendor, "snapshot", f"{len(items)} of {total} items came")
-        return api.Holdings(items)
+        if len(found) < total:
+            raise Unexpected(self.vendor, "snapshot", f"{len(found)} of {total} items came")
+        return items.Holdings(found)
 
     def activate(self, comments: str) -> api.Activation | None:
         """
@@ -137,7 +134,7 @@ class AkamaiClientListsHook(EdgeGridHook):
             if activation.activationStatus == api.FAILED:
                 raise Unavailable(self.vendor, "activate", f"the activation of version {activation.version} failed")
             return activation
-        if api.parse_list(self.send(api.list_request(self.list_id, items=False)), items=False).is_pending:
+        if self._list(with_items=False).is_pending:
             return None
         if refusal.status != 409:
             raise refusal
@@ -146,11 +143,7 @@ class AkamaiClientListsHook(EdgeGridHook):
         raise Unavailable(self.vendor, "activate", reason, status=409, request_id=refusal.request_id)
 
     def ping(self) -> str:
-        response = self.exchange(api.list_request(self.list_id, items=False))
-        if response.status == 404 and _is_problem(response.body):
-            problem = Ours(f"the account has no client list {self.list_id!r}")
-            raise Unauthorized(self.vendor, "list", problem, status=404)
-        found = api.parse_list(self.send(api.list_request(self.list_id, items=False)), items=False)
+        found = self._list(with_items=False)
         api.usable(found)
         state = self.state(found)
         return (
@@ -158,8 +151,11 @@ class AkamaiClientListsHook(EdgeGridHook):
             f"{state.network} is {state.status} with version {state.active}. Writing was not tried"
         )
 
-    def _write(self, kind: str, chunk: Sequence[dict[str, Any]]) -> None:
-        self.send(api.items_request(self.list_id, **{kind: list(chunk)}))
+    def _write(self, chunk: Sequence[items.Row]) -> None:
+        parts: dict[str, list[dict[str, Any]]] = {}
+        for kind, entry in chunk:
+            parts.setdefault(kind, []).append(entry)
+        self.send(api.items_request(self.list_id, **parts))
 
 
 def _is_problem(body: bytes) -> bool:

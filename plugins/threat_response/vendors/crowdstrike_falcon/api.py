@@ -8,7 +8,8 @@ arguments, and the answers.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -26,15 +27,19 @@ OUR_SOURCE = "threat-response"
 #: ``prevent`` is for hashes only: an address or a domain can be detected, not blocked (four independent clients say the
 #: same). Tenants with Firewall Management may differ (OpenCTI-Platform/connectors issue 3706), and their connection may
 #: say so.
-ADDRESS_ACTION = "detect"
-#: From nothing to everything: an update never goes down.
-STRENGTH = {"no_action": 0, "detect": 1, "prevent_no_ui": 2, "prevent": 2}
+DETECT = "detect"
+#: What neither detects nor blocks.
+HARMLESS = ("no_action", "allow")
+PREVENT = ("prevent", "prevent_no_ui")
 
 DESCRIPTION_LENGTH = 200
 #: How a description of ours begins.
 OUR_WORDS = "Threat response: "
 DOMAIN_LENGTH = 200
 SEARCH_LIMIT = 500  # results on one page
+#: FQL that finds everything of ours, and an order in which a page does not shift while something is written.
+OURS = f"source:'{OUR_SOURCE}'"
+STABLE = "created_on.asc"
 
 # INFERRED, to be checked on a real tenant:
 #: Indicators in one write. PSFalcon sends up to 2,000; others report time-outs.
@@ -65,6 +70,7 @@ class IOC(VendorShape):
     expiration: Instant | None = None
     expired: bool = False
     deleted: bool = False
+    from_parent: bool = False
 
     @field_validator("platforms", "tags", "host_groups", mode="before")
     @classmethod
@@ -86,7 +92,12 @@ class IOC(VendorShape):
 
     @property
     def ours(self) -> bool:
-        return self.source == OUR_SOURCE
+        # A parent tenant's is not ours to change, whatever it is called.
+        return self.source == OUR_SOURCE and not self.from_parent
+
+    def ended_at(self, now: datetime) -> bool:
+        """On its end the vendor sets it to ``no_action``; it stays."""
+        return self.expired or (self.expiration is not None and self.expiration <= now)
 
     @property
     def key(self) -> tuple[str, str]:
@@ -105,7 +116,10 @@ class UnreadableIOC(IOC):
 
 
 class Pagination(VendorShape):
+    """``after`` stands on the last page, too."""
+
     total: int = Field(ge=0)
+    after: str | None = None
 
 
 class Meta(VendorShape):
@@ -118,6 +132,13 @@ class IOCAnswer(VendorShape):
     meta: Meta
     errors: tuple[dict[str, Any], ...] | None = None
     resources: tuple[dict[str, Any], ...]
+
+
+class WordsAnswer(VendorShape):
+    """Of a vocabulary: the words that the tenant offers."""
+
+    errors: tuple[dict[str, Any], ...] | None = None
+    resources: tuple[str, ...]
 
 
 class TokenAnswer(VendorShape):
@@ -150,6 +171,16 @@ def type_of(observable: Observable) -> str:
 
 def key_of(observable: Observable) -> tuple[str, str]:
     return type_of(observable), observable.value
+
+
+def observable_of(ioc: IOC) -> Observable | None:
+    """What an indicator of ours is about; None: nothing that we write."""
+    types = {"ipv4": ObservableType.IPV4, "ipv6": ObservableType.IPV6, "domain": ObservableType.DOMAIN}
+    kind = types.get(ioc.type, ObservableType.FILE if ioc.type in _HASH.values() else None)
+    try:
+        return Observable.of_key(f"{kind.value}:{ioc.value}") if kind else None
+    except ValueError:  # a value that is none of its type, as a person may have typed it
+        return None
 
 
 def check_token(response: Response, now: datetime) -> None:
@@ -198,6 +229,31 @@ def parse_search(response: Response) -> list[IOC]:
     return [ioc for ioc in map(_read_ioc, answer.resources) if not ioc.deleted]
 
 
+def parse_page(response: Response) -> tuple[list[IOC], int, str | None]:
+    """
+    One page of a search without end: its indicators, how many there are in all, and where the next page begins.
+
+    :raises Unexpected: the vendor names errors in a 200
+    """
+    answer = decode(VENDOR, "search", IOCAnswer, response.body)
+    if answer.errors:
+        raise Unexpected(VENDOR, "search", error_text(response.body), status=response.status)
+    found = [_read_ioc(resource) for resource in answer.resources]
+    return found, answer.meta.pagination.total, answer.meta.pagination.after
+
+
+def parse_words(response: Response) -> tuple[str, ...]:
+    """
+    What the tenant offers, such as actions.
+
+    :raises Unexpected: the vendor names errors in a 200
+    """
+    answer = decode(VENDOR, "actions", WordsAnswer, response.body)
+    if answer.errors:
+        raise Unexpected(VENDOR, "actions", error_text(response.body), status=response.status)
+    return answer.resources
+
+
 def _read_ioc(resource: dict[str, Any]) -> IOC:
     try:
         return IOC.model_validate(resource)
@@ -222,53 +278,65 @@ def expiration(indicator: Indicator) -> str:
     return ends_at(indicator).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def creation(
-    indicator: Indicator,
-    incidents: Sequence[str],
-    *,
-    hash_action: str,
-    address_action: str = ADDRESS_ACTION,
-    severity: str,
-    platforms: Sequence[str],
-    host_groups: Sequence[str],
-) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Wanted:
     """
-    A row of a create.
+    What the connection says about every indicator.
 
+    :param hash_action: of a hash that is to be blocked
+    :param address_action: likewise of an address or a domain
     :param host_groups: ids; empty to apply globally
     """
+
+    hash_action: str
+    severity: str
+    platforms: tuple[str, ...]
+    host_groups: tuple[str, ...] = ()
+    address_action: str = DETECT
+
+    def action(self, indicator: Indicator) -> str:
+        """At the rung ``detect`` everything is detected; one of an older release has no rung."""
+        if indicator.rung is not None and not indicator.rung.is_block:
+            return DETECT
+        return self.hash_action if indicator.observable.type is ObservableType.FILE else self.address_action
+
+    def strength(self, action: str) -> int:
+        """From nothing to everything: an update never goes down."""
+        if action in HARMLESS:
+            return 0
+        if action == DETECT:
+            return 1
+        return 2 if action in (*PREVENT, self.hash_action, self.address_action) else 0
+
+
+def creation(indicator: Indicator, incidents: Sequence[str], wanted: Wanted) -> dict[str, Any]:
+    """A row of a create."""
     about = ", ".join(incidents) or "no incident yet"
     row: dict[str, Any] = {
         "type": type_of(indicator.observable),
         "value": indicator.observable.value,
-        "action": wanted_action(indicator.observable, hash_action, address_action),
-        "severity": severity,
-        "platforms": list(platforms),
+        "action": wanted.action(indicator),
+        "severity": wanted.severity,
+        "platforms": list(wanted.platforms),
         "expiration": expiration(indicator),
         "source": OUR_SOURCE,
         "tags": [OUR_SOURCE],
         "description": one_line(f"{OUR_WORDS}{about}; confidence {indicator.confidence}", DESCRIPTION_LENGTH),
-        "applied_globally": not host_groups,
+        "applied_globally": not wanted.host_groups,
     }
-    if host_groups:
-        row["host_groups"] = list(host_groups)
+    if wanted.host_groups:
+        row["host_groups"] = list(wanted.host_groups)
     return row
 
 
-def wanted_action(observable: Observable, hash_action: str, address_action: str = ADDRESS_ACTION) -> str:
-    return hash_action if observable.type is ObservableType.FILE else address_action
-
-
-def update_for(
-    ioc: IOC, indicator: Indicator, *, hash_action: str, address_action: str = ADDRESS_ACTION, severity: str
-) -> dict[str, Any] | None:
+def update_for(ioc: IOC, indicator: Indicator, wanted: Wanted) -> dict[str, Any] | None:
     """
     The row of an update that brings our indicator to what is wanted, or None. It never ends earlier nor acts less
     than before. The members that stay are sent too: XSOAR's client leaves them out and they are kept, but no document
     says so.
     """
-    action = wanted_action(indicator.observable, hash_action, address_action)
-    too_weak = STRENGTH.get(ioc.action, 0) < STRENGTH[action]
+    action = wanted.action(indicator)
+    too_weak = wanted.strength(ioc.action) < wanted.strength(action)
     too_short = ioc.expiration is not None and ioc.expiration < ends_at(indicator)
     if not (too_weak or too_short or ioc.expired):
         return None
@@ -276,7 +344,7 @@ def update_for(
     row: dict[str, Any] = {
         "id": ioc.id,
         "action": action if too_weak else ioc.action,
-        "severity": ioc.severity or severity,
+        "severity": ioc.severity or wanted.severity,
         "platforms": list(ioc.platforms),
         "expiration": ends.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "source": OUR_SOURCE,
@@ -297,24 +365,35 @@ def id_chunks(ids: Sequence[str]) -> list[list[str]]:
     return [list(ids[start : start + IDS_PER_DELETE]) for start in range(0, len(ids), IDS_PER_DELETE)]
 
 
-def kept_because(ioc: IOC, action: Action) -> str | None:
-    """Why an indicator stays although the action is to be lifted; None: it is ours, and as we left it."""
-    if not ioc.ours:
-        return f"not our indicator (source {one_line(ioc.source or 'none', 40)!r}), left alone"
+def altered(ioc: IOC, ends: Collection[datetime | None], action: object = None) -> str:
+    """
+    What a person changed of our indicator since we left it, in words; empty: nothing.
+
+    :param ends: those that we can have left; None among them: not known
+    :param action: the one that we left; None: not known
+    """
+    left = {end.replace(microsecond=0) for end in ends if end}
     changed = [
         name
         for name, differs in (
             ("tags", set(ioc.tags) != {OUR_SOURCE}),
             ("description", not (ioc.description or "").startswith(OUR_WORDS)),
-            ("expiration", action.expires_at is not None and ioc.expiration != action.expires_at),
-            # One that has expired is set to no_action by the vendor itself.
-            ("action", not ioc.expired and ioc.action != action.proof.get("action", ioc.action)),
+            ("expiration", None not in ends and ioc.expiration not in left),
         )
         if differs
     ]
-    if changed:
-        return f"the indicator's {' and '.join(changed)} changed since we wrote it, so it was left alone"
-    return None
+    # One that has expired is set to no_action by the vendor itself.
+    if action is not None and not ioc.expired and ioc.action != action:
+        changed.append(f"action ({one_line(str(action), 30)} to {one_line(ioc.action, 30)})")
+    return f"the indicator's {' and '.join(changed)} changed since we wrote it" if changed else ""
+
+
+def kept_because(ioc: IOC, action: Action) -> str | None:
+    """Why an indicator stays although the action is to be lifted; None: it is ours, and as we left it."""
+    if not ioc.ours:
+        return f"not our indicator (source {one_line(ioc.source or 'none', 40)!r}), left alone"
+    changed = altered(ioc, {action.expires_at}, action.proof.get("action"))
+    return f"{changed}, so it was left alone" if changed else None
 
 
 def refused_because(body: bytes) -> str:
@@ -337,7 +416,7 @@ def refused_because(body: bytes) -> str:
 # --- what is true now ---------------------------------------------------------------------------------------
 
 
-def outcome_of(ioc: IOC) -> tuple[Outcome, str]:
+def outcome_of(ioc: IOC, wanted: Wanted) -> tuple[Outcome, str]:
     """What Falcon does about it, as read back from Falcon."""
     if isinstance(ioc, UnreadableIOC):
         return Outcome.FAILED, f"the indicator was left alone: {ioc.problem}"
@@ -345,9 +424,10 @@ def outcome_of(ioc: IOC) -> tuple[Outcome, str]:
     whose = "" if ioc.ours else f"; not our indicator (source {one_line(ioc.source or 'none', 40)!r}), left alone"
     if ioc.expired:
         return Outcome.EXPIRED, f"the indicator has expired and does nothing{whose}"
-    if ioc.action in ("prevent", "prevent_no_ui"):
-        return Outcome.BLOCKED, f"prevented {where}{whose}"
-    if ioc.action == "detect":
+    if wanted.strength(ioc.action) > 1:
+        how = "prevented" if ioc.action in PREVENT else one_line(ioc.action, 30)
+        return Outcome.BLOCKED, f"{how} {where}{whose}"
+    if ioc.action == DETECT:
         why = "" if ioc.type in _HASH.values() else ": a custom indicator cannot block an address or a domain"
         return Outcome.DETECT_ONLY, f"detected {where}{why}{whose}"
     if ioc.ours:

@@ -45,15 +45,15 @@ class CrowdStrikeFalconHook(VendorHook):
         return [connection.login, connection.password]
 
     @property
-    def rows(self) -> dict[str, Any]:
-        """What the connection says about every indicator; the arguments of ``api.creation``."""
-        return {
-            "hash_action": self.settings.hash_action,
-            "address_action": self.settings.address_action,
-            "severity": self.settings.severity,
-            "platforms": list(self.settings.platforms),
-            "host_groups": list(self.settings.host_groups),
-        }
+    def wanted(self) -> api.Wanted:
+        """What the connection says about every indicator."""
+        return api.Wanted(
+            hash_action=self.settings.hash_action,
+            address_action=self.settings.address_action,
+            severity=self.settings.severity,
+            platforms=tuple(self.settings.platforms),
+            host_groups=tuple(self.settings.host_groups),
+        )
 
     def search(self, observables: Sequence[Observable]) -> dict[tuple[str, str], api.IOC]:
         """
@@ -65,6 +65,24 @@ class CrowdStrikeFalconHook(VendorHook):
         for fql, _ in api.filters(observables):
             answer = self._call("indicator_combined", filter=fql, limit=api.SEARCH_LIMIT)
             found.update((ioc.key, ioc) for ioc in api.parse_search(answer))
+        return found
+
+    def ours(self) -> dict[tuple[str, str], api.IOC]:
+        """
+        Every indicator that carries our mark, by type and value.
+
+        :raises Unexpected: the vendor found more than it sent
+        """
+        found: dict[tuple[str, str], api.IOC] = {}
+        came, total, after = 0, 1, None
+        while came < total:
+            more: dict[str, str] = {"after": after} if after else {}
+            answer = self._call("indicator_combined", filter=api.OURS, limit=api.SEARCH_LIMIT, sort=api.STABLE, **more)
+            page, total, after = api.parse_page(answer)
+            came += len(page)
+            found.update((ioc.key, ioc) for ioc in page if not ioc.deleted)
+            if came < total and not (page and after):
+                raise Unexpected(self.vendor, "search", f"{came} of {total} indicators came")
         return found
 
     def write(
@@ -101,7 +119,12 @@ class CrowdStrikeFalconHook(VendorHook):
     def ping(self) -> str:
         answer = self._call("indicator_combined", limit=1)
         left = answer.headers.get("x-ratelimit-remaining", "?")
-        return f"the client may read indicators at {urlsplit(self.url).hostname}; {left} calls left this minute"
+        offered = api.parse_words(self._call("action_query"))
+        for name in ("hash_action", "address_action"):
+            if (action := getattr(self.settings, name)) not in offered:
+                raise self._wrong(f"has {name} {action!r}, and this tenant offers {', '.join(offered)}")
+        where = f"the client may read indicators at {urlsplit(self.url).hostname}; {left} calls left this minute"
+        return f"{where}. Whether an address may be more than detected only a write tells"
 
     # --- falconpy -----------------------------------------------------------------------------------------
 

@@ -19,12 +19,13 @@ VENDOR = Vendor(
             choices=("prevent", "detect"),
             default="prevent",
         ),
-        Choice(
+        Text(
             "address_action",
             "Action for addresses and domains",
-            "prevent only where the tenant takes it (Firewall Management): elsewhere it is refused",
-            choices=("detect", "prevent"),
+            "Of those to be blocked; default detect, since more (prevent) is refused without Firewall Management",
             default="detect",
+            # What does nothing would be told as a response.
+            pattern=r"^(?!(?:allow|no_action)$)[a-z_]*$",
         ),
         Choice(
             "severity",

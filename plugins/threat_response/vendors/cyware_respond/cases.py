@@ -83,7 +83,7 @@ class RespondCases:
             "status": tenant.status_open,
             "level": tenant.levels[finding.severity],
             "ie_incident_type": tenant.incident_types.get(finding.source, tenant.incident_type),
-            "sources": tenant.sources.get(finding.source, finding.source),
+            "sources": tenant.source_of(finding.source),
             "assigned_group": tenant.assigned_group,
             "detection_date": f"{at:%Y-%m-%dT%H:%M:%S}.{at.microsecond // 1000:03d}Z",
             "labels": tenant.labels_of(finding.source),

@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from include.soar.in_force.by_hand import SOURCE as BY_HAND
 from include.soar.model import ObservableType, Severity
 from include.soar.vendor.errors import WrongConnection
 from include.soar.vendor.wire import first_problem
@@ -90,6 +91,15 @@ class Tenant(BaseModel):
 
     #: [I] An incident's page. ``{host}``, ``{unique_id}`` and ``{readable_id}`` are filled in. "-": no link.
     portal_url: str = "{host}/cftr/incident/{unique_id}"
+
+    def source_of(self, source: str) -> str:
+        """
+        The form's name of where a finding came from. What a person does by hand comes from no product: unless it is
+        given a name, it has that of the first one, since a form refuses a name that it does not have.
+        """
+        if source == BY_HAND and source not in self.sources:
+            return next(iter(self.sources.values()), source)
+        return self.sources.get(source, source)
 
     def labels_of(self, source: str) -> list[str]:
         return [*self.labels, *filter(None, [self.source_labels.get(source)])]

@@ -24,7 +24,7 @@ from typing import Any
 
 from include.soar.gate.intervals import NetworkTable
 from include.soar.gate.layers import Hit
-from include.soar.model import Answer, Observable, ObservableType, Reputation, digest
+from include.soar.model import Answer, Listing, Observable, ObservableType, Reputation, digest
 from include.soar.vendor.errors import one_line
 from include.soar.vendor.wire import Request
 
@@ -175,13 +175,15 @@ class ListIndex:
             "known_at": known_at,
         }
         if found:
+            scores = {source.name: source.score for source, _ in found}
             said = [f"{source.name} lists {one_line(entry, 100)}" for source, entry in found]
             return Reputation(
                 **about,
                 answer=Answer.LISTED,
-                score=max(source.score for source, _ in found),
+                score=max(scores.values()),
                 summary="; ".join(said + doubts),
                 last_reported_at=max(c.read_at for c in copies.values()) if len(doubts) == len(names) else None,
+                lists=tuple(Listing(name=name, score=score) for name, score in scores.items()),
             )
         if doubts:
             return Reputation(**about, answer=Answer.NOT_CHECKED, summary=f"on no list, but {'; '.join(doubts)}")

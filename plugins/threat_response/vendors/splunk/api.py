@@ -1,21 +1,24 @@
 """Splunk's KV store without I/O. https://docs.splunk.com/Documentation/Splunk/latest/RESTREF/RESTkvstore
 
 The watchlist is a collection with one document an observable, keyed by it, so that writing twice changes nothing.
-A document never expires by itself: a search has to compare ``expires_at``. The control can remove what is ours (its
-``lift``), but no workflow does so yet.
+A document never expires by itself: a search has to compare ``expires_at``, and a sweep removes ours that have ended.
+
+A search sees a collection only by a lookup definition
+(https://docs.splunk.com/Documentation/Splunk/latest/RESTREF/RESTknowledge, ``data/transforms/lookups``). Ours has the
+collection's name, and matches networks by a field of their own.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any
 from urllib.parse import quote
 
-from pydantic import FiniteFloat, Strict, TypeAdapter, ValidationError
+from pydantic import Field, FiniteFloat, Strict, TypeAdapter, ValidationError
 
-from include.soar.model import Action, Indicator
+from include.soar.model import Action, Indicator, Observable, ObservableType
 from include.soar.vendor.errors import Unexpected, one_line
 from include.soar.vendor.wire import Request, Response, VendorShape, decode, first_problem, load_json
 
@@ -29,8 +32,14 @@ DOCUMENTS_PER_WRITE = 500
 #: The members of a document as we write it.
 OUR_MEMBERS = frozenset(
     {"_key", "value", "type", "confidence", "reasons", "first_seen_at", "last_seen_at", "expires_at", "expires_at_iso"}
-    | {"incidents", "source"}
+    | {"incidents", "source", "network"}
 )
+#: What a lookup definition must list for a search to see it.
+FIELDS = ("_key", *sorted(OUR_MEMBERS - {"_key"}))
+#: The field that holds networks, and addresses as networks: ``| lookup threat_watchlist network AS src_ip``.
+MATCH = "CIDR(network)"
+#: Documents in one read of everything. A query silently returns at most 50,000 (limits.conf, ``max_rows_per_query``).
+PAGE = 10_000
 #: The operation that needs no authorization, since it gets one.
 LOGIN = "login"
 # INFERRED:
@@ -56,7 +65,7 @@ def parse_login(response: Response) -> str:
 
 
 def _path(owner: str, app: str, *parts: str) -> str:
-    return "/".join(["/servicesNS", *(quote(p, safe="") for p in (owner, app)), "storage/collections", *parts])
+    return "/".join(["/servicesNS", *(quote(p, safe="") for p in (owner, app)), *parts])
 
 
 class Place:
@@ -66,8 +75,9 @@ class Place:
         self.app = app
         self.collection = collection
         name = quote(collection, safe="")
-        self._config = _path(owner, app, "config")
-        self._data = _path(owner, app, "data", name)
+        self._config = _path(owner, app, "storage/collections/config")
+        self._data = _path(owner, app, "storage/collections/data", name)
+        self._lookups = _path(owner, app, "data/transforms/lookups")
         self._name = name
 
     def exists_request(self) -> Request:
@@ -77,6 +87,26 @@ class Place:
     def create_request(self) -> Request:
         form = {"name": self.collection, "output_mode": "json"}
         return Request("POST", self._config, operation="create collection", form=form, writes=True)
+
+    def lookup_request(self) -> Request:
+        params = (("output_mode", "json"),)
+        return Request("GET", f"{self._lookups}/{self._name}", operation="find lookup", params=params)
+
+    def create_lookup_request(self) -> Request:
+        form = {
+            "name": self.collection,
+            "external_type": "kvstore",
+            "collection": self.collection,
+            "fields_list": ",".join(FIELDS),
+            "match_type": MATCH,
+            "output_mode": "json",
+        }
+        return Request("POST", self._lookups, operation="create lookup", form=form, writes=True)
+
+    def ours_request(self, skip: int) -> Request:
+        query = json.dumps({"source": OUR_SOURCE}, separators=(",", ":"))
+        params = (("query", query), ("sort", "_key:1"), ("skip", str(skip)), ("limit", str(PAGE)))
+        return Request("GET", self._data, operation="query", params=params)
 
     def query_request(self, keys: Sequence[str]) -> Request:
         query = json.dumps({"$or": [{"_key": key} for key in keys]}, separators=(",", ":"))
@@ -112,6 +142,36 @@ def check_collection(response: Response) -> None:
         raise Unexpected(VENDOR, "find collection", "answer is not as documented: entry: Field required")
 
 
+class Lookup(VendorShape):
+    """A lookup definition, as a search sees it."""
+
+    collection: str | None = None
+    fields_list: str | None = None
+    match_type: str | None = None
+
+    def problem(self, collection: str) -> str:
+        """Why a search does not see all of ours by it, in words; empty: it does."""
+        if self.collection != collection:
+            return f"it is about {one_line(self.collection or 'no collection', 60)}"
+        if missing := set(FIELDS) - set((self.fields_list or "").replace(" ", "").split(",")):
+            return f"its fields_list lacks {', '.join(sorted(missing))}"
+        if MATCH not in (self.match_type or "").replace(",", " ").split():
+            return f"its match_type lacks {MATCH}, so that networks are not matched"
+        return ""
+
+
+class _LookupEntry(VendorShape):
+    content: Lookup
+
+
+class _LookupAnswer(VendorShape):
+    entry: tuple[_LookupEntry, ...] = Field(min_length=1)
+
+
+def parse_lookup(response: Response) -> Lookup:
+    return decode(VENDOR, "find lookup", _LookupAnswer, response.body).entry[0].content
+
+
 def check_saved(response: Response) -> None:
     """:raises Unexpected: the answer is not the list of keys (which documents are there is read back anyway)"""
     _read("batch_save", _KEYS, response)
@@ -145,7 +205,30 @@ def document_for(indicator: Indicator, incidents: Sequence[str]) -> Document:
         "expires_at_iso": _iso(datetime.fromtimestamp(expires_at, UTC)),
         "incidents": sorted(incidents),
         "source": OUR_SOURCE,
+        **_network(indicator.observable),
     }
+
+
+def _network(observable: Observable) -> dict[str, str]:
+    """An address or a network for CIDR matching; nothing of anything else."""
+    match observable.type:
+        case ObservableType.IPV4:
+            return {"network": f"{observable.value}/32"}
+        case ObservableType.IPV6:
+            return {"network": f"{observable.value}/128"}
+        case ObservableType.CIDR:
+            return {"network": observable.value}
+        case _:
+            return {}
+
+
+def observable_of(document: Mapping[str, Any]) -> Observable | None:
+    """What a document is about; None: nothing that we write."""
+    try:
+        found = Observable(type=ObservableType(str(document.get("type"))), value=str(document.get("value")))
+    except ValueError:
+        return None
+    return found if found.key == document["_key"] else None
 
 
 def ours(document: Mapping[str, Any]) -> bool:
@@ -194,15 +277,25 @@ def merge(old: Document, new: Document) -> Document:
     }
 
 
+def altered(document: Document, ends: Collection[datetime | None]) -> str:
+    """
+    What a person changed of our document since we left it, in words; empty: nothing.
+
+    :param ends: those that we can have left; None among them: not known
+    """
+    if added := sorted(document.keys() - OUR_MEMBERS):
+        return f"a person added {one_line(', '.join(added), 100)} to the document"
+    if None not in ends and document.get("expires_at") not in {int(end.timestamp()) for end in ends if end}:
+        return "the document's end changed since we wrote it"
+    return ""
+
+
 def kept_because(document: Document, action: Action) -> str | None:
     """Why a document stays although the action is to be lifted; None: it is ours, and as we left it."""
     if not ours(document):
         return "somebody else's document, which was left alone"
-    if added := sorted(document.keys() - OUR_MEMBERS):
-        return f"a person added {one_line(', '.join(added), 100)} to the document, so it was left alone"
-    if action.expires_at is not None and document.get("expires_at") != int(action.expires_at.timestamp()):
-        return "the document's end changed since we wrote it, so it was left alone"
-    return None
+    changed = altered(document, {action.expires_at})
+    return f"{changed}, so it was left alone" if changed else None
 
 
 def ends_at(document: Document) -> datetime | None:

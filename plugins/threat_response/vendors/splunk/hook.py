@@ -68,6 +68,38 @@ class SplunkHook(VendorHook):
         else:
             self.log.info("Created the collection %s", self.place.collection)
 
+    def lookup(self) -> api.Lookup | None:
+        """The lookup definition of the collection's name, whoever made it; None: there is none."""
+        try:
+            return api.parse_lookup(self.send(self.place.lookup_request()))
+        except Rejected as error:
+            if error.status == 404:
+                return None
+            raise
+
+    def ensure_lookup(self) -> None:
+        """Make the definition by which searches see the collection. One that is there is left as it is."""
+        if self.lookup() is not None:
+            return
+        try:
+            self.send(self.place.create_lookup_request())
+        except Rejected as error:
+            if error.status != api.EXISTS_ALREADY:
+                raise
+        else:
+            self.log.info("Created the lookup definition %s", self.place.collection)
+
+    def ours(self) -> dict[str, api.Document]:
+        """Every document that carries our mark, by key."""
+        found: dict[str, api.Document] = {}
+        skip = 0
+        while True:
+            page = api.parse_query(self.send(self.place.ours_request(skip)))
+            found |= page
+            skip += len(page)
+            if len(page) < api.PAGE:
+                return found
+
     def read(self, keys: Iterable[str]) -> dict[str, api.Document]:
         """Those that exist, by key."""
         found: dict[str, api.Document] = {}
@@ -96,9 +128,16 @@ class SplunkHook(VendorHook):
 
     def ping(self) -> str:
         where = f"app {self.place.app} of {urlsplit(self.url).hostname}"
-        if self.has_collection():
-            return f"the collection {self.place.collection} is in {where}. Writing was not tried"
-        return f"{where} answers; the collection {self.place.collection} is not there yet and will be created"
+        if not self.has_collection():
+            return f"{where} answers; the collection {self.place.collection} is not there yet and will be created"
+        lookup = self.lookup()
+        if lookup is None:
+            seen = "The lookup definition is not there yet and will be created"
+        elif problem := lookup.problem(self.place.collection):
+            seen = f"But the lookup definition {self.place.collection} does not show all of it to a search: {problem}"
+        else:
+            seen = "Searches see it by the lookup definition of the same name"
+        return f"the collection {self.place.collection} is in {where}. {seen}. Writing was not tried"
 
     def _save(self, chunk: Sequence[api.Document]) -> None:
         api.check_saved(self.send(self.place.save_request(list(chunk))))

@@ -1,0 +1,1 @@
+"""How many calls, seconds and how much memory thousands of blocks take: planned, applied on three controls, lifted."""
